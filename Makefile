@@ -1,0 +1,36 @@
+# Every command the project has. Each prints what it does; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo up down e2e faults images crds lock
+
+UV_VERSION := 0.13.9
+UV := build/uv/bin/uv
+PY := .venv/bin/python
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+help: ## list the commands
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(UV):
+	@echo "setting up uv $(UV_VERSION) in build/uv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: $(PYTHON) is $$($(PYTHON) --version). Install one and call make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/ready: pyproject.toml uv.lock | $(UV)
+	@echo "installing the locked Python packages into .venv"
+	@$(UV) sync --quiet --frozen --python $(PYTHON) --all-extras --all-groups
+	@touch .venv/ready
+
+setup: .venv/ready ## the Python environment, from the lock file
+
+lock: | $(UV) ## choose versions again and write uv.lock
+	@$(UV) lock --python $(PYTHON)
+
+crds: setup ## generate crds/ and the chart's copies from the models
+	@$(PY) -m preamar.api.crd
+
+check: setup ## seconds: format, lint, types, import contracts, unit and property tests, generated files
+	@$(PY) -m e2e.check
