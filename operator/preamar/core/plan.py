@@ -33,6 +33,17 @@ class Applied(NamedTuple):
     version: str | None
 
 
+class Refusal(NamedTuple):
+    """What the API server would not take, and why, in a sentence for the user.
+
+    The same manifest is not sent again while its digest is the one refused; the shell forgets the
+    refusal at the periodic resync, because quotas and policies change too.
+    """
+
+    digest: str
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A sentence for ``kubectl describe``, written once per transition."""
