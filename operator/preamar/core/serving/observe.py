@@ -1,0 +1,138 @@
+"""What is true of one inference service right now?
+
+Frozen data, gathered by the shell before a pass: the resource, what stands under the names of its
+children, its pods, the volumes it names, demand, and the other services that claim its model name.
+Nothing here judges; what is unknown is None and not zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
+
+from preamar.api.inference import InferenceService
+from preamar.api.uri import ModelUri
+from preamar.core.moments import moment
+from preamar.core.objects import Children, ClaimView
+from preamar.core.plan import Applied, Manifest, Ref
+from preamar.core.pods import PodView
+from preamar.core.settings import Settings
+
+SERVICE_LABEL = "preamar.dev/inferenceservice"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Work that wants this service now: requests queued and running, over all gateways.
+
+    ``in_flight`` is None while any gateway that should report is silent. ``at_least`` is what
+    those which do report add up to: it may raise the size, and never lowers it.
+    """
+
+    in_flight: int | None = None
+    at_least: int = 0
+    queued: int = 0
+
+
+class Rival(NamedTuple):
+    """Another service that claims the same model name. The oldest has it."""
+
+    created: datetime
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, service: InferenceService) -> Self:
+        metadata = service.metadata
+        created = moment(metadata.creation_timestamp)
+        if created is None:
+            raise ValueError("a resource from the API server has a creationTimestamp")
+        return cls(created, metadata.namespace or "", metadata.name)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """The model servers' Deployment, and how far its controller has come."""
+
+    uid: str
+    version: str
+    generation: int = 0
+    observed_generation: int = 0
+    revision: str = ""
+    wanted: int = 0
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+    available: int = 0
+    refused: str = ""
+    deleting: bool = False
+
+    @classmethod
+    def of(cls, body: Manifest) -> Self:
+        metadata: Mapping[str, Any] = body["metadata"]
+        spec: Mapping[str, Any] = body.get("spec") or {}
+        status: Mapping[str, Any] = body.get("status") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        failure = conditions.get("ReplicaFailure") or {}
+        return cls(
+            uid=metadata["uid"],
+            version=metadata["resourceVersion"],
+            generation=int(metadata.get("generation") or 0),
+            observed_generation=int(status.get("observedGeneration") or 0),
+            revision=(metadata.get("annotations") or {}).get("preamar.dev/revision", ""),
+            wanted=int(spec.get("replicas", 1)),
+            replicas=int(status.get("replicas") or 0),
+            updated=int(status.get("updatedReplicas") or 0),
+            ready=int(status.get("readyReplicas") or 0),
+            available=int(status.get("availableReplicas") or 0),
+            refused=(failure.get("message") or failure.get("reason") or "pods cannot be created")
+            if failure.get("status") == "True"
+            else "",
+            deleting=bool(metadata.get("deletionTimestamp")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything a pass may look at.
+
+    ``children`` holds what stands under each of ``children_named(service)``, other people's
+    objects included. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
+    are the other services of the installation with the same model name, deleted ones left out.
+    """
+
+    service: InferenceService
+    now: datetime
+    settings: Settings = field(default_factory=Settings)
+    children: Children = field(default_factory=lambda: MappingProxyType({}))
+    deployment: DeploymentView | None = None
+    pods: tuple[PodView, ...] = ()
+    claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
+    demand: Demand = field(default_factory=Demand)
+    rivals: tuple[Rival, ...] = ()
+    applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def children_named(service: InferenceService) -> tuple[Ref, ...]:
+    """Where the children of a service are, whether they exist or not."""
+    namespace, name = service.metadata.namespace or "", f"{service.metadata.name}-serve"
+    return (
+        Ref("apps/v1", "Deployment", namespace, name),
+        Ref("v1", "Service", namespace, name),
+        Ref("policy/v1", "PodDisruptionBudget", namespace, name),
+    )
+
+
+def claims_named(service: InferenceService) -> tuple[str, ...]:
+    """The PersistentVolumeClaims to look up before a pass, in the service's own namespace."""
+    try:
+        uri = ModelUri.parse(service.spec.model.uri)
+    except ValueError:
+        return ()
+    return (uri.claim,) if uri.scheme == "pvc" and uri.claim else ()
+
+
+def model_name(service: InferenceService) -> str:
+    """The name by which callers know the model; services with the same are rivals."""
+    return service.spec.model.name or service.metadata.name

@@ -1,0 +1,24 @@
+"""What has the installation decided, that no user writes into a resource?
+
+The chart fills these from its values; the shell reads them once at start-up.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Facts of this installation.
+
+    ``gateway_url`` is what status.url shows to users. ``free_restarts`` bounds how often one
+    training job may be restarted without it being anybody's fault.
+    """
+
+    triton_image: str = "localhost/preamar/triton:latest"
+    triton_gpu_image: str = "localhost/preamar/triton-gpu:latest"
+    deepspeed_image: str = "localhost/preamar/deepspeed:latest"
+    deepspeed_gpu_image: str = "localhost/preamar/deepspeed-gpu:latest"
+    image_pull_policy: str = "IfNotPresent"
+    cluster_domain: str = "cluster.local"
+    gateway_url: str = "http://preamar-gateway.preamar-system.svc.cluster.local:8080"
+    free_restarts: int = 100

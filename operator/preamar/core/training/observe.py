@@ -1,0 +1,131 @@
+"""What is true of one training job right now?
+
+Frozen data, gathered by the shell before a pass: the resource, its attempts (one Indexed Job
+each), their pods, the volumes it names, and what rank 0's agent last said. Nothing here judges.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Self
+
+from preamar.api.training import TrainingJob
+from preamar.api.uri import ModelUri
+from preamar.core.moments import moment
+from preamar.core.objects import Children, ClaimView
+from preamar.core.plan import Applied, Manifest, Ref
+from preamar.core.pods import PodView
+from preamar.core.settings import Settings
+from preamar.core.training.progress import Progress
+
+JOB_LABEL = "preamar.dev/trainingjob"
+ATTEMPT_LABEL = "preamar.dev/attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One attempt: an Indexed Job of ours."""
+
+    name: str
+    uid: str
+    version: str
+    attempt: int
+    created: datetime | None = None
+    started: datetime | None = None
+    workers: int = 0
+    active: int = 0
+    terminating: int = 0
+    succeeded: int = 0
+    complete: bool = False
+    failed: bool = False
+    failing: bool = False
+    suspended: bool = False
+    reason: str = ""
+    message: str = ""
+    ended_at: datetime | None = None
+    deleting: bool = False
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, body: Manifest) -> Self:
+        metadata: Mapping[str, Any] = body["metadata"]
+        spec: Mapping[str, Any] = body.get("spec") or {}
+        status: Mapping[str, Any] = body.get("status") or {}
+        true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+        end = true.get("Failed") or true.get("Complete") or {}
+        why = true.get("Failed") or true.get("FailureTarget") or {}
+        label = (metadata.get("labels") or {}).get(ATTEMPT_LABEL, "")
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            version=metadata["resourceVersion"],
+            attempt=int(label) if label.isdecimal() else 0,
+            created=moment(metadata.get("creationTimestamp")),
+            started=moment(status.get("startTime")),
+            workers=int(spec.get("completions") or 0),
+            active=int(status.get("active") or 0),
+            terminating=int(status.get("terminating") or 0),
+            succeeded=int(status.get("succeeded") or 0),
+            complete="Complete" in true,
+            failed="Failed" in true,
+            failing="FailureTarget" in true,
+            suspended=bool(spec.get("suspend")),
+            reason=why.get("reason") or "",
+            message=why.get("message") or "",
+            ended_at=moment(end.get("lastTransitionTime")) if end else None,
+            deleting=bool(metadata.get("deletionTimestamp")),
+            annotations=MappingProxyType(dict(metadata.get("annotations") or {})),
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether its controller will start no more pods."""
+        return self.complete or self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything a pass may look at.
+
+    ``children`` holds what stands under each of ``children_named(job)``, other people's objects
+    included. ``jobs`` are all Jobs that the resource controls, ``pods`` all their pods, of every
+    attempt. ``claims`` holds those of ``claims_named(job)`` that exist.
+    """
+
+    job: TrainingJob
+    now: datetime
+    settings: Settings = field(default_factory=Settings)
+    children: Children = field(default_factory=lambda: MappingProxyType({}))
+    jobs: tuple[JobView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
+    progress: Progress | None = None
+    applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ...]:
+    """Where the headless Service and the next attempts would be, whether they exist or not."""
+    namespace, name = job.metadata.namespace or "", job.metadata.name
+    last = max((view.attempt for view in jobs), default=0)
+    last = max(last, (job.status.attempt or 0) if job.status else 0)
+    return (
+        Ref("v1", "Service", namespace, f"{name}-ranks"),
+        *(Ref("batch/v1", "Job", namespace, f"{name}-{n}") for n in range(max(last, 1), last + 2)),
+    )
+
+
+def claims_named(job: TrainingJob) -> tuple[str, ...]:
+    """The PersistentVolumeClaims to look up before a pass, in the job's own namespace."""
+    spec = job.spec
+    uris = [source.uri for source in spec.data.sources]
+    uris += [part.uri for part in (spec.checkpoint, spec.export) if part is not None]
+    names: dict[str, None] = {}
+    for text in uris:
+        try:
+            uri = ModelUri.parse(text)
+        except ValueError:
+            continue
+        if uri.scheme == "pvc" and uri.claim:
+            names[uri.claim] = None
+    return tuple(names)

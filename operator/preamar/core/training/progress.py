@@ -1,0 +1,133 @@
+"""What do the ranks say about themselves?
+
+``Progress`` is what rank 0's agent answers while it runs, ``Outcome`` the last words of a rank in
+its pod's termination message. Both come from a container that may run a user's code, so nothing
+in them is trusted to have the right type: what cannot be read is absent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from json import loads
+from math import isfinite
+from typing import Any, Self
+
+from preamar.core.moments import moment
+
+LONGEST_SENTENCE = 1000  # characters of other people's words that we repeat in a status
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint that was read back and verified before anybody spoke of it."""
+
+    step: int
+    uri: str = ""
+    at: datetime | None = None
+    bytes: int | None = None
+    manifest_hash: str = ""
+
+    @classmethod
+    def of(cls, body: object) -> Self | None:
+        if not isinstance(body, Mapping):
+            return None
+        step = _count(body.get("step"))
+        if step is None:
+            return None
+        return cls(
+            step=step,
+            uri=_words(body.get("uri")),
+            at=moment(body.get("at")),
+            bytes=_count(body.get("bytes")),
+            manifest_hash=_words(body.get("manifestHash")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The answer of ``GET /progress``. ``attempt`` guards against a late answer of an old gang."""
+
+    attempt: int
+    state: str = ""
+    step: int | None = None
+    steps: int | None = None
+    loss: float | None = None
+    samples_per_second: float | None = None
+    consumed: int | None = None
+    checkpoint: Saved | None = None
+    resumed_from: int | None = None
+
+    @classmethod
+    def of(cls, body: object) -> Self | None:
+        """None where the answer is not one that an agent gives."""
+        if not isinstance(body, Mapping):
+            return None
+        attempt = _count(body.get("attempt"))
+        if attempt is None:
+            return None
+        return cls(
+            attempt=attempt,
+            state=_words(body.get("state")),
+            step=_count(body.get("step")),
+            steps=_count(body.get("steps")),
+            loss=_real(body.get("loss")),
+            samples_per_second=_real(body.get("samplesPerSecond")),
+            consumed=_count(body.get("consumed")),
+            checkpoint=Saved.of(body.get("checkpoint")),
+            resumed_from=_count(body.get("resumedFrom")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The termination message of one rank."""
+
+    outcome: str
+    rank: int | None = None
+    step: int | None = None
+    consumed: int | None = None
+    checkpoint: Saved | None = None
+    exported: str = ""
+    failure: str = ""
+    explanation: str = ""
+
+    @classmethod
+    def of(cls, message: str) -> Self | None:
+        """None where the message is not ours (a kubelet's log tail, nothing at all)."""
+        try:
+            body: Any = loads(message)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(body, Mapping) or not _words(body.get("outcome")):
+            return None
+        return cls(
+            outcome=_words(body.get("outcome")),
+            rank=_count(body.get("rank")),
+            step=_count(body.get("step")),
+            consumed=_count(body.get("consumed")),
+            checkpoint=Saved.of(body.get("checkpoint")),
+            exported=_words(body.get("exported")),
+            failure=_words(body.get("class")),
+            explanation=_words(body.get("explanation")),
+        )
+
+
+def _words(value: object) -> str:
+    return value[:LONGEST_SENTENCE] if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value < 2**53 else None
+
+
+def _real(value: object) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if isfinite(value) else None
