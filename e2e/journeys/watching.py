@@ -1,0 +1,58 @@
+"""What journeys wait for, in words."""
+
+from collections import Counter
+
+from e2e.kube import OURS, Json, Kube, condition, until
+
+
+def service(kube: Kube, namespace: str, name: str) -> Json | None:
+    return kube.get(OURS, "InferenceService", name, namespace)
+
+
+def job(kube: Kube, namespace: str, name: str) -> Json | None:
+    return kube.get(OURS, "TrainingJob", name, namespace)
+
+
+def asleep(kube: Kube, namespace: str, name: str, seconds: float = 180) -> None:
+    """Wait until a service is Ready at zero, having loaded once."""
+
+    def look() -> bool:
+        ready = condition(service(kube, namespace, name), "Ready")
+        return (ready.get("status"), ready.get("reason")) == ("True", "Asleep") and not (
+            kube.endpoints(name, namespace)
+        )
+
+    until(f"{name} has loaded once and sleeps", seconds, look)
+
+
+def stalled(kube: Kube, namespace: str, kind: str, name: str, seconds: float = 120) -> Json:
+    """Wait until a resource says that it cannot go on; the condition which says why."""
+
+    def look() -> Json | None:
+        found = condition(kube.get(OURS, kind, name, namespace), "Stalled")
+        return found if found.get("status") == "True" else None
+
+    return until(f"{kind} {name} is Stalled", seconds, look)
+
+
+def succeeded(kube: Kube, namespace: str, name: str, seconds: float = 420) -> Json:
+    """Wait until a training job has succeeded; fail at once when it cannot any more."""
+
+    def look() -> Json | None:
+        found = job(kube, namespace, name)
+        stuck = condition(found, "Stalled")
+        assert stuck.get("status") != "True", f"stalled: {stuck['reason']}: {stuck['message']}"
+        return found if condition(found, "Succeeded").get("status") == "True" else None
+
+    return until(f"training job {name} has succeeded", seconds, look, every=1.0)
+
+
+def events(kube: Kube, namespace: str, name: str) -> Counter[str]:
+    """Event objects by reason for one resource: a repeat that is counted is one object."""
+    found = kube.list("v1", "Event", namespace)
+    return Counter(one["reason"] for one in found if one["involvedObject"]["name"] == name)
+
+
+def pods(kube: Kube, namespace: str, label: str, name: str) -> list[Json]:
+    """Pods of an InferenceService (``inferenceservice``) or TrainingJob (``trainingjob``)."""
+    return kube.list("v1", "Pod", namespace, f"preamar.dev/{label}={name}")
