@@ -11,7 +11,13 @@ from preamar.core.plan import Event, Manifest, Ref
 
 
 class ClusterError(Exception):
-    """The world's fault: the work queue backs off and tries again."""
+    """The world's fault: the work queue backs off and tries again, not before ``retry_after``
+    seconds where the API server named some. ``status`` is that of HTTP, 0 without an answer."""
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
 
 
 class Conflict(ClusterError):

@@ -1,0 +1,70 @@
+"""How to reach the API server: a kubeconfig where one is named, else the pod's own account.
+
+Tokens are read again as they are renewed, each minute in a pod; an ``exec`` plugin of a kubeconfig
+is asked again by a task that ends with the client. Nothing is retried here: callers know better.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import config as untyped_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from preamar import __version__
+
+# The library has types for requests, but none for finding the server.
+config: Any = untyped_config
+# Watches hold a connection each for minutes; the rest is for short requests.
+CONNECTIONS = 64
+RENEW_SECONDS = 60
+
+
+class Unreachable(Exception):
+    """There is no usable way to an API server; the message says what to do."""
+
+
+@contextlib.asynccontextmanager
+async def connect(kubeconfig: str | None = None) -> AsyncIterator[ApiClient]:
+    """A client that presents our name, closed at the end. Raises ``Unreachable``."""
+    settings = Configuration()
+    renewing: asyncio.Task[None] | None = None
+    try:
+        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=settings)
+        else:
+            path = _chosen(kubeconfig)
+            loader = await config.load_kube_config(
+                config_file=path, client_configuration=settings, persist_config=False
+            )
+            renewing = asyncio.create_task(
+                config.refresh_token(loader, settings, interval=RENEW_SECONDS)
+            )
+    except (config.ConfigException, OSError, KeyError, ValueError) as error:
+        raise Unreachable(f"The way to the API server cannot be read: {error}") from error
+    settings.connection_pool_maxsize = CONNECTIONS
+    # One write is sent once: the work queue decides about another try, after looking again.
+    settings.retries = None
+    client: Any = ApiClient(configuration=settings)
+    client.user_agent = f"preamar/{__version__}"
+    try:
+        yield client
+    finally:
+        if renewing is not None:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await renewing
+        await client.close()
+
+
+def _chosen(kubeconfig: str | None) -> str:
+    path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    if not Path(path).expanduser().is_file():
+        raise Unreachable(
+            f"There is no kubeconfig at {path}, and this is not a pod. "
+            "Name one with --kubeconfig or KUBECONFIG."
+        )
+    return str(Path(path).expanduser())
