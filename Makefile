@@ -34,3 +34,18 @@ crds: setup ## generate crds/ and the chart's copies from the models
 
 check: setup ## seconds: format, lint, types, import contracts, unit and property tests, generated files
 	@$(PY) -m e2e.check
+
+demo: ## from a clean clone: a cluster, the chart and the main job on real input, step by step
+	@PREAMAR_BEGAN=$$(date +%s) $(MAKE) --no-print-directory demo-story
+
+.PHONY: demo-story
+demo-story: setup
+	@$(PY) -m e2e.demo
+
+test: setup ## all tests, on a real cluster; says where the time went
+	@$(PY) -m e2e.everything
+
+e2e: setup ## the journeys, on the cluster that is up
+	@$(PY) -m pytest e2e/journeys
+
+-include e2e/clusters/clusters.mk e2e/faults/faults.mk workloads/deepspeed/deepspeed.mk
