@@ -89,6 +89,24 @@ async def test_an_apply_for_another_uid_is_a_conflict(world: World) -> None:
         await world.cluster.apply(other)
 
 
+async def test_an_apply_for_a_uid_that_is_gone_makes_nothing(world: World) -> None:
+    ghost = a_deployment(world, "ghost")
+    ghost["metadata"]["uid"] = "00000000-1111-4222-8333-444444444444"
+    with pytest.raises(Conflict):
+        await world.cluster.apply(ghost)
+    assert await world.cluster.read(world.ref("ghost")) is None
+
+
+async def test_a_status_for_another_uid_is_a_conflict(world: World) -> None:
+    await world.cluster.apply(a_deployment(world, "heir"))
+    status = a_deployment(world, "heir")
+    del status["spec"]
+    status["metadata"]["uid"] = "00000000-1111-4222-8333-444444444444"
+    status["status"] = {"replicas": 4}
+    with pytest.raises(Conflict):
+        await world.cluster.patch_status(status)
+
+
 async def test_status_is_written_apart_and_objects_do_not_touch_it(world: World) -> None:
     await world.cluster.apply(a_deployment(world, "told", replicas=1))
     status = a_deployment(world, "told")

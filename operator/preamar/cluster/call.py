@@ -82,7 +82,7 @@ def problem(
 ) -> ClusterError:
     """The exception for an answer which is not a success."""
     sentence = str(answer.get("message") or f"{method} {path} was answered with {status}")
-    if status in {409, 412}:
+    if status in {409, 412} or (status == 422 and _is_another(answer)):
         return Conflict(sentence, status=status)
     if (
         status == 404
@@ -94,6 +94,12 @@ def problem(
     if status in {400, 403, 404, 405, 413, 415, 422}:
         return Refused(sentence, status=status)
     return ClusterError(sentence, status=status, retry_after=_seconds(headers.get("Retry-After")))
+
+
+def _is_another(answer: Mapping[str, Any]) -> bool:
+    """A UID in an apply is a precondition for us, but for the server a field that cannot change."""
+    causes = (answer.get("details") or {}).get("causes") or ()
+    return any(cause.get("field") == "metadata.uid" for cause in causes)
 
 
 def _seconds(header: str | None) -> float | None:

@@ -1,0 +1,5 @@
+"""Fixtures of this ring."""
+
+from tests.apiserver import kubeconfig
+
+__all__ = ["kubeconfig"]
