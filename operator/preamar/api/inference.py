@@ -1,0 +1,340 @@
+"""``InferenceService``: a model, and everything that keeps it answering."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from preamar.api import GROUP, VERSION
+from preamar.api.inference_status import InferenceServiceStatus
+from preamar.api.lists import Distinct
+from preamar.api.meta import ObjectMeta, Readable, Word
+from preamar.api.names import MODEL_NAME_STAYS, NAME_RULES
+from preamar.api.rules import Rule
+from preamar.api.scaling import Drain, Hold, Rollout, Scaling
+from preamar.api.shared import Accelerator, Args, Env, Placement, PullSecrets, Resources
+from preamar.api.texts import (
+    Currency,
+    Digest,
+    Fraction,
+    Image,
+    Label63,
+    ModelName,
+    ObjectName,
+    Whole,
+)
+from preamar.api.texts import (
+    Price as PriceText,
+)
+from preamar.api.uri import Source
+
+
+class Format(StrEnum):
+    """What the model's files are."""
+
+    AUTO = "Auto"
+    ONNX = "ONNX"
+    TENSORRT = "TensorRT"
+    TORCHSCRIPT = "TorchScript"
+    SAFETENSORS = "SafeTensors"
+    PYTHON = "Python"
+    TENSORRT_LLM = "TensorRTLLM"
+    VLLM = "VLLM"
+
+
+class Task(StrEnum):
+    """What callers ask of it."""
+
+    INFER = "Infer"
+    EMBED = "Embed"
+    GENERATE = "Generate"
+    RANK = "Rank"
+
+
+class Trust(StrEnum):
+    """Whether the model may bring code."""
+
+    DATA = "Data"
+    CODE = "Code"
+
+
+class Precision(StrEnum):
+    """The number format after optimisation."""
+
+    NONE = "None"
+    FP16 = "FP16"
+    BF16 = "BF16"
+    INT8 = "INT8"
+    FP8 = "FP8"
+    FP4 = "FP4"
+
+
+class SparsityType(StrEnum):
+    """Which weights may be dropped."""
+
+    NONE = "None"
+    TWO_FOUR = "TwoFour"
+    UNSTRUCTURED = "Unstructured"
+    STRUCTURED = "Structured"
+
+
+class Engine(StrEnum):
+    """What the model is compiled for."""
+
+    NONE = "None"
+    TENSORRT = "TensorRT"
+
+
+class AccessMode(StrEnum):
+    """Who may call."""
+
+    EVERYONE = "Everyone"
+    LISTED = "Listed"
+
+
+class Model(Word):
+    """Which model, where from, and what it may do."""
+
+    name: ModelName | None = Field(
+        default=None,
+        description="The name callers use, such as minilm; it cannot be changed; the resource's name when left out.",
+    )
+    uri: Source = Field(
+        description="Where the model is, such as pvc://models/minilm (pvc, image, oci, s3, gs, az, hf or https)."
+    )
+    digest: Digest | None = Field(
+        default=None,
+        description="The content's digest, checked before use, such as sha256: and 64 hexadecimal digits.",
+    )
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="A Secret of this namespace with credentials for the source, such as hub-login.",
+    )
+    format: Format = Field(
+        default=Format.AUTO,
+        description="The files' format, such as ONNX; Auto recognises it.",
+    )
+    task: Task = Field(
+        default=Task.INFER, description="What callers ask of it: Infer, Embed, Generate or Rank."
+    )
+    trust: Trust = Field(
+        default=Trust.DATA,
+        description="Data, or Code to allow formats which run code of the model's author on load.",
+    )
+    rules = (
+        Rule(
+            "self.format != 'Python' || self.trust == 'Code'",
+            lambda m: m.format != Format.PYTHON or m.trust == Trust.CODE,
+            "must be Code for format Python, which runs the author's code on load",
+            ".trust",
+        ),
+    )
+
+
+class Sparsity(Word):
+    """How much of the model may be left out."""
+
+    type: SparsityType = Field(
+        default=SparsityType.NONE,
+        description="None, TwoFour (two of each four), Unstructured or Structured.",
+    )
+    ratio: Fraction = Field(
+        default="0.5", description='The share of weights to drop, from "0" to "1", such as "0.5".'
+    )
+
+
+class Optimize(Word):
+    """How the model is made smaller and faster before it is served."""
+
+    precision: Precision = Field(
+        default=Precision.NONE,
+        description="The number format to convert to, such as INT8; None keeps the model's own.",
+    )
+    sparsity: Sparsity = Field(default=Sparsity(), description="Which weights may be dropped.")
+    engine: Engine = Field(
+        default=Engine.NONE, description="What to compile for: None or TensorRT."
+    )
+    calibration_uri: Source | None = Field(
+        default=None, description="Sample inputs to calibrate with, such as pvc://data/samples."
+    )
+    tolerance: Fraction = Field(
+        default="0.01",
+        description='The worst relative error against the original, such as "0.01"; worse is not published.',
+    )
+
+
+class Batching(Word):
+    """How the model server joins requests."""
+
+    max_batch_size: Whole = Field(
+        default=8, ge=1, le=4096, description="Requests in one batch at most, such as 8."
+    )
+    max_delay_microseconds: Whole = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="How long a batch waits to fill, in microseconds, such as 500.",
+    )
+
+
+class Runtime(Word):
+    """How the model server runs."""
+
+    image: Image | None = Field(
+        default=None,
+        description="The model server's image, such as example.com/triton:1; the installation's default when left out.",
+    )
+    batching: Batching = Field(
+        default=Batching(), description="How requests are joined into batches."
+    )
+    instances: Whole = Field(
+        default=1, ge=1, le=64, description="Copies of the model in each pod, such as 1."
+    )
+    env: Env = Field(default=(), description="Environment variables of the model server.")
+    args: Args = Field(
+        default=(), description="Arguments added to the model server's, such as [--log-verbose=1]."
+    )
+    resources: Resources = Field(
+        default=Resources(), description="CPU, memory and other resources of each pod."
+    )
+    service_account_name: ObjectName | None = Field(
+        default=None, description="The pods' ServiceAccount, such as reader; no token is mounted."
+    )
+    image_pull_secrets: PullSecrets = Field(
+        default=(), description="Secrets to pull the image with, such as [{name: registry-login}]."
+    )
+
+
+class InferenceParallelism(Word):
+    """How one copy of the model is split over accelerators."""
+
+    tensor: Whole = Field(
+        default=1, ge=1, le=64, description="Accelerators that share each layer, such as 2."
+    )
+    pipeline: Whole = Field(
+        default=1, ge=1, le=64, description="Stages that the layers are cut into, such as 2."
+    )
+    expert: Whole = Field(
+        default=1, ge=1, le=64, description="Accelerators that share the experts, such as 2."
+    )
+    nodes: Whole = Field(
+        default=1, ge=1, le=64, description="Nodes that one copy spans, such as 2."
+    )
+
+
+class Price(Word):
+    """What callers pay; at most six decimals each."""
+
+    currency: Currency = Field(default="USD", description="ISO 4217 code, such as USD.")
+    per_million_input_tokens: PriceText = Field(
+        default="0", description='Money per million input tokens, such as "0.10".'
+    )
+    per_million_output_tokens: PriceText = Field(
+        default="0", description='Money per million output tokens, such as "0.40".'
+    )
+    per_request: PriceText = Field(default="0", description='Money per request, such as "0.0001".')
+    per_accelerator_second: PriceText = Field(
+        default="0", description='Money per accelerator and second, such as "0.001".'
+    )
+
+
+class Access(Word):
+    """Who may call the model."""
+
+    mode: AccessMode = Field(
+        default=AccessMode.EVERYONE,
+        description="Everyone with a key, or Listed tenants only.",
+    )
+    tenants: Annotated[tuple[Label63, ...], Field(max_length=256), Distinct] = Field(
+        default=(), description="Tenants that may call when mode is Listed, such as [demo]."
+    )
+    rules = (
+        Rule(
+            "self.mode == 'Listed' || size(self.tenants) == 0",
+            lambda a: a.mode == AccessMode.LISTED or not a.tenants,
+            "must be empty unless mode is Listed",
+            ".tenants",
+        ),
+    )
+
+
+class InferenceServiceSpec(Word):
+    """What is wanted of the service."""
+
+    model: Model = Field(description="Which model, where from, and what it may do.")
+    optimize: Optimize = Field(
+        default=Optimize(), description="How the model is made smaller and faster before serving."
+    )
+    runtime: Runtime = Field(default=Runtime(), description="How the model server runs.")
+    accelerator: Accelerator = Field(
+        default=Accelerator(), description="What each pod computes on."
+    )
+    parallelism: InferenceParallelism = Field(
+        default=InferenceParallelism(),
+        description="How one copy of the model is split over accelerators.",
+    )
+    placement: Placement = Field(default=Placement(), description="Where the pods may run.")
+    replicas: Whole = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="Copies that should run now, such as 2; written through /scale. Leave it out in mode Managed.",
+    )
+    scaling: Scaling = Field(
+        default=Scaling(), description="Who decides the number of copies, and how."
+    )
+    hold: Hold = Field(default=Hold(), description="Requests that are kept while no copy is ready.")
+    drain: Drain = Field(default=Drain(), description="How a copy that must go finishes its work.")
+    rollout: Rollout = Field(
+        default=Rollout(), description="How a new revision replaces the one before."
+    )
+    price: Price = Field(default=Price(), description="What callers pay; free when left out.")
+    access: Access = Field(default=Access(), description="Who may call the model.")
+    rules = (
+        Rule(
+            "self.accelerator.type == 'CPU' || self.parallelism.tensor * self.parallelism.pipeline"
+            " <= self.accelerator.count * self.parallelism.nodes",
+            lambda s: (
+                s.accelerator.type == "CPU"
+                or s.parallelism.tensor * s.parallelism.pipeline
+                <= s.accelerator.count * s.parallelism.nodes
+            ),
+            "tensor x pipeline must not exceed accelerator.count x nodes",
+            ".parallelism",
+        ),
+        Rule(
+            "self.optimize.engine != 'TensorRT' || self.accelerator.type == 'GPU'",
+            lambda s: s.optimize.engine != Engine.TENSORRT or s.accelerator.type == "GPU",
+            "must be None when accelerator.type is CPU: TensorRT needs a GPU",
+            ".optimize.engine",
+        ),
+        Rule(
+            "!(self.model.format in ['TensorRT', 'TensorRTLLM', 'VLLM'])"
+            " || self.accelerator.type == 'GPU'",
+            lambda s: (
+                s.model.format not in {Format.TENSORRT, Format.TENSORRT_LLM, Format.VLLM}
+                or s.accelerator.type == "GPU"
+            ),
+            "must be a format that runs without a GPU when accelerator.type is CPU",
+            ".model.format",
+        ),
+    )
+
+
+class InferenceService(Word):
+    """A model that answers requests, with as many copies as its callers need."""
+
+    api_version: Literal["preamar.dev/v1alpha1"] = f"{GROUP}/{VERSION}"  # type: ignore[assignment]
+    kind: Literal["InferenceService"] = "InferenceService"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: InferenceServiceSpec = Field(description="What is wanted of the service.")
+    status: Readable[InferenceServiceStatus] = Field(
+        default=InferenceServiceStatus(), description="What is so, written by the operator."
+    )
+    rules = NAME_RULES
+    changes = (MODEL_NAME_STAYS,)
+
+    @property
+    def model_name(self) -> str:
+        """The name callers use."""
+        return self.spec.model.name or self.metadata.name

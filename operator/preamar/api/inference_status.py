@@ -1,0 +1,106 @@
+"""What the operator says of an ``InferenceService``."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from preamar.api.meta import Seen, Status
+from preamar.api.texts import SeenTime, Sentence, ShortText, Signed, Whole
+
+BIG = 2**53
+
+
+class ServedModel(Seen):
+    """The model that is served."""
+
+    digest: ShortText | None = Field(
+        default=None, description="The content's digest, such as sha256: and 64 hexadecimal digits."
+    )
+    bytes: Whole | None = Field(
+        default=None, ge=0, le=BIG, description="The size in bytes, such as 91000000."
+    )
+    format: ShortText | None = Field(
+        default=None, description="The format found, such as SafeTensors."
+    )
+
+
+class Decision(Seen):
+    """How many copies, and why."""
+
+    replicas: Whole = Field(
+        default=0, ge=0, le=BIG, description="Copies that were asked for, such as 3."
+    )
+    reason: ShortText = Field(default="", description="Why, in one word, such as DemandMet.")
+    signal: ShortText = Field(
+        default="", description="What it was decided on, such as InFlight=23, target 8."
+    )
+    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+
+
+class Learned(Seen):
+    """What was measured of this model, kept so that a restart does not forget it."""
+
+    service_seconds: Signed | None = Field(
+        default=None, description='Seconds that one request takes, such as "0.85".'
+    )
+    cold_start_seconds: Signed | None = Field(
+        default=None, description='Seconds from asking for a copy to ready, such as "31.5".'
+    )
+
+
+class Measured(Seen):
+    """One side of the comparison before and after optimisation."""
+
+    bytes: Whole | None = Field(
+        default=None, ge=0, le=BIG, description="The size in bytes, such as 91000000."
+    )
+    latency: Signed | None = Field(
+        default=None, description='Median seconds per request, such as "0.012".'
+    )
+    throughput: Signed | None = Field(
+        default=None, description='Requests per second, such as "84.5".'
+    )
+    error: Signed | None = Field(
+        default=None, description='Worst relative error against the original, such as "0.004".'
+    )
+
+
+class Optimization(Seen):
+    """What optimisation changed."""
+
+    before: Measured | None = Field(default=None, description="The model as it came.")
+    after: Measured | None = Field(default=None, description="The model as it is served.")
+    layers_kept: Annotated[tuple[ShortText, ...], Field(max_length=256)] = Field(
+        default=(), description="Layers kept in FP32 to stay within the tolerance."
+    )
+
+
+class InferenceServiceStatus(Status):
+    """What is so of the service. Conditions: Ready Stalled ModelAvailable Optimized Scaled."""
+
+    url: Sentence | None = Field(
+        default=None, description="Where callers reach it, such as http://preamar-gateway/v1."
+    )
+    revision: ShortText | None = Field(
+        default=None, description="The revision that is served, such as 6f1c2a9b."
+    )
+    model: ServedModel | None = Field(default=None, description="The model that is served.")
+    replicas: Whole | None = Field(
+        default=None, ge=0, le=BIG, description="Copies that exist, such as 2."
+    )
+    ready_replicas: Whole | None = Field(
+        default=None, ge=0, le=BIG, description="Copies that answer, such as 2."
+    )
+    selector: Sentence | None = Field(
+        default=None, description="The label selector of its pods, for /scale."
+    )
+    decision: Decision | None = Field(
+        default=None, description="How many copies were last asked for, and why."
+    )
+    decisions: Annotated[tuple[Decision, ...], Field(max_length=20)] = Field(
+        default=(), description="The last 20 changes of size, newest first."
+    )
+    learned: Learned | None = Field(default=None, description="What was measured of this model.")
+    optimization: Optimization | None = Field(
+        default=None, description="What optimisation changed."
+    )

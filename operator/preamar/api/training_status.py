@@ -1,0 +1,166 @@
+"""What the operator says of a ``TrainingJob``."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from preamar.api.meta import Seen, Status
+from preamar.api.texts import SeenTime, Sentence, ShortText, Signed, Whole
+
+BIG = 2**53
+Size = Annotated[Whole, Field(ge=0, le=BIG)]
+
+
+class Progress(Seen):
+    """How far training is."""
+
+    step: Size = Field(default=0, description="Steps done, such as 420.")
+    steps: Size = Field(default=0, description="Steps to do, such as 1000.")
+    loss: Signed | None = Field(default=None, description='The training loss now, such as "2.31".')
+    samples_per_second: Signed | None = Field(
+        default=None, description='Samples per second, such as "512.5".'
+    )
+    eta_seconds: Size | None = Field(
+        default=None, description="Seconds until the last step at this speed, such as 3600."
+    )
+
+
+class Samples(Seen):
+    """What became of the data."""
+
+    consumed: Size = Field(default=0, description="Samples trained on, such as 26880.")
+    skipped: Size = Field(default=0, description="Samples left out by a restart; should be 0.")
+    duplicated: Size = Field(
+        default=0, description="Samples that count twice after a restart; should be 0."
+    )
+
+
+class LastCheckpoint(Seen):
+    """The last checkpoint."""
+
+    step: Size = Field(default=0, description="The step it was taken at, such as 400.")
+    uri: Sentence = Field(default="", description="Where it is, such as pvc://ckpt/run1.")
+    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+    bytes: Size | None = Field(default=None, description="Its size in bytes, such as 91000000.")
+    verified: bool = Field(
+        default=False, description="Whether every file was read back and matched its hash."
+    )
+    manifest_hash: ShortText | None = Field(
+        default=None, description="The hash of the list of its files, 64 hexadecimal digits."
+    )
+
+
+class Resize(Seen):
+    """One change of the number of workers."""
+
+    from_: Size = Field(default=0, alias="from", description="Workers before, such as 2.")
+    to: Size = Field(default=0, description="Workers after, such as 4.")
+    reason: ShortText = Field(default="", description="Why, in one word, such as UserAsked.")
+    pause_seconds: Signed | None = Field(
+        default=None, description='Seconds without a step, such as "4.2".'
+    )
+    loss_delta: Signed | None = Field(
+        default=None, description='The change of loss across the resize, such as "0.0001".'
+    )
+    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+
+
+class Goodput(Seen):
+    """Where the accelerators' time went."""
+
+    useful_seconds: Size = Field(default=0, description="Seconds spent on steps that count.")
+    startup_seconds: Size = Field(default=0, description="Seconds until the first step.")
+    checkpoint_seconds: Size = Field(default=0, description="Seconds spent on checkpoints.")
+    resize_seconds: Size = Field(default=0, description="Seconds spent on changing size.")
+    rollback_seconds: Size = Field(
+        default=0, description="Seconds of steps done again after a failure."
+    )
+    waiting_seconds: Size = Field(default=0, description="Seconds spent waiting for accelerators.")
+
+
+class Quote(Seen):
+    """What the job was expected to need, before it started."""
+
+    memory_bytes_per_rank: Size | None = Field(
+        default=None, description="Memory of each rank in bytes, such as 12000000000."
+    )
+    seconds: Size | None = Field(
+        default=None, description="Time to train in seconds, such as 7200."
+    )
+    cost: Signed | None = Field(
+        default=None, description='Money in the budget\'s currency, such as "12.50".'
+    )
+    joules: Signed | None = Field(default=None, description='Energy in joules, such as "3600000".')
+    error_percent: Signed | None = Field(
+        default=None, description='How far off these may be, in percent either way, such as "15".'
+    )
+
+
+class Failure(Seen):
+    """Why the last attempt failed."""
+
+    class_: ShortText = Field(
+        default="Unknown", alias="class", description="The kind of failure, such as OutOfMemory."
+    )
+    rank: Annotated[Whole, Field(ge=-1, le=BIG)] | None = Field(
+        default=None, description="The rank that failed first, such as 1."
+    )
+    explanation: Sentence = Field(default="", description="What happened, in one sentence.")
+
+
+class Evaluation(Seen):
+    """How good the trained model is on text it has not seen."""
+
+    loss: Signed | None = Field(
+        default=None, description='The held-out loss in nats per token, such as "2.45".'
+    )
+    unigram: Signed | None = Field(
+        default=None,
+        description='The loss of a unigram model on the same text, such as "3.10"; lower than it is better.',
+    )
+
+
+class TrainingJobStatus(Status):
+    """What is so of the job. Conditions: Succeeded Running Suspended Stalled ContinuityVerified."""
+
+    selector: Sentence | None = Field(
+        default=None, description="The label selector of its pods, for /scale."
+    )
+    workers: Size | None = Field(default=None, description="Workers that run, such as 2.")
+    world_size: Size | None = Field(
+        default=None, description="Ranks that run: workers x ranksPerWorker, such as 2."
+    )
+    valid_world_sizes: Annotated[tuple[Size, ...], Field(max_length=64)] = Field(
+        default=(), description="Numbers of ranks that keep the global batch, such as [1, 2, 4]."
+    )
+    attempt: Size | None = Field(
+        default=None, description="The running or last attempt, from 1; each is a Job."
+    )
+    restarts: Size | None = Field(
+        default=None, description="Restarts counted against restarts.limit, such as 1."
+    )
+    started_at: SeenTime | None = Field(
+        default=None, description="When the first attempt started, such as 2027-01-31T18:00:00Z."
+    )
+    finished_at: SeenTime | None = Field(
+        default=None, description="When the job ended, such as 2027-01-31T19:00:00Z."
+    )
+    progress: Progress | None = Field(default=None, description="How far training is.")
+    samples: Samples | None = Field(default=None, description="What became of the data.")
+    checkpoint: LastCheckpoint | None = Field(default=None, description="The last checkpoint.")
+    resizes: Annotated[tuple[Resize, ...], Field(max_length=20)] = Field(
+        default=(), description="The last 20 changes of the number of workers, newest first."
+    )
+    goodput: Goodput | None = Field(
+        default=None, description="Where the accelerators' time went, in seconds."
+    )
+    quote: Quote | None = Field(
+        default=None, description="What the job was expected to need, before it started."
+    )
+    failure: Failure | None = Field(default=None, description="Why the last attempt failed.")
+    evaluation: Evaluation | None = Field(
+        default=None, description="How good the trained model is on text it has not seen."
+    )
+    exported: Sentence | None = Field(
+        default=None, description="Where the trained model is, such as pvc://models/gpt."
+    )
