@@ -1,0 +1,1 @@
+"""What survives a rank, a pod and a node: folders of files that prove themselves."""

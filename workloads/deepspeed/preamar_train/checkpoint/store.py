@@ -1,0 +1,139 @@
+"""Which checkpoints are there, and which one counts?
+
+    <path>/step-00000050/   a verified checkpoint: manifest.json, tokenizer.json, DeepSpeed's files
+    <path>/latest           its name, replaced atomically after the folder is whole
+    <path>/.saving-…        being written; never read
+    <path>/.owner           which attempt may write here
+
+A newer attempt's claim stops an older one that still runs somewhere from writing. The last
+verified checkpoint is never removed, and a folder is only removed once newer ones verify.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from preamar_train.checkpoint import manifest as manifests
+from preamar_train.checkpoint.manifest import Manifest, Torn
+from preamar_train.failures import Class, Failure
+
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def trouble(sentence: str) -> Failure:
+    return Failure(Class.CHECKPOINT_ERROR, sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The newest whole checkpoint, if any, and what was passed over on the way to it."""
+
+    folder: Path | None
+    manifest: Manifest | None
+    skipped: tuple[str, ...]
+
+
+class Store:
+    def __init__(self, path: Path, uid: str, attempt: int) -> None:
+        self.path = path
+        self._owner = {"uid": uid, "attempt": attempt}
+
+    def claim(self) -> None:
+        """Makes this attempt the one that writes here, and sweeps up what earlier ones left."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = self._held()
+            if (
+                held.get("uid") == self._owner["uid"]
+                and held.get("attempt", 0) > self._owner["attempt"]
+            ):
+                raise trouble(
+                    f"{self.path} already belongs to attempt {held['attempt']} of this job."
+                )
+            self._replace(".owner", json.dumps(self._owner))
+            for left in (*self.path.glob(".saving-*"), *self.path.glob(".torn-*")):
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def still_mine(self) -> None:
+        if self._held() != self._owner:
+            raise trouble(f"Another attempt or job has begun to write to {self.path}.")
+
+    def _held(self) -> dict[str, object]:
+        try:
+            words = json.loads((self.path / ".owner").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return words if isinstance(words, dict) else {}
+
+    def newest(self) -> Found:
+        """The newest checkpoint whose every file verifies."""
+        skipped = []
+        for folder in reversed(self.folders()):
+            try:
+                return Found(folder, manifests.verify(folder), tuple(skipped))
+            except Torn as torn:
+                skipped.append(f"{folder.name}: {torn}")
+        return Found(None, None, tuple(skipped))
+
+    def folders(self) -> list[Path]:
+        """All that look like checkpoints, oldest first."""
+        found = [each for each in self.path.glob("step-*") if _NAME.fullmatch(each.name)]
+        return sorted(found, key=lambda each: int(each.name.removeprefix("step-")))
+
+    def saving(self, step: int) -> str:
+        """The tag under which ranks write until the checkpoint is whole."""
+        return f".saving-{name_of(step)}-{self._owner['attempt']}"
+
+    def publish(self, step: int) -> Path:
+        """Gives a folder with a manifest its name, then points `latest` at it."""
+        self.still_mine()
+        source, target = self.path / self.saving(step), self.path / name_of(step)
+        if target.exists():  # torn, else this step would not have been trained again
+            target.rename(self.path / f".torn-{target.name}-{self._owner['attempt']}")
+        source.rename(target)
+        manifests.sync_folder(self.path)
+        self._replace("latest", target.name)
+        return target
+
+    def prune(self, keep: int) -> None:
+        """Removes all but the newest `keep` whole checkpoints; torn ones older than those go too."""
+        whole = 0
+        for folder in reversed(self.folders()):
+            if whole >= keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif _seems_whole(folder):
+                whole += 1
+        for torn in self.path.glob(".torn-*"):
+            shutil.rmtree(torn, ignore_errors=True)
+
+    def _replace(self, name: str, words: str) -> None:
+        temporary = self.path / f".{name}.new"
+        with temporary.open("w") as stream:
+            stream.write(words)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(self.path / name)
+        manifests.sync_folder(self.path)
+
+
+def _seems_whole(folder: Path) -> bool:
+    """Whether all files are there in full length; hashes were compared when it was published."""
+    try:
+        found = manifests.read(folder)
+        return all((folder / n).stat().st_size == s.bytes for n, s in found.files.items())
+    except (Torn, OSError):
+        return False
+
+
+def unwritable(path: Path, error: OSError) -> Failure:
+    reason = error.strerror or str(error)
+    return trouble(f"The checkpoint volume cannot be written ({path}): {reason}.")

@@ -1,0 +1,121 @@
+"""Which text is there to learn from.
+
+A source is a file or a folder of `.txt` and `.jsonl` (key "text") files, read in the order of
+their names. Documents are cut into passages of about 4 KiB at paragraph borders, so that one
+long book can be split into training and held-out text as well as many short ones can.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from preamar_train.failures import Class, Failure
+
+PASSAGE_CHARACTERS = 4096
+LINE_BYTES = 64 * 2**20
+HELD_OUT_EVERY = 50
+SUFFIXES = (".txt", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    text: str
+    ends: bool  # whether a document ends here
+
+
+def no_data(sentence: str) -> Failure:
+    return Failure(Class.DATA_ERROR, sentence)
+
+
+def files_of(name: str, path: Path) -> tuple[Path, ...]:
+    """The files of a source, in a fixed order."""
+    if not path.exists():
+        raise no_data(f"Data source {name}: {path} does not exist in its volume.")
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise no_data(f"Data source {name}: {path.name} is neither .txt nor .jsonl.")
+        return (path,)
+    found = []
+    try:
+        for folder, folders, names in os.walk(path, onerror=_unreadable):
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
+            found += [
+                Path(folder, each)
+                for each in sorted(names)
+                if Path(each).suffix in SUFFIXES and not each.startswith(".")
+            ]
+    except OSError as error:
+        raise no_data(f"Data source {name}: {path} cannot be read: {error.strerror}.") from error
+    if not found:
+        raise no_data(f"Data source {name}: {path} holds no .txt or .jsonl file.")
+    return tuple(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise error
+
+
+def passages(name: str, path: Path) -> Iterator[Passage]:
+    """All text of a source, passage by passage."""
+    for file in files_of(name, path):
+        try:
+            yield from _passages_of(name, file)
+        except OSError as error:
+            raise no_data(
+                f"Data source {name}: {file} cannot be read: {error.strerror}."
+            ) from error
+
+
+def _passages_of(name: str, file: Path) -> Iterator[Passage]:
+    if file.suffix == ".txt":
+        yield from cut(_lines(name, file))
+        return
+    for number, line in enumerate(_lines(name, file), start=1):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line)["text"]
+        except (ValueError, TypeError, KeyError):
+            text = None
+        if not isinstance(text, str):
+            raise no_data(
+                f'Data source {name}: line {number} of {file.name} is no JSON object with a string "text".'
+            )
+        yield from cut(iter(text.splitlines(keepends=True)))
+
+
+def _lines(name: str, file: Path) -> Iterator[str]:
+    broken = seen = 0
+    with file.open("rb") as stream:
+        while line := stream.readline(LINE_BYTES):
+            if len(line) == LINE_BYTES:
+                raise no_data(f"Data source {name}: {file.name} has a line of more than 64 MiB.")
+            text = line.decode("utf-8", errors="replace")
+            broken += text.count("\ufffd")
+            seen += len(text)
+            yield text
+    if broken > max(16, seen // 100):
+        raise no_data(f"Data source {name}: {file.name} is not UTF-8 text.")
+
+
+def cut(lines: Iterator[str]) -> Iterator[Passage]:
+    """One document's passages: cut at an empty line once 4 KiB are full, at any line by 8 KiB."""
+    held: list[str] = []
+    size = 0
+    for line in lines:
+        for start in range(0, len(line), PASSAGE_CHARACTERS):
+            piece = line[start : start + PASSAGE_CHARACTERS]
+            if size >= 2 * PASSAGE_CHARACTERS or (size >= PASSAGE_CHARACTERS and not piece.strip()):
+                yield Passage("".join(held), ends=False)
+                held, size = [], 0
+            held.append(piece)
+            size += len(piece)
+    if "".join(held).strip():
+        yield Passage("".join(held), ends=True)
+
+
+def is_held_out(index: int) -> bool:
+    """Whether a source's passage of this number is kept from training: every 50th is."""
+    return index % HELD_OUT_EVERY == HELD_OUT_EVERY // 2

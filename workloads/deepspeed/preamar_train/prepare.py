@@ -1,0 +1,117 @@
+"""What every rank needs before the first step: the tokenizer, the tokens, the checkpoint to load.
+
+Rank 0 decides on tokenizer and checkpoint; the first rank of each pod tokenises for its pod; all
+ranks compare what they got, since workers that read different text would train on different
+data without any error.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from preamar_train.checkpoint.manifest import Manifest
+from preamar_train.checkpoint.save import TOKENIZER
+from preamar_train.checkpoint.store import Store
+from preamar_train.data import tokens
+from preamar_train.data.corpus import Corpus, opened, pack
+from preamar_train.data.documents import no_data
+from preamar_train.failures import Class, Failure, classify
+from preamar_train.gang import Gang
+from preamar_train.presets import Shape, describe
+from preamar_train.request import Request, bad
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    corpus: Corpus
+    tokenizer: str
+    config: str
+    resume: Manifest | None
+    folder: Path | None
+    skipped: tuple[str, ...]
+
+
+def config_digest(request: Request, shape: Shape) -> str:
+    """All that may not change while a job goes on: the model, the batch and the order of samples."""
+    words = {
+        "shape": describe(shape),
+        "global": request.global_batch,
+        "seed": request.shuffle_seed,
+        "sources": sorted((each.name, str(each.weight.normalize())) for each in request.sources),
+    }
+    return "sha256:" + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+
+def prepare(request: Request, shape: Shape, store: Store, gang: Gang) -> Ready:
+    begun = gang.tell(_told(lambda: _begin(request, shape, store)) if gang.rank == 0 else None)
+    if isinstance(begun, Failure):
+        raise begun
+    manifest, folder, skipped, tokenizer = begun
+    config = config_digest(request, shape)
+    if manifest:
+        _must_fit(manifest, request, gang, config)
+    corpus = _corpus(request, shape, gang, tokenizer)
+    digests = gang.hear(corpus.digest)
+    if len(set(digests)) > 1:
+        odd = next(rank for rank, digest in enumerate(digests) if digest != digests[0])
+        raise no_data(
+            f"Ranks 0 and {odd} read different text: the data volume differs between pods."
+        )
+    if manifest and manifest.data != corpus.digest:
+        raise no_data(
+            f"The text has changed since the checkpoint of step {manifest.step}, so no sample could be "
+            "counted exactly. Put it back, or train with a new checkpoint path."
+        )
+    return Ready(corpus, tokenizer, config, manifest, folder, skipped)
+
+
+def _told(act):
+    """The result or the failure, as a value that can be sent to the other ranks."""
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001 - the others must hear of any
+        return classify(error)
+
+
+def _begin(request: Request, shape: Shape, store: Store):
+    store.claim()
+    found = store.newest()
+    for sentence in found.skipped:
+        print(f"checkpoint skipped: {sentence}", flush=True)
+    if found.folder is None:
+        text = tokens.learn(request.sources, shape.vocabulary)
+    else:
+        text = (found.folder / TOKENIZER).read_text()
+    return found.manifest, found.folder, found.skipped, text
+
+
+def _must_fit(manifest: Manifest, request: Request, gang: Gang, config: str) -> None:
+    where = f"{request.checkpoint.uri} holds a checkpoint of step {manifest.step}"
+    if manifest.config != config:
+        raise bad(
+            f"{where} of another model, batch, seed or sources; use a new checkpoint path to start afresh."
+        )
+    if manifest.world_size != gang.size:
+        raise bad(
+            f"{where} of {manifest.world_size} ranks, which cannot go on with {gang.size} ranks."
+        )
+    if manifest.zero_stage != request.zero_stage:
+        raise bad(
+            f"{where} of ZeRO stage {manifest.zero_stage}, which cannot go on with stage {request.zero_stage}."
+        )
+
+
+def _corpus(request: Request, shape: Shape, gang: Gang, text: str) -> Corpus:
+    folder = Path(os.environ.get("PREAMAR_SCRATCH", "/tmp/preamar")) / "corpus"
+    failure = None
+    if gang.local_rank == 0:
+        tokenizer = tokens.load(text, shape.vocabulary)
+        failure = _told(
+            lambda: pack(request.sources, tokenizer, shape.vocabulary, shape.sequence, folder)
+        )
+    for each in gang.hear(failure and (failure.kind.value, failure.sentence)):
+        if each:
+            raise Failure(Class(each[0]), each[1])
+    return opened(folder, shape.sequence)

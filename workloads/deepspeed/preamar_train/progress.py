@@ -1,0 +1,53 @@
+"""What a rank says of itself while it works, and at what pace.
+
+Only rank 0's words reach the operator; all ranks write them, so that an agent can say how far
+its rank was when it died. Written at most twice a second and at every change of state.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from preamar_train import state
+
+_EVERY_SECONDS = 0.5
+_WINDOW_SECONDS = 30.0
+
+
+class Progress:
+    def __init__(self, file: Path, attempt: int, steps: int) -> None:
+        self._file = file
+        self._words: dict[str, Any] = {
+            "attempt": attempt,
+            "state": "Starting",
+            "step": 0,
+            "steps": steps,
+            "loss": None,
+            "samplesPerSecond": None,
+            "consumed": 0,
+            "checkpoint": None,
+            "resumedFrom": None,
+        }
+        self._written = 0.0
+        self._pace: list[tuple[float, int]] = []
+
+    def say(self, **words: Any) -> None:
+        """Something that must be known at once."""
+        self._words.update(words)
+        state.write(self._file, self._words)
+        self._written = time.monotonic()
+
+    def stepped(self, step: int, consumed: int, loss: float) -> None:
+        now = time.monotonic()
+        self._pace = [(at, n) for at, n in self._pace if now - at <= _WINDOW_SECONDS]
+        self._pace.append((now, consumed))
+        (first, then), (last, _) = self._pace[0], self._pace[-1]
+        pace = (consumed - then) / (last - first) if last > first else None
+        self._words.update(step=step, consumed=consumed, loss=f"{loss:.6g}")
+        self._words["samplesPerSecond"] = None if pace is None else f"{pace:.4g}"
+        if now - self._written >= _EVERY_SECONDS:
+            self.say()
+
+    def paused(self) -> None:
+        """Saving is no training: the pace starts anew."""
+        self._pace = []

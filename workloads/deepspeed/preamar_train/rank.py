@@ -1,0 +1,49 @@
+"""One rank from start to end: how it begins, and how its end is told to the agent.
+
+The agent gets a result or a failure by file; the exit code alone would say too little.
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+
+from preamar_train import state
+from preamar_train.failures import FAILED, classify
+
+
+class Stop:
+    """Whether a stop was asked for. A signal sets it; the loop looks at it between steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the agent too
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def run_rank() -> int:
+    rank = int(os.environ["RANK"])
+    stop = Stop()
+    faulthandler.enable()
+    told = state.of_rank(rank)
+    told.parent.mkdir(parents=True, exist_ok=True)
+    code = FAILED
+    try:
+        from preamar_train.trainer import train
+
+        code = train(stop, told)
+    except BaseException as error:  # noqa: BLE001 - whatever ends a rank must be told
+        failure = classify(error)
+        traceback.print_exc()
+        print(f"failed: {failure.kind}: {failure.sentence}", flush=True)
+        words = {**state.read(told), "state": "Failed"}
+        words["failure"] = {"class": failure.kind.value, "explanation": failure.sentence}
+        state.write(told, words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of torch may wait for peers that are gone; a normal exit would wait for them.
+    os._exit(code)
