@@ -15,7 +15,7 @@ from preamar.api.inference import InferenceService
 from preamar.api.uri import ModelUri
 from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
-from preamar.core.plan import Applied, Manifest, Ref
+from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
 
@@ -112,6 +112,7 @@ class Observed:
     demand: Demand = field(default_factory=Demand)
     rivals: tuple[Rival, ...] = ()
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def children_named(service: InferenceService) -> tuple[Ref, ...]:

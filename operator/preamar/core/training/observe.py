@@ -14,7 +14,7 @@ from preamar.api.training import TrainingJob
 from preamar.api.uri import ModelUri
 from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
-from preamar.core.plan import Applied, Manifest, Ref
+from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
 from preamar.core.training.progress import Progress
@@ -102,6 +102,7 @@ class Observed:
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     progress: Progress | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ...]:
