@@ -1,0 +1,49 @@
+"""The last words of a pod: the JSON that the kubelet copies into its status.
+
+At most 4 KiB, so the explanation is cut, never the JSON.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LIMIT = 4096
+
+
+def compose(
+    outcome: str,
+    rank: int,
+    told: Mapping[str, Any],
+    *,
+    kind: str | None = None,
+    explanation: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "outcome": outcome,
+        "rank": rank,
+        "step": told.get("step", 0),
+        "consumed": told.get("consumed", 0),
+        "checkpoint": told.get("checkpoint"),
+        "evaluation": told.get("evaluation"),
+        "exported": told.get("exported"),
+        "class": kind,
+        "explanation": explanation,
+    }
+
+
+def encode(words: Mapping[str, Any]) -> bytes:
+    text = words.get("explanation")
+    while True:
+        data = json.dumps({**words, "explanation": text}, separators=(",", ":")).encode()
+        if len(data) <= LIMIT or not text:
+            return data
+        text = text[: len(text) - max(1, len(data) - LIMIT)]
+
+
+def write(file: Path, words: Mapping[str, Any]) -> None:
+    try:
+        # In place: the kubelet mounts this one file, so it cannot be replaced.
+        file.write_bytes(encode(words))
+    except OSError as error:
+        print(f"the termination message could not be written to {file}: {error}", flush=True)

@@ -1,0 +1,72 @@
+"""How far is the job? `GET /progress` on rank 0's pod.
+
+Reads rank 0's state file at each call; before there is one the answer is `Starting`.
+"""
+
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from preamar_train import state
+
+KEYS = (
+    "attempt",
+    "state",
+    "step",
+    "steps",
+    "loss",
+    "samplesPerSecond",
+    "consumed",
+    "checkpoint",
+    "resumedFrom",
+)
+_READ_SECONDS = 5
+
+
+def progress(file: Path) -> dict[str, Any]:
+    told = state.read(file)
+    if told:
+        return {key: told.get(key) for key in KEYS}
+    return {**dict.fromkeys(KEYS), **_ordered(), "state": "Starting", "step": 0, "consumed": 0}
+
+
+def _ordered() -> dict[str, Any]:
+    try:
+        order = json.loads(os.environ.get("PREAMAR_TRAIN", ""))
+        return {"attempt": order.get("attempt"), "steps": order.get("steps")}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def serve(file: Path, port: int, host: str = "") -> ThreadingHTTPServer | None:
+    """Answers in threads of its own; None, with a line in the log, when the port is taken."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _READ_SECONDS
+        server_version = "preamar-train"
+
+        def do_GET(self) -> None:
+            if self.path != "/progress":
+                self.send_error(404)
+                return
+            data = json.dumps(progress(file)).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Polls are no news."""
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        print(f"progress cannot be served on port {port}: {error}", flush=True)
+        return None
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server

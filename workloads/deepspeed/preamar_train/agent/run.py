@@ -1,0 +1,90 @@
+"""The agent's life: look rank 0 up, run the ranks, leave the last words, exit by the protocol.
+
+Exit 0: done. 75: stopped on request, the checkpoint in the message is verified. Else: failed.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from preamar_train import state
+from preamar_train.agent import message
+from preamar_train.agent.lookup import address_of
+from preamar_train.agent.progress import serve
+from preamar_train.agent.settings import Settings, message_path, settings
+from preamar_train.agent.signals import Signals
+from preamar_train.agent.supervisor import Ended, Supervisor
+from preamar_train.failures import DONE, FAILED, STOPPED, Class, classify
+
+
+def run_agent() -> int:
+    try:
+        config = settings(os.environ)
+    except Exception as error:  # noqa: BLE001 - also the unforeseen is told
+        return _failed(message_path(os.environ), 0, {}, error)
+    try:
+        return _run(config)
+    except Exception as error:  # noqa: BLE001 - also the unforeseen is told
+        told = state.read(state.of_rank(config.first_rank))
+        return _failed(config.message, config.first_rank, told, error)
+
+
+def _run(config: Settings) -> int:
+    config.state.mkdir(parents=True, exist_ok=True)
+    for old in config.state.glob("rank-*.json"):  # of a container that was restarted in its pod
+        old.unlink()
+    signals = Signals()
+    signals.listen()
+    first = state.of_rank(config.first_rank)
+    if config.index == 0 and config.agent_port:
+        serve(first, config.agent_port)
+
+    address = address_of(config.master, config.gang_seconds, signals.wait)
+    if address is None:
+        return _stopped(config, {})
+    ended = Supervisor(config, signals).run(address)
+    return _judge(config, ended, state.read(first), asked=signals.stop)
+
+
+def _judge(config: Settings, ended: Ended, told: dict[str, Any], *, asked: bool) -> int:
+    if ended.cut:
+        words = f"No checkpoint could be saved within the {config.grace_seconds:.0f} seconds between the stop and the kill."
+        message.write(
+            config.message,
+            message.compose(
+                "Failed", config.first_rank, told, kind=Class.KILLED.value, explanation=words
+            ),
+        )
+        return FAILED
+    if ended.failure:
+        found = ended.failure
+        told = state.read(state.of_rank(found.rank)) or told
+        message.write(
+            config.message,
+            message.compose(
+                "Failed", found.rank, told, kind=found.kind.value, explanation=found.explanation
+            ),
+        )
+        return FAILED
+    if all(code == DONE for code in ended.codes):
+        message.write(config.message, message.compose("Done", config.first_rank, told))
+        return DONE
+    if asked or all(code == STOPPED for code in ended.codes):
+        return _stopped(config, told)
+    raise RuntimeError(f"ranks ended with codes {', '.join(map(str, ended.codes))}")
+
+
+def _stopped(config: Settings, told: dict[str, Any]) -> int:
+    message.write(config.message, message.compose("Stopped", config.first_rank, told))
+    return STOPPED
+
+
+def _failed(file: Path, rank: int, told: dict[str, Any], error: Exception) -> int:
+    failure = classify(error)
+    print(f"failed: {failure.kind}: {failure.sentence}", file=sys.stderr, flush=True)
+    words = message.compose(
+        "Failed", rank, told, kind=failure.kind.value, explanation=failure.sentence
+    )
+    message.write(file, words)
+    return FAILED
