@@ -1,7 +1,8 @@
 // One binary for everything a Kubernetes control plane and node need: etcd, kube-apiserver,
-// kube-controller-manager, kube-scheduler, kubelet, kube-proxy and kubectl. It acts as the program
-// whose name it is called by (argv[0] through a symbolic link, or the first argument), so the parts
-// share one build and one copy of client-go on disk.
+// kube-controller-manager, kube-scheduler, kubelet, kube-proxy and kubectl, and two small programs of
+// our own: certificates and provisioner. It acts as the program whose name it is called by (argv[0]
+// through a symbolic link, or the first argument), so the parts share one build and one copy of
+// client-go on disk.
 package main
 
 import (
@@ -26,6 +27,12 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
+// ours are the programs that no other project ships as a Go package.
+var ours = map[string]func(arguments []string) error{
+	"certificates": func([]string) error { return certificates() },
+	"provisioner":  provisioner,
+}
+
 var commands = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
@@ -36,7 +43,9 @@ var commands = map[string]func() *cobra.Command{
 
 func main() {
 	name := filepath.Base(os.Args[0])
-	if _, known := commands[name]; !known && name != "etcd" && name != "kubectl" && len(os.Args) > 1 {
+	_, known := commands[name]
+	_, own := ours[name]
+	if !known && !own && name != "etcd" && name != "kubectl" && len(os.Args) > 1 {
 		os.Args = os.Args[1:]
 		name = os.Args[0]
 	}
@@ -49,9 +58,14 @@ func main() {
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
 		}
+	case ours[name] != nil:
+		if err := ours[name](os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			os.Exit(1)
+		}
 	default:
 		fmt.Fprintf(os.Stderr, "usage: kube NAME [flags], NAME one of etcd, kubectl, kubelet, kube-apiserver, "+
-			"kube-controller-manager, kube-scheduler, kube-proxy\n")
+			"kube-controller-manager, kube-scheduler, kube-proxy, certificates, provisioner\n")
 		os.Exit(2)
 	}
 }
