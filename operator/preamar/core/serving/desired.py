@@ -1,0 +1,121 @@
+"""What should exist for an inference service?
+
+A Deployment of model servers, a headless Service whose EndpointSlices the gateway follows, and a
+budget for disruptions; all ``X-serve``. A function of the resource, the installation and a size.
+"""
+
+from typing import Any
+
+from preamar.api.inference import InferenceService
+from preamar.core.metadata import child_metadata, labels_of
+from preamar.core.objects import ClaimView
+from preamar.core.placement import on_gpu
+from preamar.core.plan import Manifest, digest_of
+from preamar.core.serving.observe import SERVICE_LABEL
+from preamar.core.serving.pod import PORTS, pod_spec
+from preamar.core.settings import Settings
+
+KIND = "InferenceService"
+REVISION = "preamar.dev/revision"
+
+
+def revision_of(service: InferenceService) -> str:
+    """What the user has asked to run, in ten characters. The installation's own defaults are left
+    out: an upgrade of Preamar replaces pods and does not make a loaded model unproved."""
+    spec = service.spec
+    parts = (spec.model, spec.optimize, spec.runtime, spec.accelerator, spec.parallelism)
+    return digest_of({"spec": [p.model_dump(by_alias=True, mode="json") for p in parts]})[:10]
+
+
+def desired(
+    service: InferenceService, settings: Settings, replicas: int, claim: ClaimView | None
+) -> tuple[Manifest, ...]:
+    """The children, in the order in which they are made: a pod finds its Service there."""
+    return (
+        _service(service),
+        _disruption_budget(service),
+        _deployment(service, settings, replicas, claim),
+    )
+
+
+def labels(service: InferenceService) -> dict[str, str]:
+    """The labels of the children and their pods."""
+    return labels_of(SERVICE_LABEL, service.metadata.name, "triton", "model-server")
+
+
+def _deployment(
+    service: InferenceService, settings: Settings, replicas: int, claim: ClaimView | None
+) -> dict[str, Any]:
+    revision = revision_of(service)
+    metadata = _metadata(service) | {"annotations": {REVISION: revision}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 2,
+            "progressDeadlineSeconds": 3600,
+            "selector": {"matchLabels": _selector(service)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _pace(service, replicas, claim)},
+            "template": {
+                "metadata": {"labels": labels(service) | {REVISION: revision}},
+                "spec": pod_spec(service, settings),
+            },
+        },
+    }
+
+
+def _pace(service: InferenceService, replicas: int, claim: ClaimView | None) -> dict[str, int]:
+    """No capacity is lost in a roll-out, unless an additional pod could wait for ever: for a GPU
+    that the others hold, or for a volume that one node or one pod has for itself."""
+    one_node = claim is not None and not shareable(claim)
+    several_gpus = on_gpu(service.spec.accelerator) and replicas > 1
+    if one_node or several_gpus:
+        return {"maxSurge": 0, "maxUnavailable": 1}
+    return {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def shareable(claim: ClaimView) -> bool:
+    """Whether pods on several nodes can mount it."""
+    return bool({"ReadWriteMany", "ReadOnlyMany"} & set(claim.access_modes))
+
+
+def _service(service: InferenceService) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(service),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": False,
+            "selector": _selector(service),
+            "ports": [
+                {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+                for name, port in PORTS
+            ],
+        },
+    }
+
+
+def _disruption_budget(service: InferenceService) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(service),
+        "spec": {
+            "maxUnavailable": 1,
+            # A model that never became ready must not keep a node from being drained.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": _selector(service)},
+        },
+    }
+
+
+def _metadata(service: InferenceService) -> dict[str, Any]:
+    owner = service.metadata
+    return child_metadata(KIND, owner, f"{owner.name}-serve", labels(service))
+
+
+def _selector(service: InferenceService) -> dict[str, str]:
+    return {SERVICE_LABEL: service.metadata.name}

@@ -1,0 +1,208 @@
+"""What keeps the pods of a service from being ready, in a sentence that a person can act on?
+
+The pods of the present revision are asked in an order from the surest cause to the vaguest. What
+may heal within seconds is given a grace first; the answer then says when to look again.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from json import loads
+from typing import Any
+
+from preamar.core.pods import ContainerView, PodView
+
+PULL_GRACE = timedelta(seconds=15)
+SCHEDULING_GRACE = timedelta(seconds=15)
+CONFIG_GRACE = timedelta(seconds=15)
+STEADY = timedelta(seconds=60)
+"""A container that has crashed before is trusted again once it has run for so long."""
+CRASHES = 2
+USERS_FAULT = 64  # exit code of the init container when another try would end alike
+LONGEST_TAIL = 600
+
+
+class Fault(StrEnum):
+    """Why pods are not ready. The builder's own reasons come first."""
+
+    MODEL_NOT_FOUND = "ModelNotFound"
+    FORMAT_UNSUPPORTED = "FormatUnsupported"
+    MODEL_INVALID = "ModelInvalid"
+    DIGEST_MISMATCH = "DigestMismatch"
+    CODE_NOT_TRUSTED = "CodeNotTrusted"
+    IMAGE = "ImageUnavailable"
+    CONFIG = "ContainerConfigInvalid"
+    MEMORY = "OutOfMemory"
+    PREPARATION = "ModelPreparationFails"
+    CRASH = "ModelCrashes"
+    UNSCHEDULABLE = "Unschedulable"
+
+
+BUILDERS = frozenset(
+    {
+        Fault.MODEL_NOT_FOUND,
+        Fault.FORMAT_UNSUPPORTED,
+        Fault.MODEL_INVALID,
+        Fault.DIGEST_MISMATCH,
+        Fault.CODE_NOT_TRUSTED,
+    }
+)
+PULLING = frozenset(
+    {"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName"}
+    | {"ImageInspectError", "RegistryUnavailable"}
+)
+MISCONFIGURED = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault with its sentence. ``in_grace`` seconds are left until it counts; None: it does."""
+
+    fault: Fault
+    message: str
+    in_grace: float | None = None
+
+
+def find(pods: Iterable[PodView], now: datetime) -> Finding | None:
+    """The surest finding over all pods that are not ready; one that counts before one in grace."""
+    found = [
+        finding
+        for judge in JUDGES
+        for pod in pods
+        if not pod.deleting and not pod.over and not is_ready(pod, now)
+        for finding in (judge(pod, now),)
+        if finding is not None
+    ]
+    counting = [finding for finding in found if finding.in_grace is None]
+    return next(iter(counting or found), None)
+
+
+def is_ready(pod: PodView, now: datetime) -> bool:
+    """Whether a pod answers and has not only just come back from a crash."""
+    return pod.ready and not pod.deleting and steadies_in(pod, now) <= 0
+
+
+def steadies_in(pod: PodView, now: datetime) -> float:
+    """Seconds until a pod that kept crashing is trusted again; 0 if it is trusted."""
+    waits = [
+        (c.running_since + STEADY - now).total_seconds()
+        for c in pod.containers
+        if not c.init and c.restarts >= CRASHES and c.running_since is not None
+    ]
+    return max([0.0, *waits])
+
+
+def _refused_by_builder(pod: PodView, _now: datetime) -> Finding | None:
+    model = pod.container("model")
+    end = model.last_end if model else None
+    if end is None or end.exit_code != USERS_FAULT:
+        return None
+    reason, sentence = _explained(end.message)
+    return Finding(reason, sentence)
+
+
+def _explained(message: str) -> tuple[Fault, str]:
+    try:
+        told: Any = loads(message)
+    except (ValueError, RecursionError):
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    reason, sentence = told.get("reason"), told.get("message")
+    fault = Fault(reason) if isinstance(reason, str) and reason in BUILDERS else Fault.MODEL_INVALID
+    if not isinstance(sentence, str) or not sentence:
+        sentence = f"The model cannot be prepared: {_tail(message)}"
+    return fault, sentence
+
+
+def _without_image(pod: PodView, now: datetime) -> Finding | None:
+    for c in pod.containers:
+        if c.waiting in PULLING:
+            sure = c.waiting == "InvalidImageName"
+            return Finding(
+                Fault.IMAGE,
+                f"The image {c.image or '(unnamed)'} of container {c.name} cannot be pulled: "
+                f"{c.waiting_message or c.waiting}. Check its name and runtime.imagePullSecrets.",
+                None if sure else _grace(pod.created, PULL_GRACE, now),
+            )
+    return None
+
+
+def _misconfigured(pod: PodView, now: datetime) -> Finding | None:
+    for c in pod.containers:
+        if c.waiting in MISCONFIGURED:
+            return Finding(
+                Fault.CONFIG,
+                f"Container {c.name} cannot be started: {c.waiting_message or c.waiting}.",
+                _grace(pod.created, CONFIG_GRACE, now),
+            )
+    return None
+
+
+def _out_of_memory(pod: PodView, _now: datetime) -> Finding | None:
+    for c in pod.containers:
+        if c.last_end is not None and c.last_end.reason == "OOMKilled":
+            return Finding(
+                Fault.MEMORY,
+                f"Container {c.name} needs more memory than it may use and was killed "
+                f"({_times(c)}). Raise runtime.resources.limits.memory.",
+            )
+    return None
+
+
+def _crashing(pod: PodView, _now: datetime) -> Finding | None:
+    for c in pod.containers:
+        end = c.last_end
+        if end is None or (end.exit_code == 0 and c.init):
+            continue
+        if c.restarts < CRASHES and c.waiting != "CrashLoopBackOff":
+            continue
+        said = f" It said: {_tail(end.message)}" if end.message else ""
+        if c.init:
+            return Finding(
+                Fault.PREPARATION,
+                f"Preparing the model fails with exit code {end.exit_code} ({_times(c)}) and is "
+                f"tried again.{said}",
+            )
+        return Finding(
+            Fault.CRASH,
+            f"The model server ends with exit code {end.exit_code} ({_times(c)}) while it loads "
+            f"or serves the model.{said}",
+        )
+    return None
+
+
+def _unschedulable(pod: PodView, now: datetime) -> Finding | None:
+    if not pod.unschedulable:
+        return None
+    return Finding(
+        Fault.UNSCHEDULABLE,
+        f"No node can take a replica: {pod.unschedulable}",
+        _grace(pod.created, SCHEDULING_GRACE, now),
+    )
+
+
+JUDGES: tuple[Callable[[PodView, datetime], Finding | None], ...] = (
+    _refused_by_builder,
+    _without_image,
+    _misconfigured,
+    _out_of_memory,
+    _crashing,
+    _unschedulable,
+)
+
+
+def _grace(since: datetime | None, grace: timedelta, now: datetime) -> float | None:
+    left = (since + grace - now).total_seconds() if since else 0.0
+    return left if left > 0 else None
+
+
+def _times(container: ContainerView) -> str:
+    return "once" if container.restarts <= 1 else f"{container.restarts} times"
+
+
+def _tail(message: str) -> str:
+    words = " ".join(message.split())
+    return words if len(words) <= LONGEST_TAIL else "…" + words[-LONGEST_TAIL:]

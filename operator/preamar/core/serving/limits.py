@@ -1,0 +1,89 @@
+"""Which wishes can this version not fulfil?
+
+One row each: the field, when it is set, and what to do instead. A wish that cannot be fulfilled
+stops the service before any pod exists, because a field which is quietly ignored is a lie.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from preamar.api.inference import (
+    Engine,
+    InferenceService,
+    InferenceServiceSpec,
+    Precision,
+    SparsityType,
+    Task,
+)
+from preamar.api.scaling import ScalingMode, Signal, Strategy
+from preamar.api.shared import AcceleratorType, Sharing, Topology
+
+
+class Unserved(NamedTuple):
+    """A field, whether it asks for something that is not there yet, and what to write instead."""
+
+    field: str
+    asks: Callable[[InferenceServiceSpec], bool]
+    instead: str
+
+
+UNSERVED: tuple[Unserved, ...] = (
+    Unserved(
+        "model.uri",
+        lambda s: not s.model.uri.startswith("pvc://"),
+        "only pvc://claim/path is served so far: copy the model into a PersistentVolumeClaim of this namespace and name it",
+    ),
+    Unserved(
+        "model.secretName",
+        lambda s: s.model.secret_name is not None,
+        "a pvc:// source needs no credentials: leave it out",
+    ),
+    Unserved("model.task", lambda s: s.model.task == Task.RANK, "use Infer, Embed or Generate"),
+    Unserved(
+        "optimize.precision", lambda s: s.optimize.precision != Precision.NONE, "set it to None"
+    ),
+    Unserved(
+        "optimize.sparsity.type",
+        lambda s: s.optimize.sparsity.type != SparsityType.NONE,
+        "set it to None",
+    ),
+    Unserved("optimize.engine", lambda s: s.optimize.engine != Engine.NONE, "set it to None"),
+    Unserved(
+        "optimize.calibrationUri",
+        lambda s: s.optimize.calibration_uri is not None,
+        "leave it out: nothing is optimised yet",
+    ),
+    Unserved("parallelism.nodes", lambda s: s.parallelism.nodes > 1, "set it to 1"),
+    Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1, "set it to 1"),
+    Unserved("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1, "set it to 1"),
+    Unserved("parallelism.expert", lambda s: s.parallelism.expert > 1, "set it to 1"),
+    Unserved(
+        "accelerator.sharing",
+        lambda s: (
+            s.accelerator.type == AcceleratorType.GPU and s.accelerator.sharing != Sharing.EXCLUSIVE
+        ),
+        "set it to Exclusive and name the slice in accelerator.resourceName, such as nvidia.com/mig-1g.10gb",
+    ),
+    Unserved(
+        "placement.topology",
+        lambda s: s.placement.topology != Topology.NONE,
+        "set it to None: a replica is one pod on one node",
+    ),
+    Unserved(
+        "scaling.target.signal",
+        lambda s: (
+            s.scaling.mode == ScalingMode.MANAGED and s.scaling.target.signal != Signal.IN_FLIGHT
+        ),
+        "use InFlight",
+    ),
+    Unserved("rollout.strategy", lambda s: s.rollout.strategy == Strategy.CANARY, "use Rolling"),
+)
+
+
+def unserved(service: InferenceService) -> str:
+    """What cannot be fulfilled, a clause each; empty if everything can."""
+    return "; ".join(
+        f"spec.{row.field} is not supported by this version: {row.instead}"
+        for row in UNSERVED
+        if row.asks(service.spec)
+    )

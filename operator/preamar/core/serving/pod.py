@@ -1,0 +1,128 @@
+"""What does one replica look like?
+
+One pod: an init container that turns the user's model into a Triton repository, and Triton. The
+claim is mounted read-only; what is made from it lives in the pod. The pod holds no API token.
+"""
+
+from collections.abc import Mapping
+from json import dumps
+from typing import Any
+
+from preamar.api.inference import InferenceService
+from preamar.api.uri import ModelUri
+from preamar.core.metadata import restricted_container, restricted_pod
+from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
+from preamar.core.serving.observe import model_name
+from preamar.core.settings import Settings
+
+PRESTOP_SECONDS = 5  # until every gateway and kube-proxy has heard that the pod is leaving
+LOADING_MINUTES = 30
+CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "256Mi"}
+GPU_DEFAULTS: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
+PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002))
+
+
+def pod_spec(service: InferenceService, settings: Settings) -> dict[str, Any]:
+    """The spec of a replica's pod. The model's source must be a ``pvc://`` URI."""
+    spec, runtime = service.spec, service.spec.runtime
+    gpu = on_gpu(spec.accelerator)
+    uri = ModelUri.parse(spec.model.uri)
+    common = {
+        "image": runtime.image or (settings.triton_gpu_image if gpu else settings.triton_image),
+        "imagePullPolicy": settings.image_pull_policy,
+        "securityContext": restricted_container(),
+        # The builder explains itself there; of a crash the last lines of the log are the best.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    defaults = GPU_DEFAULTS if gpu else CPU_DEFAULTS
+    resources = resources_of(runtime.resources, spec.accelerator, defaults)
+    model = {
+        **common,
+        "name": "model",
+        "command": ["preamar-model", "build"],
+        "env": environment({"PREAMAR_MODEL": _order(service), "HOME": "/tmp"}, runtime.env),  # noqa: S108
+        "resources": resources,
+        "volumeMounts": [
+            {"name": "source", "mountPath": "/mnt/model", "readOnly": True},
+            {"name": "models", "mountPath": "/models"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+    ours = {
+        "PREAMAR_MODEL": _order(service),
+        "PREAMAR_DRAIN_SECONDS": str(spec.drain.seconds),
+        "OMP_NUM_THREADS": threads(runtime.resources),
+        "HOME": "/tmp",  # noqa: S108
+    }
+    ready = f"/v2/models/{model_name(service)}/ready"
+    triton = {
+        **common,
+        "name": "triton",
+        "command": ["preamar-model", "serve"],
+        "args": list(runtime.args),
+        "env": environment(ours, runtime.env),
+        "ports": [{"name": name, "containerPort": port} for name, port in PORTS],
+        "resources": resources,
+        "startupProbe": _probe(ready, period=1, failures=LOADING_MINUTES * 60),
+        "readinessProbe": _probe(ready, period=2, failures=3),
+        "livenessProbe": _probe("/v2/health/live", period=10, failures=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRESTOP_SECONDS}}},
+        "volumeMounts": [
+            {"name": "models", "mountPath": "/models"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        ],
+    }
+    if not runtime.args:
+        del triton["args"]
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": restricted_pod(),
+        "terminationGracePeriodSeconds": spec.drain.seconds + PRESTOP_SECONDS + 10,
+        "initContainers": [model],
+        "containers": [triton],
+        "volumes": [
+            {
+                "name": "source",
+                "persistentVolumeClaim": {"claimName": uri.claim, "readOnly": True},
+            },
+            {"name": "models", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+        ],
+        **scheduling(spec.placement, spec.accelerator),
+    }
+    if runtime.service_account_name:
+        pod["serviceAccountName"] = runtime.service_account_name
+    if runtime.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": s.name} for s in runtime.image_pull_secrets]
+    return pod
+
+
+def _order(service: InferenceService) -> str:
+    """What the init container should build, as inside.md says."""
+    spec = service.spec
+    path = ModelUri.parse(spec.model.uri).path
+    order = {
+        "name": model_name(service),
+        "source": f"/mnt/model/{path}".rstrip("/"),
+        "format": spec.model.format.value,
+        "task": spec.model.task.value,
+        "trust": spec.model.trust.value,
+        "digest": spec.model.digest,
+        "accelerator": spec.accelerator.type.value,
+        "batching": spec.runtime.batching.model_dump(by_alias=True, mode="json"),
+        "instances": spec.runtime.instances,
+    }
+    return dumps(order, sort_keys=True)
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        # Shorter ones kill a healthy server on a busy machine.
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
