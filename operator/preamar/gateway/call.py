@@ -1,0 +1,145 @@
+"""One request from its acceptance to its row in the ledger: who, what, and how much so far.
+
+Whatever ends it (an answer, an error, the caller leaving) ends in ``settle``, once.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time
+
+from preamar.gateway.errors import ledger_down
+from preamar.gateway.metrics import Meters
+from preamar.ledger.rows import Kind, Row, State
+from preamar.ledger.writer import Entry, LedgerUnavailable, Writer
+
+LEDGER_SECONDS = 5.0
+MARK_SECONDS = 1.0
+MARK_TOKENS = 64
+LEFT = 499
+
+
+def new_id() -> str:
+    """Unique for ever, and sorted by time."""
+    return f"req-{time() * 1000:.0f}-{os.urandom(10).hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a key belongs to."""
+
+    tenant: str
+    key_id: str
+
+
+class Books:
+    """Where rows go. ``instance`` names this gateway's life."""
+
+    def __init__(self, writer: Writer, meters: Meters, instance: str) -> None:
+        self.writer = writer
+        self.meters = meters
+        self.instance = instance
+
+
+class Call:
+    """A request that was accepted for a model."""
+
+    __slots__ = (
+        "_books", "_marked_at", "_marked_tokens", "_settled", "arrived", "caller", "cold_ms",
+        "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, books: Books, call_id: str, caller: Caller, model: str, endpoint: str, kind: Kind
+    ) -> None:
+        self._books = books
+        self._settled = False
+        self._marked_at = self.arrived = monotonic()
+        self._marked_tokens = 0
+        self.id = call_id
+        self.caller = caller
+        self.model = model
+        self.endpoint = endpoint
+        self.kind = kind
+        self.started = int(time() * 1000)
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cold_ms: int | None = None
+
+    def first_token(self) -> None:
+        self._books.meters.first_token(self.model, monotonic() - self.arrived)
+
+    def _row(self, status: int, state: State) -> Row:
+        return Row(
+            id=self.id,
+            tenant=self.caller.tenant,
+            key_id=self.caller.key_id,
+            model=self.model,
+            endpoint=self.endpoint,
+            kind=self.kind,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            status=status,
+            state=state,
+            instance=self._books.instance,
+            started=self.started,
+            finished=int(time() * 1000),
+        )
+
+    def mark(self) -> None:
+        """Note what a stream has used so far, each second or 64 tokens: a crash loses no more."""
+        now = monotonic()
+        fresh = self.output_tokens - self._marked_tokens
+        if now - self._marked_at < MARK_SECONDS and fresh < MARK_TOKENS:
+            return
+        self._marked_at, self._marked_tokens = now, self.output_tokens
+        if not self._settled:
+            # A mark that finds the ledger full is skipped: the end is what must be written.
+            try:
+                self._books.writer.submit(self._row(200, State.OPEN))
+            except LedgerUnavailable:
+                return
+
+    async def settle(self, status: int) -> None:
+        """Write the end durably. Raises a ``Problem`` if it could not be written; then nothing is
+        charged, and the caller must not get the rest of the answer."""
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
+
+        def done() -> None:
+            loop.call_soon_threadsafe(_resolve, written)
+
+        entry = self._end(status, done)
+        if entry is None:
+            return
+        try:
+            async with asyncio.timeout(LEDGER_SECONDS):
+                await asyncio.shield(written)
+        except TimeoutError:
+            if self._books.writer.withdraw(entry):
+                self._settled = False
+                raise ledger_down() from None
+            await written
+
+    def settle_soon(self, status: int) -> None:
+        """Write the end when nobody waits for the answer any more. After ``settle``: nothing."""
+        try:
+            self._end(status, None)
+        except LedgerUnavailable:
+            self._settled = True
+
+    def _end(self, status: int, done: Callable[[], None] | None) -> Entry | None:
+        if self._settled:
+            return None
+        entry = self._books.writer.submit(self._row(status, State.DONE), done)
+        self._settled = True
+        self._books.meters.tokens(
+            self.model, self.caller.tenant, self.input_tokens, self.output_tokens
+        )
+        return entry
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,146 @@
+"""What the gateway needs to know of an InferenceService and of an EndpointSlice.
+
+It reads the few fields that it uses and nothing else: a resource written for a newer version, or
+one that is wrong somewhere else, must not make a model vanish. ``None`` means that even those few
+cannot be read, and then that one object is left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SERVICE_LABEL = "preamar.dev/inferenceservice"
+DNS_SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One InferenceService. ``service`` is ``namespace/name``, ``room`` how many requests one
+    replica gets at a time, ``stalled`` why it cannot start (a condition's reason)."""
+
+    service: str
+    name: str
+    uid: str
+    created: str
+    task: str
+    batch: int
+    room: int
+    hold_requests: int
+    hold_seconds: float
+    tenants: frozenset[str] | None
+    digest: str | None
+    stalled: str | None
+    loaded: bool
+
+    def admits(self, tenant: str) -> bool:
+        """Whether that tenant may call it."""
+        return self.tenants is None or tenant in self.tenants
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one pod listens; ``pod`` is its name, ``uid`` tells it from a later namesake."""
+
+    ip: str
+    http: int
+    grpc: int
+    pod: str
+    uid: str
+
+
+def model_of(body: Mapping[str, Any]) -> Model | None:
+    """The facts of an InferenceService, None if it is going away or unreadable."""
+    try:
+        meta, spec = body["metadata"], body["spec"]
+        if meta.get("deletionTimestamp"):
+            return None
+        status = body.get("status") or {}
+        runtime = spec.get("runtime") or {}
+        batch = int((runtime.get("batching") or {}).get("maxBatchSize", 8))
+        hold = spec.get("hold") or {}
+        access = spec.get("access") or {}
+        listed = access.get("mode") == "Listed"
+        conditions = _conditions(status, meta.get("generation", 0))
+        return Model(
+            service=f"{meta['namespace']}/{meta['name']}",
+            name=str((spec.get("model") or {}).get("name") or meta["name"]),
+            uid=str(meta.get("uid", "")),
+            created=str(meta.get("creationTimestamp") or ""),
+            task=str((spec.get("model") or {}).get("task", "Infer")),
+            batch=max(1, batch),
+            room=_room(spec, batch, int(runtime.get("instances", 1))),
+            hold_requests=int(hold.get("maxRequests", 200)),
+            hold_seconds=float(hold.get("maxSeconds", 120)),
+            tenants=frozenset(map(str, access.get("tenants") or ())) if listed else None,
+            digest=(status.get("model") or {}).get("digest"),
+            stalled=conditions.get("Stalled"),
+            loaded="Ready" in conditions,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _conditions(status: Mapping[str, Any], generation: int) -> dict[str, str]:
+    """Reasons of the conditions that are true of the spec as it is now."""
+    return {
+        str(condition["type"]): str(condition.get("reason") or "Unknown")
+        for condition in status.get("conditions") or ()
+        if condition.get("status") == "True"
+        and condition.get("observedGeneration", generation) >= generation
+    }
+
+
+def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:
+    """One batch that runs and one that waits, and at least twice what the scaler aims at: more
+    would pile up on the first replica that is ready, out of reach of those that follow."""
+    target = (spec.get("scaling") or {}).get("target") or {}
+    aim = 8.0
+    if target.get("signal", "InFlight") == "InFlight":
+        aim = float(target.get("value", 8))
+    return max(4, 2 * batch * instances, int(2 * aim))
+
+
+def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
+    """Addresses of an EndpointSlice, each with whether it takes new requests: serving and not
+    terminating. Unreadable ones are left out."""
+    try:
+        if body.get("addressType") not in {"IPv4", "IPv6"}:
+            return {}
+        ports = {str(port.get("name")): int(port["port"]) for port in body.get("ports") or ()}
+        found = {}
+        for endpoint in body.get("endpoints") or ():
+            conditions = endpoint.get("conditions") or {}
+            ready = conditions.get("ready")
+            serving = conditions.get("serving")
+            usable = (ready is not False) if serving is None else bool(serving)
+            target = endpoint.get("targetRef") or {}
+            ip = str(endpoint["addresses"][0])
+            address = Address(
+                ip=ip,
+                http=ports.get("http", 8000),
+                grpc=ports.get("grpc", 8001),
+                pod=str(target.get("name") or ip),
+                uid=str(target.get("uid") or ""),
+            )
+            found[address] = usable and not conditions.get("terminating")
+        return found
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return {}
+
+
+def slim(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an object that is worth keeping on disk."""
+    meta = body.get("metadata") or {}
+    kept = ("namespace", "name", "uid", "creationTimestamp", "generation", "labels")
+    slimmed = {
+        key: body[key]
+        for key in ("apiVersion", "kind", "spec", "addressType", "ports", "endpoints")
+        if key in body
+    }
+    slimmed["metadata"] = {key: meta[key] for key in kept if key in meta}
+    if meta.get("deletionTimestamp"):
+        slimmed["metadata"]["deletionTimestamp"] = meta["deletionTimestamp"]
+    status = body.get("status")
+    if isinstance(status, Mapping):
+        slimmed["status"] = {key: status[key] for key in ("model", "conditions") if key in status}
+    return slimmed

@@ -1,0 +1,209 @@
+"""Who may send now: each model's line of waiting requests, its replicas, and what they carry.
+
+A request gets a ``Place`` on a replica at once if one has room, else it waits in the model's hold
+and is handed a place the moment a replica turns ready or another request ends: nothing polls.
+However a request ends, its place is given back exactly once.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from time import monotonic
+
+from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
+from preamar.gateway.facts import Address, Model
+from preamar.gateway.hold import Hold
+from preamar.gateway.pick import FAILURES_TO_EJECT, ejection, pick
+from preamar.gateway.wire import Pool
+
+CONNECT_SECONDS = 2.0
+
+
+class Replica:
+    """One pod: its pool of connections, and how it is doing."""
+
+    __slots__ = ("address", "ejected_until", "failures", "in_flight", "pool", "settings", "usable")
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.pool = Pool(address.ip, address.http, CONNECT_SECONDS)
+        self.in_flight = 0
+        self.failures = 0
+        self.ejected_until = 0.0
+        self.usable = True
+        # What the model server says of its model, read once per pod by whoever needs it first.
+        self.settings: asyncio.Future[object] | None = None
+
+
+class Place:
+    """The right to send one request to one replica."""
+
+    __slots__ = ("_line", "_open", "replica")
+
+    def __init__(self, line: "Line", replica: Replica) -> None:
+        self._line = line
+        self._open = True
+        self.replica = replica
+        replica.in_flight += 1
+
+    def release(self, *, reached: bool = True) -> None:
+        """Give the place back; ``reached``: whether the replica could be connected to. A second
+        time does nothing."""
+        if self._open:
+            self._open = False
+            self._line.released(self.replica, reached)
+
+
+class Line:
+    """One model: those who wait and those who serve."""
+
+    def __init__(self, model: Model, on_queue: Callable[["Line"], None]) -> None:
+        self.model = model
+        self.hold: Hold[asyncio.Future[Place]] = Hold()
+        self.replicas: dict[Address, Replica] = {}
+        self.leaving: set[Replica] = set()
+        self.arrived = 0
+        self._on_queue = on_queue
+        self._turns = count()
+
+    @property
+    def running(self) -> int:
+        """Requests that a replica has, those of leaving replicas included."""
+        return sum(r.in_flight for r in self.replicas.values()) + sum(
+            r.in_flight for r in self.leaving
+        )
+
+    @property
+    def awake(self) -> bool:
+        """Whether any replica takes requests."""
+        return bool(self.replicas)
+
+    def turn(self) -> int:
+        """A place in the order of arrival, kept over retries."""
+        self.arrived += 1
+        return next(self._turns)
+
+    async def enter(self, turn: int, deadline: float) -> Place:
+        """A place on a replica. Raises ``Problem`` when the hold is full, when ``deadline``
+        (monotonic seconds) passes, or when the model cannot start or is deleted meanwhile."""
+        if not self.hold and (replica := self._free()) is not None:
+            return Place(self, replica)
+        if not self.awake and self.model.stalled is not None:
+            raise stalled(self.model.name, self.model.stalled)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Place] = loop.create_future()
+        if not self.hold.enter(turn, waiter, self.model.hold_requests):
+            raise hold_full(self.model.name)
+        if len(self.hold) == 1:
+            self._on_queue(self)
+        timer = loop.call_later(max(0.0, deadline - monotonic()), self._expire, waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().release()
+            raise
+        finally:
+            timer.cancel()
+            if self.hold.leave(turn) is not None and not self.hold:
+                self._on_queue(self)
+
+    def _expire(self, waiter: asyncio.Future[Place]) -> None:
+        if not waiter.done():
+            waiter.set_exception(held_too_long(self.model.name))
+
+    def _free(self) -> Replica | None:
+        return pick(self.replicas.values(), self.model.room, monotonic())
+
+    def pump(self) -> None:
+        """Hand places to those who wait while there are any."""
+        emptied = False
+        while self.hold and (replica := self._free()) is not None:
+            waiter = self.hold.next()
+            if waiter is not None and not waiter.done():
+                waiter.set_result(Place(self, replica))
+            emptied = not self.hold
+        if emptied:
+            self._on_queue(self)
+
+    def released(self, replica: Replica, reached: bool) -> None:
+        replica.in_flight -= 1
+        if replica in self.leaving and not replica.in_flight:
+            self.leaving.discard(replica)
+        if reached:
+            replica.failures = 0
+        else:
+            self._missed(replica)
+        if self.hold:
+            self.pump()
+
+    def _missed(self, replica: Replica) -> None:
+        replica.failures += 1
+        pause = ejection(replica.failures)
+        if pause:
+            replica.ejected_until = monotonic() + pause
+            # A little later than its return, so that the clock has passed it for sure.
+            asyncio.get_running_loop().call_later(pause + 0.01, self.pump)
+
+    def update(self, known: Mapping[Address, bool]) -> None:
+        """Follow the EndpointSlices; replicas that leave keep what they carry and get no more."""
+        for address in [a for a in self.replicas if not known.get(a)]:
+            replica = self.replicas.pop(address)
+            replica.usable = False
+            replica.pool.retire()
+            if replica.in_flight:
+                self.leaving.add(replica)
+        for address, usable in known.items():
+            if usable and address not in self.replicas:
+                self.replicas[address] = Replica(address)
+        if self.hold:
+            self.pump()
+        if self.hold and not self.awake and self.model.stalled is not None:
+            self.refuse(stalled(self.model.name, self.model.stalled))
+
+    def refuse(self, problem: Problem) -> None:
+        """Nobody who waits will be served."""
+        waiting = self.hold.clear()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(problem)
+        if waiting:
+            self._on_queue(self)
+
+    def close(self) -> None:
+        """The model is gone."""
+        self.refuse(gone(self.model.name))
+        self.update({})
+
+    @property
+    def ejected(self) -> int:
+        return sum(r.failures >= FAILURES_TO_EJECT for r in self.replicas.values())
+
+
+class Fleet:
+    """All lines, by the name that callers use."""
+
+    def __init__(self, on_queue: Callable[[Line], None]) -> None:
+        self.lines: dict[str, Line] = {}
+        self._on_queue = on_queue
+
+    def update(
+        self, models: Mapping[str, Model], replicas: Mapping[str, Mapping[Address, bool]]
+    ) -> None:
+        """Follow what was heard. A name that another service took over starts anew."""
+        for name in list(self.lines):
+            model = models.get(name)
+            if model is None or model.uid != self.lines[name].model.uid:
+                self.lines.pop(name).close()
+        for name, model in models.items():
+            line = self.lines.get(name)
+            if line is None:
+                line = self.lines[name] = Line(model, self._on_queue)
+            line.model = model
+            line.update(replicas.get(model.service, {}))
+
+    def touch(self, names: Iterable[str], replicas: Mapping[str, Mapping[Address, bool]]) -> None:
+        """As ``update``, for some models whose replicas alone changed."""
+        for name in names:
+            line = self.lines[name]
+            line.update(replicas.get(line.model.service, {}))

@@ -1,0 +1,172 @@
+"""How a request gets to a replica and an answer back: place, connection, retry, cancellation.
+
+A request that certainly did not reach a replica goes to another one; one whose connection ended
+before the answer began does so only if carrying it out twice is harmless, and only while such
+retries stay a small part of all requests. Nothing is retried once an answer has begun.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from preamar.gateway.call import Call
+from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
+from preamar.gateway.fleet import Line, Place, Replica
+from preamar.gateway.http1 import Head
+from preamar.gateway.wire import Exchange, Lost, NotSent
+
+ATTEMPTS = 5
+PAUSE_SECONDS = 0.05
+
+
+class Budget:
+    """Retries of requests that may have run: at most a tenth of all requests, and ten to begin
+    with."""
+
+    def __init__(self) -> None:
+        self._left = 10.0
+
+    def arrived(self) -> None:
+        self._left = min(self._left + 0.1, 100.0)
+
+    def take(self) -> bool:
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: until the head of an answer, and between pieces of a stream; bytes of an answer
+    that is read as a whole."""
+
+    answer_seconds: float = 600.0
+    stall_seconds: float = 300.0
+    answer_bytes: int = 64 << 20
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that has begun."""
+
+    head: Head
+    exchange: Exchange
+    replica: Replica
+
+
+def request_bytes(replica: Replica, method: str, path: str, extra: bytes, length: int) -> bytes:
+    """The head of a request. ``extra`` are whole header lines."""
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: ".encode()
+        + replica.pool.host
+        + b"\r\n"
+        + extra
+        + f"Content-Length: {length}\r\n\r\n".encode()
+    )
+
+
+class Upstream:
+    """Sends calls to replicas of their models."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._budget = Budget()
+
+    @asynccontextmanager
+    async def places(self, line: Line, call: Call | None) -> AsyncIterator["Visit"]:
+        """A visit to the model of ``line``: it waits in the hold when ``send`` is first called.
+        Leaving the block gives the place back and closes an answer that was not read to its end,
+        which cancels the work behind it."""
+        self._budget.arrived()
+        visit = Visit(self, line, call)
+        try:
+            yield visit
+        finally:
+            visit.leave()
+
+    def may_repeat(self) -> bool:
+        return self._budget.take()
+
+
+class Visit:
+    """One request's way to a replica; several exchanges on one place are fine."""
+
+    def __init__(self, upstream: Upstream, line: Line, call: Call | None) -> None:
+        self._upstream = upstream
+        self._line = line
+        self._call = call
+        self._turn = line.turn()
+        self._arrived = monotonic()
+        self._deadline = self._arrived + line.model.hold_seconds
+        self._place: Place | None = None
+        self._exchange: Exchange | None = None
+        self._attempts = 0
+
+    async def enter(self) -> Replica:
+        """The replica that this request is on, after waiting for one."""
+        if self._place is None:
+            cold = not self._line.awake
+            self._place = await self._line.enter(self._turn, self._deadline)
+            if cold and self._call is not None and self._call.cold_ms is None:
+                self._call.cold_ms = int((monotonic() - self._arrived) * 1000)
+        return self._place.replica
+
+    async def send(
+        self, method: str, path: str, extra: bytes, body: bytes, *, repeatable: bool
+    ) -> Answer:
+        """Send and wait for the answer's head. Raises ``Problem``."""
+        name = self._line.model.name
+        try:
+            async with asyncio.timeout(None) as timer:
+                while True:
+                    replica = await self.enter()
+                    timer.reschedule(
+                        asyncio.get_running_loop().time() + self._upstream.limits.answer_seconds
+                    )
+                    if answer := await self._try(replica, method, path, extra, body, repeatable):
+                        return answer
+                    timer.reschedule(None)
+        except TimeoutError:
+            raise too_slow(name) from None
+
+    async def _try(
+        self, replica: Replica, method: str, path: str, extra: bytes, body: bytes, repeatable: bool
+    ) -> Answer | None:
+        name = self._line.model.name
+        head = request_bytes(replica, method, path, extra, len(body))
+        self._attempts += 1
+        try:
+            self._exchange = exchange = await replica.pool.take()
+            answer = await exchange.send(head, body)
+        except NotSent:
+            self._drop(reached=False)
+            problem: Problem = unreachable(name)
+        except Lost:
+            self._drop(reached=True)
+            problem = broken_off(name)
+            if not repeatable or not self._upstream.may_repeat():
+                raise problem from None
+        else:
+            return Answer(answer, exchange, replica)
+        if self._attempts >= ATTEMPTS:
+            raise problem
+        await asyncio.sleep(PAUSE_SECONDS * (self._attempts - 1))
+        return None
+
+    def _drop(self, *, reached: bool) -> None:
+        if self._exchange is not None:
+            self._exchange.abort()
+            self._exchange = None
+        if self._place is not None:
+            self._place.release(reached=reached)
+            self._place = None
+
+    def done(self) -> None:
+        """The answer was read to its end: its connection may serve others."""
+        self._exchange = None
+
+    def leave(self) -> None:
+        self._drop(reached=True)
