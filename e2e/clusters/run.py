@@ -4,6 +4,7 @@ What a program prints goes to a log file when one is named; a failure shows the 
 last lines, so that nobody has to search for them.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -88,8 +89,6 @@ def last(printed: bytes) -> str:
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(10)
