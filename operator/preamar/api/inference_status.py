@@ -34,7 +34,15 @@ class Decision(Seen):
     signal: ShortText = Field(
         default="", description="What it was decided on, such as InFlight=23, target 8."
     )
-    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+    wanted: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=BIG,
+        description="The most copies that demand has asked for since then, such as 1.",
+    )
+    at: SeenTime | None = Field(
+        default=None, description="Since when, such as 2027-01-31T18:00:00Z."
+    )
 
 
 class Learned(Seen):
