@@ -38,7 +38,8 @@ def encode(words: Mapping[str, Any]) -> bytes:
         data = json.dumps({**words, "explanation": text}, separators=(",", ":")).encode()
         if len(data) <= LIMIT or not text:
             return data
-        text = text[: len(text) - max(1, len(data) - LIMIT)]
+        # One character takes up to 12 bytes once escaped: cut no more than must go.
+        text = text[: len(text) - max(1, (len(data) - LIMIT) // 12)]
 
 
 def write(file: Path, words: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ def read(folder: Path) -> Manifest:
         raise Torn(f"its manifest cannot be read: {error.strerror}") from error
     try:
         return _of(json.loads(data), hashlib.sha256(data).hexdigest())
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Torn("its manifest is damaged") from error
 
 

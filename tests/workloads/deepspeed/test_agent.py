@@ -1,0 +1,267 @@
+"""The agent, as a process, with small programs in the place of ranks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[3] / "workloads/deepspeed"
+HELPERS = f"""
+import json, os, signal, sys, time
+sys.path.insert(0, {str(PACKAGE)!r})
+from preamar_train import state
+rank = int(os.environ["RANK"])
+told = state.of_rank(rank)
+"""
+
+
+class Agent:
+    """`preamar-train agent` whose ranks run the given Python text."""
+
+    def __init__(self, folder: Path, text: str, **env: str) -> None:
+        self.folder = folder
+        (folder / "rank.py").write_text(HELPERS + text)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "preamar_train", "agent"],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(PACKAGE),
+                "WORLD_SIZE": "2",
+                "RANKS_PER_WORKER": "2",
+                "JOB_COMPLETION_INDEX": "0",
+                "MASTER_ADDR": "127.0.0.1",
+                "PREAMAR_AGENT_PORT": "0",
+                "PREAMAR_STATE": str(folder / "state"),
+                "PREAMAR_TERMINATION_LOG": str(folder / "message"),
+                "PREAMAR_RANK_COMMAND": json.dumps([sys.executable, str(folder / "rank.py")]),
+                "PREAMAR_TRAIN": json.dumps({"attempt": 3, "steps": 40}),
+                **env,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_for(self, name: str, limit: float = 20) -> None:
+        deadline = time.monotonic() + limit
+        while not (self.folder / name).exists():
+            assert time.monotonic() < deadline, f"{name} never came"
+            time.sleep(0.02)
+
+    def end(self, limit: float = 30) -> tuple[int, dict, str]:
+        output, _ = self.process.communicate(timeout=limit)
+        return self.process.returncode, json.loads((self.folder / "message").read_text()), output
+
+
+@pytest.fixture
+def agent(tmp_path):
+    started = []
+
+    def start(text: str, **env: str) -> Agent:
+        started.append(Agent(tmp_path, text, **env))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+def test_ranks_get_their_places_and_lines_get_their_rank(agent):
+    keys = [
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "LOCAL_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "DS_ACCELERATOR",
+    ]
+    text = f"""
+print("at", *(os.environ[key] for key in {keys}))
+state.write(told, {{"state": "Done", "step": 40, "consumed": 80, "exported": "pvc://m/x",
+    "evaluation": {{"loss": "1.5", "unigram": "2.5"}}, "checkpoint": {{"step": 40}}}})
+"""
+    code, message, output = agent(
+        text, WORLD_SIZE="4", JOB_COMPLETION_INDEX="1", MASTER_ADDR="localhost", MASTER_PORT="29555"
+    ).end()
+    assert code == 0
+    for rank in (2, 3):
+        assert f"[rank {rank}] at {rank} 4 {rank - 2} 2 " in output
+    assert " 29555 cpu" in output
+    assert "at 2 4 0 2 localhost" not in output  # the address was looked up once, by the agent
+    assert message == {
+        "outcome": "Done",
+        "rank": 2,
+        "step": 40,
+        "consumed": 80,
+        "checkpoint": {"step": 40},
+        "evaluation": {"loss": "1.5", "unigram": "2.5"},
+        "exported": "pvc://m/x",
+        "class": None,
+        "explanation": None,
+    }
+
+
+def test_a_killed_rank_is_named_and_its_peer_ends_soon(agent):
+    begun = time.monotonic()
+    code, message, _ = agent(
+        """
+if rank == 1:
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(600)
+"""
+    ).end()
+    assert code == 1
+    assert (message["outcome"], message["class"], message["rank"]) == ("Failed", "Killed", 1)
+    assert time.monotonic() - begun < 15
+
+
+def test_a_peers_echo_does_not_hide_the_cause(agent):
+    code, message, _ = agent(
+        """
+if rank == 1:
+    time.sleep(1)
+    state.write(told, {"step": 9, "failure": {"class": "NonFiniteLoss", "explanation": "In step 9."}})
+else:
+    state.write(told, {"failure": {"class": "PeerLost", "explanation": "Gone."}})
+sys.exit(1)
+"""
+    ).end()
+    assert code == 1
+    assert (message["class"], message["explanation"]) == ("NonFiniteLoss", "In step 9.")
+    assert (message["rank"], message["step"]) == (1, 9)
+
+
+def test_a_stop_while_training_reaches_every_rank_and_is_a_free_retry(agent):
+    running = agent(
+        """
+def stop(*_):
+    state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+state.write(told, {"state": "Training"})
+open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
+time.sleep(600)
+"""
+    )
+    running.wait_for("ready-0")
+    running.wait_for("ready-1")
+    running.process.send_signal(signal.SIGTERM)
+    code, message, _ = running.end()
+    assert code == 75
+    assert message["outcome"] == "Stopped"
+    assert message["checkpoint"] == {"step": 12}
+    assert message["class"] is None
+
+
+def test_a_stop_before_the_first_step_ends_at_once(agent):
+    running = agent(
+        """
+open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
+time.sleep(600)
+"""
+    )
+    running.wait_for("ready-0")
+    running.wait_for("ready-1")
+    begun = time.monotonic()
+    running.process.send_signal(signal.SIGTERM)
+    code, message, _ = running.end()
+    assert (code, message["outcome"]) == (75, "Stopped")
+    assert time.monotonic() - begun < 5
+
+
+def test_a_rank_that_ignores_the_stop_is_cut_when_the_grace_ends(agent):
+    running = agent(
+        """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+state.write(told, {"state": "Training", "checkpoint": {"step": 4}})
+open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
+time.sleep(600)
+""",
+        PREAMAR_GRACE_SECONDS="2",
+    )
+    running.wait_for("ready-0")
+    running.wait_for("ready-1")
+    running.process.send_signal(signal.SIGTERM)
+    code, message, _ = running.end()
+    assert (code, message["outcome"], message["class"]) == (1, "Failed", "Killed")
+    assert message["checkpoint"] == {"step": 4}
+    assert "within the 2 seconds" in message["explanation"]
+
+
+def test_a_master_that_never_comes_is_a_lost_peer_after_the_deadline(agent):
+    code, message, _ = agent(
+        "", MASTER_ADDR="gpt-1-0.gpt-ranks.invalid", PREAMAR_GANG_SECONDS="1"
+    ).end()
+    assert (code, message["class"]) == (1, "PeerLost")
+    assert "gpt-1-0.gpt-ranks.invalid" in message["explanation"]
+
+
+def test_a_stop_while_waiting_for_the_master_ends_at_once(agent):
+    running = agent("", MASTER_ADDR="gpt-1-0.gpt-ranks.invalid")
+    time.sleep(1.5)
+    running.process.send_signal(signal.SIGTERM)
+    code, message, _ = running.end(20)
+    assert (code, message["outcome"]) == (75, "Stopped")
+
+
+def test_a_bad_environment_is_told_in_the_message(agent):
+    code, message, _ = agent("", WORLD_SIZE="many").end()
+    assert (code, message["class"]) == (1, "ConfigError")
+    assert "WORLD_SIZE" in message["explanation"]
+
+
+def test_a_crash_without_words_is_explained_by_its_last_line(agent):
+    code, message, output = agent("print('x' * 100_000); raise KeyError('lost')").end()
+    assert (code, message["class"]) == (1, "Unknown")
+    assert "KeyError: 'lost'" in message["explanation"]
+    assert output.count("x" * 1000) >= 100
+
+
+def test_progress_is_served_while_training(agent):
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = agent(
+        """
+time.sleep(1.5)
+if rank == 0:
+    state.write(told, {"state": "Training", "step": 5, "steps": 40, "loss": "2.5", "secret": 1})
+open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
+time.sleep(600)
+""",
+        PREAMAR_AGENT_PORT=str(port),
+    )
+
+    def asked() -> dict:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{port}/progress", timeout=5
+                ) as answer:
+                    return json.load(answer)
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    first = asked()
+    assert (first["state"], first["attempt"], first["step"], first["steps"]) == (
+        "Starting",
+        3,
+        0,
+        40,
+    )
+    running.wait_for("ready-0")
+    then = asked()
+    assert (then["state"], then["step"], then["loss"]) == ("Training", 5, "2.5")
+    assert "secret" not in then

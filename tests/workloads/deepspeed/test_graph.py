@@ -1,0 +1,102 @@
+"""The exported graph against a Llama written again, in numpy, from its published equations."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from preamar_train.export import graph
+from preamar_train.presets import Shape, shape_of
+
+
+def weights_of(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:
+    chance = np.random.default_rng(seed)
+    narrow = shape.kv_heads * shape.head_size
+    sizes = {"model.embed_tokens.weight": (shape.vocabulary, shape.hidden)}
+    for n in range(shape.layers):
+        sizes |= {
+            f"model.layers.{n}.self_attn.q_proj.weight": (shape.hidden, shape.hidden),
+            f"model.layers.{n}.self_attn.k_proj.weight": (narrow, shape.hidden),
+            f"model.layers.{n}.self_attn.v_proj.weight": (narrow, shape.hidden),
+            f"model.layers.{n}.self_attn.o_proj.weight": (shape.hidden, shape.hidden),
+            f"model.layers.{n}.mlp.gate_proj.weight": (shape.intermediate, shape.hidden),
+            f"model.layers.{n}.mlp.up_proj.weight": (shape.intermediate, shape.hidden),
+            f"model.layers.{n}.mlp.down_proj.weight": (shape.hidden, shape.intermediate),
+            f"model.layers.{n}.input_layernorm.weight": (shape.hidden,),
+            f"model.layers.{n}.post_attention_layernorm.weight": (shape.hidden,),
+        }
+    sizes["model.norm.weight"] = (shape.hidden,)
+    if not shape.tie_embeddings:
+        sizes["lm_head.weight"] = (shape.vocabulary, shape.hidden)
+    return {
+        name: (chance.standard_normal(size) * 0.08 + (len(size) == 1)).astype(np.float32)
+        for name, size in sizes.items()
+    }
+
+
+def llama(w: dict[str, np.ndarray], shape: Shape, ids: np.ndarray) -> np.ndarray:
+    """Logits [T, V] of one row, with loops where they make it plain."""
+
+    def norm(x, scale):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + shape.norm_epsilon) * scale
+
+    def rotated(x, place):
+        half = shape.head_size // 2
+        out = np.empty_like(x)
+        for i in range(half):
+            angle = place * shape.rope_theta ** (-2 * i / shape.head_size)
+            a, b = x[i], x[i + half]
+            out[i] = a * np.cos(angle) - b * np.sin(angle)
+            out[i + half] = b * np.cos(angle) + a * np.sin(angle)
+        return out
+
+    x = w["model.embed_tokens.weight"][ids].astype(np.float64)
+    size, group = shape.head_size, shape.heads // shape.kv_heads
+    for n in range(shape.layers):
+        p = f"model.layers.{n}"
+        y = norm(x, w[f"{p}.input_layernorm.weight"])
+        q, k, v = (y @ w[f"{p}.self_attn.{c}_proj.weight"].T.astype(np.float64) for c in "qkv")
+        mixed = np.zeros((len(ids), shape.hidden))
+        for h in range(shape.heads):
+            g = slice((h // group) * size, (h // group + 1) * size)
+            s = slice(h * size, (h + 1) * size)
+            for t in range(len(ids)):
+                query = rotated(q[t, s], t)
+                scores = np.array([query @ rotated(k[u, g], u) for u in range(t + 1)]) / size**0.5
+                shares = np.exp(scores - scores.max())
+                mixed[t, s] = (shares / shares.sum()) @ v[: t + 1, g]
+        x = x + mixed @ w[f"{p}.self_attn.o_proj.weight"].T
+        y = norm(x, w[f"{p}.post_attention_layernorm.weight"])
+        gate = y @ w[f"{p}.mlp.gate_proj.weight"].T
+        up = y @ w[f"{p}.mlp.up_proj.weight"].T
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{p}.mlp.down_proj.weight"].T
+    head = w["model.embed_tokens.weight" if shape.tie_embeddings else "lm_head.weight"]
+    return norm(x, w["model.norm.weight"]) @ head.T
+
+
+SHAPES = [
+    {"layers": 2, "hidden": 32, "heads": 4, "kvHeads": 2},
+    {"layers": 1, "hidden": 32, "heads": 4, "kvHeads": 1, "tieEmbeddings": False},
+    {"layers": 2, "hidden": 24, "heads": 3, "kvHeads": 3, "ropeTheta": 500.0},
+]
+
+
+@pytest.mark.parametrize("parameters", SHAPES)
+def test_the_graph_computes_a_llama_with_and_without_its_cache(tmp_path, parameters):
+    shape = shape_of("gpt-tiny", {"vocabulary": 512, "intermediate": 40, **parameters})
+    weights = weights_of(shape)
+    graph.save(graph.build(shape, weights), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    ids = np.random.default_rng(1).integers(0, 512, (2, 9))
+    expected = np.stack([llama(weights, shape, row) for row in ids])
+    names = [f"{n}.{part}" for n in range(shape.layers) for part in ("key", "value")]
+    outputs = ["logits", *(f"present.{name}" for name in names)]
+    for pieces in ([9], [4, 1, 1, 3]):
+        cache = [np.zeros((2, shape.kv_heads, 0, shape.head_size), np.float32)] * len(names)
+        first, found = 0, []
+        for length in pieces:
+            feed = {f"past_key_values.{n}": c for n, c in zip(names, cache, strict=True)}
+            feed["input_ids"] = ids[:, first : first + length]
+            feed["position_ids"] = np.tile(np.arange(first, first + length), (2, 1))
+            logits, *cache = session.run(outputs, feed)
+            found.append(logits)
+            first += length
+        np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=2e-4)
