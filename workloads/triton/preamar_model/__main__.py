@@ -1,0 +1,30 @@
+"""The commands: `preamar-model build`, `preamar-model serve`; `check` is the builder's own trial."""
+
+import sys
+
+USAGE = "usage: preamar-model build | serve"
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["build"]:
+            from preamar_model.build import main as build
+
+            return build()
+        case ["serve"]:
+            from preamar_model.serve import main as serve
+
+            return serve()
+        case ["check", path]:
+            from preamar_model.onnx_file import check
+
+            return check(path)
+        case ["-h" | "--help"]:
+            print(USAGE)
+            return 0
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

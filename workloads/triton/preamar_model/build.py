@@ -1,0 +1,58 @@
+"""How does a user's model become a Triton model repository? Find, check, recognise, convert.
+
+Exit codes: 0 done (the termination message says digest, bytes and format), 64 the user's model or
+wish cannot be served (the message says why), 1 a fault of the world, to be retried.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from preamar_model import order as orders
+from preamar_model import recognise, source, tasks
+from preamar_model.refusal import EXIT_REFUSED, Refusal, last_words, sentence, unsupported
+from preamar_model.repository import Repository
+
+MODELS = "/models"
+
+
+def main() -> int:
+    began = time.monotonic()
+    try:
+        order = orders.read(os.environ)
+        told = build(order, Path(os.environ.get("PREAMAR_MODELS", MODELS)))
+    except Refusal as refusal:
+        last_words(refusal.as_json())
+        print(f"refused: {refusal.as_json()}", file=sys.stderr)
+        return EXIT_REFUSED
+    except Exception as error:  # noqa: BLE001 - the last frame: everything else is the world's
+        text = sentence(f"Building the model repository failed: {type(error).__name__}: {error}")
+        last_words(text)
+        print(text, file=sys.stderr)
+        return 1
+    last_words(json.dumps(told))
+    print(f"built {order.name} in {time.monotonic() - began:.1f} s: {json.dumps(told)}", file=sys.stderr)
+    return 0
+
+
+def build(order: orders.Order, models: Path) -> dict[str, object]:
+    """Raises `Refusal` for what the user can mend."""
+    found = source.find(order.source)
+    kind = recognise.recognise(found, order)
+    digest = source.check_digest(found, order.digest)
+    repository = Repository(models, order)
+    repository.begin()
+    if kind is recognise.Kind.PYTHON:
+        tasks.python(found, order, repository)
+    elif order.task == "Infer":
+        tasks.infer(found, kind, order, repository)
+    elif order.task == "Embed":
+        tasks.embed(found, kind, order, repository)
+    elif order.task == "Generate":
+        tasks.generate(found, kind, order, repository)
+    else:
+        raise unsupported(f"Task {order.task} is not served by this image; it serves Infer, Embed and Generate.")
+    repository.finish()
+    return {"digest": digest, "bytes": found.bytes(), "format": str(kind)}

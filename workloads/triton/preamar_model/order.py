@@ -1,0 +1,71 @@
+"""What was ordered? The operator's words about one model, from the variable PREAMAR_MODEL."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from preamar_model.refusal import invalid
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class OrderUnreadable(Exception):
+    """PREAMAR_MODEL is missing or malformed: a fault of whoever wrote the pod, not of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    name: str
+    source: str
+    format: str = "Auto"
+    task: str = "Infer"
+    trust: str = "Data"
+    digest: str | None = None
+    accelerator: str = "CPU"
+    max_batch_size: int = 8
+    max_delay_microseconds: int = 0
+    instances: int = 1
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.accelerator == "GPU"
+
+
+def read(environment: Mapping[str, str]) -> Order:
+    """Raises `OrderUnreadable`, or `Refusal` for a name that Triton cannot carry."""
+    text = environment.get("PREAMAR_MODEL")
+    if not text:
+        raise OrderUnreadable("PREAMAR_MODEL is not set")
+    try:
+        body = json.loads(text)
+        batching = body.get("batching") or {}
+        order = Order(
+            name=str(body["name"]),
+            source=str(body["source"]),
+            format=str(body.get("format") or "Auto"),
+            task=str(body.get("task") or "Infer"),
+            trust=str(body.get("trust") or "Data"),
+            digest=str(body["digest"]) if body.get("digest") else None,
+            accelerator=str(body.get("accelerator") or "CPU"),
+            max_batch_size=int(batching.get("maxBatchSize") or 8),
+            max_delay_microseconds=int(batching.get("maxDelayMicroseconds") or 0),
+            instances=int(body.get("instances") or 1),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OrderUnreadable(f"PREAMAR_MODEL is not what the builder reads: {error!r}") from error
+    for word, value, known in (
+        ("accelerator", order.accelerator, ("CPU", "GPU")),
+        ("trust", order.trust, ("Data", "Code")),
+        ("task", order.task, ("Infer", "Embed", "Generate", "Rank")),
+    ):
+        if value not in known:
+            raise OrderUnreadable(f"PREAMAR_MODEL: {word} is {value!r}, not one of {', '.join(known)}")
+    if min(order.max_batch_size, order.instances) < 1 or order.max_delay_microseconds < 0:
+        raise OrderUnreadable("PREAMAR_MODEL: maxBatchSize and instances start at 1, delays at 0")
+    if not NAME.fullmatch(order.name):
+        raise invalid(
+            f"The model name {order.name!r} cannot be served: use letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit."
+        )
+    return order
