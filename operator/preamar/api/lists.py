@@ -20,12 +20,17 @@ class FrozenMap(dict[str, V]):
     def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise TypeError("this map is read-only")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         """Equal maps hash alike, whatever their order."""
         return hash(frozenset(self.items()))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """To pydantic it is a dict, also as a default in a schema."""
+        return core_schema.no_info_after_validator_function(cls, core_schema.dict_schema())
 
     def __copy__(self) -> "FrozenMap[V]":
         """What cannot change need not be copied."""

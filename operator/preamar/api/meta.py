@@ -8,11 +8,21 @@ always be read.
 
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from preamar.api.lists import EMPTY, Labels, keyed, without_nulls
-from preamar.api.rules import Change, Rule
+from preamar.api.rules import VALIDATIONS, Change, Rule
 from preamar.api.texts import SeenTime, Sentence, Whole
 
 
@@ -36,6 +46,16 @@ class Word(BaseModel):
             if not rule.holds(self):
                 raise ValueError(rule.message)
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema, with the rules as CEL."""
+        found = handler.resolve_ref_schema(handler(schema))
+        if rules := [rule.schema() for rule in (*cls.rules, *cls.changes)]:
+            found[VALIDATIONS] = rules
+        return found
 
     def json_body(self) -> dict[str, Any]:
         """As JSON in camelCase, without what is absent."""
