@@ -112,7 +112,6 @@ class Observed:
     demand: Demand = field(default_factory=Demand)
     rivals: tuple[Rival, ...] = ()
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
-    refusals: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -5,10 +5,127 @@ calls ``reconcile``, and carries the ``Plan`` out. A plan carried out in full le
 plan; tests/life holds us to that.
 """
 
-from preamar.core.plan import Plan
-from preamar.core.serving.observe import Observed
+from preamar.api.inference_status import InferenceServiceStatus
+from preamar.api.scaling import ScalingMode
+from preamar.core.conditions import transitions
+from preamar.core.due import due, refusal_of
+from preamar.core.metadata import API_VERSION, status_of
+from preamar.core.plan import Delete, Event, Manifest, Plan, Ref, Scale
+from preamar.core.serving.blocks import Blocked, blocked
+from preamar.core.serving.desired import KIND, desired
+from preamar.core.serving.faults import Finding, find, steadies_in
+from preamar.core.serving.observe import Observed, children_named, claims_named
+from preamar.core.serving.scaling import Decision, decide_for
+from preamar.core.serving.status import status
+from preamar.core.serving.verdicts import (
+    BAD,
+    TOLD,
+    Reason,
+    Trouble,
+    current_pods,
+    loaded_once,
+)
+
+NOT_WATCHED = 60.0
+"""How long a volume may be gone before we notice: claims are read and not watched."""
 
 
 def reconcile(observed: Observed) -> Plan:
     """The next steps for one service."""
-    raise NotImplementedError
+    service = observed.service
+    if service.metadata.deletion_timestamp:
+        return Plan()  # Kubernetes removes the children
+    block = blocked(observed)
+    if block is not None:
+        return _wait_for_a_person(observed, block)
+    loaded = loaded_once(observed)
+    decision = decide_for(service, observed.demand, loaded, observed.now)
+    finding = find(current_pods(observed), observed.now)
+    claim = next((observed.claims.get(name) for name in claims_named(service)), None)
+    wanted = desired(service, observed.settings, decision.replicas, claim)
+    told = _status(observed, decision, _trouble(observed, finding), loaded)
+    scale = _scale(observed, decision)
+    return Plan(
+        scale=scale,
+        apply=due(
+            wanted,
+            service.metadata.uid,
+            observed.children,
+            observed.applied,
+            observed.refused,
+        ),
+        status=told[0],
+        events=(*told[1], *_resized(scale, decision)),
+        recheck_in=_soonest(observed, decision, finding),
+    )
+
+
+def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
+    """What runs is left as it is, but a user who wants zero replicas gets his accelerators back."""
+    trouble = Trouble(block.reason, block.message)
+    wanted, events = _status(observed, None, trouble, loaded_once(observed))
+    deployment, service = observed.deployment, observed.service
+    ref = children_named(service)[0]
+    child = observed.children.get(ref)
+    idle = (
+        service.spec.replicas == 0
+        and deployment is not None
+        and child is not None
+        and child.owner == service.metadata.uid
+        and not child.deleting
+    )
+    return Plan(
+        delete=(Delete(ref, child.uid),) if idle and child else (),
+        status=wanted,
+        events=events,
+        recheck_in=block.recheck_in,
+    )
+
+
+def _trouble(observed: Observed, finding: Finding | None) -> Trouble | None:
+    refusal = refusal_of(children_named(observed.service), observed.refused)
+    if refusal:
+        return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
+    if finding is not None and finding.in_grace is None:
+        return Trouble(finding.fault, finding.message)
+    deployment = observed.deployment
+    if deployment is not None and deployment.refused:
+        return Trouble(Reason.REFUSED, f"Pods are refused: {deployment.refused}")
+    return None
+
+
+def _scale(observed: Observed, decision: Decision) -> Scale | None:
+    service = observed.service
+    managed = service.spec.scaling.mode == ScalingMode.MANAGED
+    if not managed or decision.replicas == service.spec.replicas:
+        return None
+    metadata = service.metadata
+    ref = Ref(API_VERSION, KIND, metadata.namespace, metadata.name)
+    return Scale(ref, decision.replicas, metadata.resource_version)
+
+
+def _resized(scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
+    if scale is None:
+        return ()
+    return (Event(decision.reason, f"The size is now {scale.replicas} replicas."),)
+
+
+def _status(
+    observed: Observed, decision: Decision | None, trouble: Trouble | None, loaded: bool
+) -> tuple[Manifest | None, tuple[Event, ...]]:
+    """The status if it is news, and the events that go with it."""
+    before = observed.service.status
+    wanted, told = status(observed, decision, trouble, loaded)
+    if InferenceServiceStatus.model_validate(wanted) == before:
+        return None, ()
+    events = transitions(before.conditions, told, TOLD, BAD)
+    return status_of(KIND, observed.service.metadata, wanted), events
+
+
+def _soonest(observed: Observed, decision: Decision, finding: Finding | None) -> float:
+    """When time alone may change the answer."""
+    steady = [s for pod in current_pods(observed) if (s := steadies_in(pod, observed.now)) > 0]
+    grace = [finding.in_grace] if finding is not None and finding.in_grace is not None else []
+    cooling = [decision.recheck_in] if decision.recheck_in is not None else []
+    # Never at once: a moment that is due by rounding would spin.
+    return max(0.1, min([NOT_WATCHED, *steady, *grace, *cooling]))

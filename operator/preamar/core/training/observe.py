@@ -102,7 +102,6 @@ class Observed:
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     progress: Progress | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
-    refusals: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
 

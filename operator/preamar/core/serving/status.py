@@ -1,0 +1,108 @@
+"""What do we tell users of an inference service?
+
+Conditions in the contract's words, sizes as the Deployment reports them, and the last decision.
+``Ready`` is set from the first write on and ``Stalled`` is true only where a person must act, so
+that kstatus understands both.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from preamar.api.inference import Format, InferenceService
+from preamar.core.conditions import Verdict, merge
+from preamar.core.moments import stamp
+from preamar.core.pods import PodView
+from preamar.core.serving.desired import revision_of
+from preamar.core.serving.faults import is_ready
+from preamar.core.serving.observe import SERVICE_LABEL, Observed
+from preamar.core.serving.scaling import Decision, signal
+from preamar.core.serving.verdicts import Trouble, verdicts
+
+KEPT_DECISIONS = 20
+
+
+def status(
+    observed: Observed, decision: Decision | None, trouble: Trouble | None, loaded: bool
+) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
+    """The whole status to write, as JSON, and the verdicts in it. ``decision`` is None where
+    sizes are not decided at present; the last one is then kept."""
+    service, deployment = observed.service, observed.deployment
+    before = service.status
+    told = verdicts(observed, decision, trouble, loaded)
+    now_true: dict[str, Any] = {
+        "observedGeneration": service.metadata.generation,
+        "url": f"{observed.settings.gateway_url}/v1",
+        "selector": f"{SERVICE_LABEL}={service.metadata.name}",
+        "replicas": deployment.replicas if deployment else 0,
+        "readyReplicas": deployment.ready if deployment else 0,
+        "conditions": merge(before.conditions, told, service.metadata.generation, observed.now),
+    }
+    if loaded:
+        now_true["revision"] = revision_of(service)
+        now_true["model"] = _model(service)
+    elif before.revision:  # what did load once; the present revision has not
+        now_true["revision"] = before.revision
+    now_true |= _decisions(observed, decision)
+    learned = _cold_start(observed)
+    if learned:
+        now_true["learned"] = learned
+    return now_true, told
+
+
+def _model(service: InferenceService) -> dict[str, Any]:
+    model = service.spec.model
+    known: dict[str, Any] = {}
+    if model.digest:
+        known["digest"] = model.digest
+    if model.format != Format.AUTO:
+        known["format"] = model.format.value
+    return known
+
+
+def _decisions(observed: Observed, decision: Decision | None) -> dict[str, Any]:
+    service, before = observed.service, observed.service.status
+    history = [_dumped(d) for d in before.decisions]
+    last = _dumped(before.decision) if before.decision else None
+    if decision is not None:
+        same = (decision.replicas, str(decision.reason), decision.wanted)
+        if last is None or (last["replicas"], last["reason"], last.get("wanted")) != same:
+            size_before = last["replicas"] if last else None
+            last = {
+                "replicas": decision.replicas,
+                "reason": str(decision.reason),
+                "wanted": decision.wanted,
+                "signal": signal(service, observed.demand),
+                "at": stamp(decision.at),
+            }
+            if decision.replicas != size_before:
+                changed = last | {"at": stamp(observed.now)}
+                history = [changed, *history][:KEPT_DECISIONS]
+    found: dict[str, Any] = {"decisions": history} if history else {}
+    return found | ({"decision": last} if last else {})
+
+
+def _cold_start(observed: Observed) -> dict[str, Any]:
+    """The shortest time from a pod's creation to its readiness. The minimum, because a readiness
+    that was lost for a moment makes a start look longer and never shorter."""
+    before = observed.service.status.learned
+    learned: dict[str, Any] = _dumped(before) if before else {}
+    seen = [
+        (pod.ready_at - pod.created).total_seconds()
+        for pod in observed.pods
+        if pod.ready_at and pod.created and _first_start(pod, observed.now)
+    ]
+    seen = [seconds for seconds in seen if seconds >= 0]
+    if seen:
+        known = learned.get("coldStartSeconds")
+        best = min([*seen, *([float(known)] if known else [])])
+        learned["coldStartSeconds"] = f"{best:.1f}"
+    return learned
+
+
+def _first_start(pod: PodView, now: datetime) -> bool:
+    return all(c.restarts == 0 for c in pod.containers) and is_ready(pod, now)
+
+
+def _dumped(word: Any) -> dict[str, Any]:
+    dumped: dict[str, Any] = word.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return dumped

@@ -1,0 +1,135 @@
+"""Is the service ready, stalled, sized as wanted, and does its model load?
+
+Five conditions from what was observed, the size decided on, and the one trouble that matters most.
+A model counts as loaded once a replica of its revision has been ready; at zero replicas it is then
+``Asleep``, which is ready, because the gateway wakes it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from preamar.core.conditions import Verdict
+from preamar.core.pods import PodView
+from preamar.core.serving.blocks import Block
+from preamar.core.serving.desired import revision_of
+from preamar.core.serving.faults import BUILDERS, Fault, is_ready
+from preamar.core.serving.observe import Observed
+from preamar.core.serving.scaling import Decision
+
+
+class Reason(StrEnum):
+    SERVING = "Serving"
+    ASLEEP = "Asleep"
+    LOADING = "Loading"
+    ROLLING = "RollingOut"
+    NOT_LOADED = "NotLoadedYet"
+    LOADED = "Loaded"
+    PROGRESSING = "Progressing"
+    REFUSED = "Refused"
+    NOT_REQUESTED = "NotRequested"
+    SIZED = "SizeReached"
+    RESIZING = "Resizing"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a person must act on."""
+
+    reason: str
+    message: str
+
+
+VOLUMES = frozenset({Block.VOLUME_MISSING, Block.VOLUME_LOST, Block.VOLUME_NOT_SHARED})
+MODEL_TROUBLES: frozenset[str] = frozenset({*BUILDERS, *VOLUMES, Fault.PREPARATION, Fault.CRASH})
+TOLD = frozenset({"Ready", "Stalled"})
+BAD: frozenset[str] = frozenset({*Fault, *Block, Reason.REFUSED})
+
+
+def loaded_once(observed: Observed) -> bool:
+    """Whether a replica of the present revision is ready or has been."""
+    revision = revision_of(observed.service)
+    return observed.service.status.revision == revision or bool(ready_pods(observed))
+
+
+def current_pods(observed: Observed) -> tuple[PodView, ...]:
+    """The pods of the present revision."""
+    revision = revision_of(observed.service)
+    return tuple(p for p in observed.pods if p.labels.get("preamar.dev/revision") == revision)
+
+
+def ready_pods(observed: Observed) -> tuple[PodView, ...]:
+    """Those of them that answer."""
+    return tuple(p for p in current_pods(observed) if is_ready(p, observed.now))
+
+
+def verdicts(
+    observed: Observed, decision: Decision | None, trouble: Trouble | None, loaded: bool
+) -> tuple[Verdict, ...]:
+    """The conditions, in the order in which people read them."""
+    wanted = decision.replicas if decision else observed.service.spec.replicas
+    ready = _ready(observed, wanted, trouble, loaded)
+    stalled = trouble is not None and ready.status != "True"
+    return (
+        ready,
+        Verdict("Stalled", "True", trouble.reason, trouble.message)
+        if stalled and trouble
+        else Verdict("Stalled", "False", Reason.PROGRESSING, "Nothing stands in the way."),
+        _model(trouble, loaded),
+        Verdict("Optimized", "False", Reason.NOT_REQUESTED, "No optimisation is asked for."),
+        _scaled(observed, wanted, decision, trouble),
+    )
+
+
+def _ready(observed: Observed, wanted: int, trouble: Trouble | None, loaded: bool) -> Verdict:
+    answering = len(ready_pods(observed))
+    if trouble is not None and (not answering or trouble.reason in set(Block)):
+        return Verdict("Ready", "False", trouble.reason, trouble.message)
+    if wanted == 0:
+        if loaded:
+            return Verdict(
+                "Ready",
+                "True",
+                Reason.ASLEEP,
+                "No replica runs; the model has loaded once and the first request wakes it.",
+            )
+        return Verdict(
+            "Ready",
+            "False",
+            Reason.NOT_LOADED,
+            "No replica has loaded this model yet; set spec.replicas to 1 to try it.",
+        )
+    if answering:
+        # Counts of single pods stay out of the sentence: each would be a write.
+        return Verdict("Ready", "True", Reason.SERVING, "Requests are answered.")
+    if any(p.ready and not p.deleting for p in observed.pods):
+        return Verdict(
+            "Ready",
+            "False",
+            Reason.ROLLING,
+            "Replicas of the earlier revision answer while those of this one load the model.",
+        )
+    return Verdict("Ready", "False", Reason.LOADING, "Replicas start and load the model.")
+
+
+def _model(trouble: Trouble | None, loaded: bool) -> Verdict:
+    if trouble is not None and trouble.reason in MODEL_TROUBLES:
+        return Verdict("ModelAvailable", "False", trouble.reason, trouble.message)
+    if loaded:
+        return Verdict("ModelAvailable", "True", Reason.LOADED, "The model has loaded.")
+    return Verdict(
+        "ModelAvailable", "Unknown", Reason.NOT_LOADED, "No replica has loaded this model yet."
+    )
+
+
+def _scaled(
+    observed: Observed, wanted: int, decision: Decision | None, trouble: Trouble | None
+) -> Verdict:
+    if trouble is not None:
+        return Verdict("Scaled", "False", trouble.reason, trouble.message)
+    deployment = observed.deployment
+    exist = deployment.replicas if deployment else 0
+    ready = len(ready_pods(observed))
+    if exist != wanted or ready != wanted:
+        return Verdict("Scaled", "False", Reason.RESIZING, f"{wanted} replicas are on their way.")
+    reason = str(decision.reason) if decision else str(Reason.SIZED)
+    return Verdict("Scaled", "True", reason, f"{wanted} replicas, as wanted.")
