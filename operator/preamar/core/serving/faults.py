@@ -12,10 +12,8 @@ from json import loads
 from typing import Any
 
 from preamar.core.pods import ContainerView, PodView
+from preamar.core.stuck import Judge, misconfigured, unschedulable, without_image
 
-PULL_GRACE = timedelta(seconds=15)
-SCHEDULING_GRACE = timedelta(seconds=15)
-CONFIG_GRACE = timedelta(seconds=15)
 STEADY = timedelta(seconds=60)
 """A container that has crashed before is trusted again once it has run for so long."""
 CRASHES = 2
@@ -47,13 +45,6 @@ BUILDERS = frozenset(
         Fault.DIGEST_MISMATCH,
         Fault.CODE_NOT_TRUSTED,
     }
-)
-PULLING = frozenset(
-    {"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName"}
-    | {"ImageInspectError", "RegistryUnavailable"}
-)
-MISCONFIGURED = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 )
 
 
@@ -117,30 +108,6 @@ def _explained(message: str) -> tuple[Fault, str]:
     return fault, sentence
 
 
-def _without_image(pod: PodView, now: datetime) -> Finding | None:
-    for c in pod.containers:
-        if c.waiting in PULLING:
-            sure = c.waiting == "InvalidImageName"
-            return Finding(
-                Fault.IMAGE,
-                f"The image {c.image or '(unnamed)'} of container {c.name} cannot be pulled: "
-                f"{c.waiting_message or c.waiting}. Check its name and runtime.imagePullSecrets.",
-                None if sure else _grace(pod.created, PULL_GRACE, now),
-            )
-    return None
-
-
-def _misconfigured(pod: PodView, now: datetime) -> Finding | None:
-    for c in pod.containers:
-        if c.waiting in MISCONFIGURED:
-            return Finding(
-                Fault.CONFIG,
-                f"Container {c.name} cannot be started: {c.waiting_message or c.waiting}.",
-                _grace(pod.created, CONFIG_GRACE, now),
-            )
-    return None
-
-
 def _out_of_memory(pod: PodView, _now: datetime) -> Finding | None:
     for c in pod.containers:
         if c.last_end is not None and c.last_end.reason == "OOMKilled":
@@ -174,29 +141,22 @@ def _crashing(pod: PodView, _now: datetime) -> Finding | None:
     return None
 
 
-def _unschedulable(pod: PodView, now: datetime) -> Finding | None:
-    if not pod.unschedulable:
-        return None
-    return Finding(
-        Fault.UNSCHEDULABLE,
-        f"No node can take a replica: {pod.unschedulable}",
-        _grace(pod.created, SCHEDULING_GRACE, now),
-    )
+def _not_started(judge: Judge) -> Callable[[PodView, datetime], Finding | None]:
+    def found(pod: PodView, now: datetime) -> Finding | None:
+        cause = judge(pod, now)
+        return Finding(Fault(cause.cause), cause.message, cause.in_grace) if cause else None
+
+    return found
 
 
 JUDGES: tuple[Callable[[PodView, datetime], Finding | None], ...] = (
     _refused_by_builder,
-    _without_image,
-    _misconfigured,
+    _not_started(without_image),
+    _not_started(misconfigured),
     _out_of_memory,
     _crashing,
-    _unschedulable,
+    _not_started(unschedulable),
 )
-
-
-def _grace(since: datetime | None, grace: timedelta, now: datetime) -> float | None:
-    left = (since + grace - now).total_seconds() if since else 0.0
-    return left if left > 0 else None
 
 
 def _times(container: ContainerView) -> str:

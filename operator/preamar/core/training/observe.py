@@ -109,7 +109,7 @@ def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ..
     """Where the headless Service and the next attempts would be, whether they exist or not."""
     namespace, name = job.metadata.namespace or "", job.metadata.name
     last = max((view.attempt for view in jobs), default=0)
-    last = max(last, (job.status.attempt or 0) if job.status else 0)
+    last = max(last, job.status.attempt or 0)
     return (
         Ref("v1", "Service", namespace, f"{name}-ranks"),
         *(Ref("batch/v1", "Job", namespace, f"{name}-{n}") for n in range(max(last, 1), last + 2)),

@@ -88,6 +88,8 @@ class Outcome:
     consumed: int | None = None
     checkpoint: Saved | None = None
     exported: str = ""
+    evaluation: tuple[str, str] | None = None
+    """Held-out loss and that of a unigram model, in nats per token, as decimals."""
     failure: str = ""
     explanation: str = ""
 
@@ -107,9 +109,17 @@ class Outcome:
             consumed=_count(body.get("consumed")),
             checkpoint=Saved.of(body.get("checkpoint")),
             exported=_words(body.get("exported")),
+            evaluation=_evaluation(body.get("evaluation")),
             failure=_words(body.get("class")),
             explanation=_words(body.get("explanation")),
         )
+
+
+def _evaluation(body: object) -> tuple[str, str] | None:
+    if not isinstance(body, Mapping):
+        return None
+    loss, unigram = _real(body.get("loss")), _real(body.get("unigram"))
+    return None if loss is None or unigram is None else (f"{loss:.6f}", f"{unigram:.6f}")
 
 
 def _words(value: object) -> str:

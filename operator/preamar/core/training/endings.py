@@ -1,0 +1,111 @@
+"""How did an attempt end, and whose fault was it?
+
+The ranks' last words are read from their pods. Peers that only lost somebody are never the cause.
+``free`` endings are nobody's fault (a stop on request, a drained or lost node) and do not count
+against the limit; ``final`` ones are the user's to repair, so another try would end alike.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from preamar.core.pods import Ended, PodView
+from preamar.core.training.observe import ATTEMPT_LABEL, JobView
+from preamar.core.training.progress import LONGEST_SENTENCE, Outcome
+
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+STOPPED = 75  # exit code after a verified checkpoint on request
+FINAL = frozenset({"ConfigError", "DataError"})
+LOST = frozenset({"Evicted", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "Preempting"})
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why an attempt is over. ``kind`` is the failure's class in one word."""
+
+    kind: str
+    explanation: str
+    rank: int | None = None
+    free: bool = False
+    final: bool = False
+
+
+def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
+    """How a failed attempt ended, from what is left of its pods."""
+    mine = pods_of(job, pods)
+    lost = next((p for p in mine if p.disrupted or p.reason in LOST), None)
+    failed = sorted(
+        (
+            (pod, end)
+            for pod in mine
+            if (end := end_of(pod)) is not None and end.exit_code not in {0, STOPPED}
+        ),
+        key=lambda found: found[1].finished or LATEST,
+    )
+    own = [(pod, end) for pod, end in failed if _kind(end) != "PeerLost"]
+    users = next((f for f in own if _kind(f[1]) in FINAL), None)
+    if users is not None:
+        return _told(*users)
+    if lost is not None:
+        why = lost.disrupted or lost.reason
+        return Ending("PodLost", f"Pod {lost.name} was taken away: {why}.", rank(lost), free=True)
+    if own:
+        return _told(*own[0])
+    if any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
+        return Ending("Stopped", "The ranks were asked to stop and saved first.", free=True)
+    if len(mine) < job.workers and (failed or mine):
+        return Ending("PodLost", "A pod was deleted while it trained.", free=True)
+    if failed:
+        return _told(*failed[0])
+    return Ending("Unknown", job.message[:LONGEST_SENTENCE] or "The attempt's Job failed.")
+
+
+def pods_of(job: JobView, pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
+    """The pods of one attempt."""
+    return tuple(p for p in pods if p.labels.get(ATTEMPT_LABEL) == str(job.attempt))
+
+
+def end_of(pod: PodView) -> Ended | None:
+    """How its trainer ended."""
+    trainer = pod.container("trainer")
+    return trainer.ended if trainer else None
+
+
+def rank(pod: PodView) -> int | None:
+    """The pod's index in its attempt."""
+    text = pod.labels.get(INDEX_LABEL, "")
+    return int(text) if text.isdecimal() else None
+
+
+def outcomes(job: JobView, pods: tuple[PodView, ...]) -> tuple[Outcome, ...]:
+    """The last words of an attempt's ranks, rank 0's first."""
+    told = []
+    for pod in sorted(pods_of(job, pods), key=lambda p: rank(p) or 0):
+        end = end_of(pod)
+        outcome = Outcome.of(end.message) if end else None
+        if outcome is not None:
+            told.append(outcome)
+    return tuple(told)
+
+
+def _kind(end: Ended) -> str:
+    outcome = Outcome.of(end.message)
+    # The kernel kills without leaving last words, or with those of a moment before.
+    if end.reason == "OOMKilled":
+        return "OutOfMemory"
+    if outcome is not None and outcome.failure:
+        return outcome.failure
+    return "Killed" if end.exit_code in {137, 143} else "Unknown"
+
+
+def _told(pod: PodView, end: Ended) -> Ending:
+    kind, outcome = _kind(end), Outcome.of(end.message)
+    sentence = outcome.explanation if outcome else ""
+    if not sentence and kind == "OutOfMemory":
+        sentence = "It needs more memory than it may use: raise workers.resources.limits.memory."
+    if not sentence:
+        sentence = f"Pod {pod.name} ended with exit code {end.exit_code}."
+    who = rank(pod)
+    if outcome is not None and outcome.rank is not None:
+        who = outcome.rank
+    return Ending(kind, sentence, who, final=kind in FINAL)

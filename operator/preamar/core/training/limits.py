@@ -1,0 +1,105 @@
+"""Which wishes can this version not fulfil?
+
+One row each. A wish that would change what is trained, what it costs or whether it fits stops the
+job before any pod exists; one that only means "when you can" is named in a condition and kept.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from preamar.api.checkpoints import Schedule
+from preamar.api.shared import AcceleratorType, Sharing, Topology
+from preamar.api.training import Lending, Offload, Stage, TrainingJob, TrainingJobSpec
+
+OWNED_KEYS = frozenset(
+    {
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "elasticity",
+        "bf16",
+        "fp16",
+        "amp",
+        "checkpoint",
+        "pipeline",
+        "tensor_parallel",
+        "autotuning",
+    }
+)
+"""Keys of DeepSpeed's configuration that follow from other fields; the trainer refuses them too."""
+
+
+class Unfulfilled(NamedTuple):
+    """A field, whether it asks for something that is not there yet, and what to write instead."""
+
+    field: str
+    asks: Callable[[TrainingJobSpec], bool]
+    instead: str
+
+
+def _elsewhere(uri: str | None) -> bool:
+    return uri is not None and not uri.startswith("pvc://")
+
+
+_VOLUME = "only pvc://claim/path is supported so far: use a PersistentVolumeClaim of this namespace"
+STOPS: tuple[Unfulfilled, ...] = (
+    Unfulfilled("checkpoint.uri", lambda s: _elsewhere(s.checkpoint.uri), _VOLUME),
+    Unfulfilled("data.sources", lambda s: any(_elsewhere(d.uri) for d in s.data.sources), _VOLUME),
+    Unfulfilled("export.uri", lambda s: _elsewhere(s.export.uri if s.export else None), _VOLUME),
+    Unfulfilled("parallelism.tensor", lambda s: s.parallelism.tensor > 1, "set it to 1"),
+    Unfulfilled("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1, "set it to 1"),
+    Unfulfilled("parallelism.expert", lambda s: s.parallelism.expert > 1, "set it to 1"),
+    Unfulfilled(
+        "parallelism.offload", lambda s: s.parallelism.offload != Offload.NONE, "set it to None"
+    ),
+    Unfulfilled("data.stage", lambda s: s.data.stage != Stage.NONE, "set it to None"),
+    Unfulfilled(
+        "deepspeedConfig",
+        lambda s: bool(OWNED_KEYS & set(s.deepspeed_config)),
+        "batch sizes, precision and parallelism follow from other fields: remove "
+        + ", ".join(sorted(OWNED_KEYS)),
+    ),
+    Unfulfilled("finishBy", lambda s: s.finish_by is not None, "leave it out"),
+    Unfulfilled("budget", lambda s: s.budget is not None, "leave it out"),
+    Unfulfilled(
+        "placement.topology", lambda s: s.placement.topology != Topology.NONE, "set it to None"
+    ),
+    Unfulfilled(
+        "accelerator.sharing",
+        lambda s: (
+            s.accelerator.type == AcceleratorType.GPU and s.accelerator.sharing != Sharing.EXCLUSIVE
+        ),
+        "set it to Exclusive and name the slice in accelerator.resourceName",
+    ),
+    Unfulfilled(
+        "args", lambda s: bool(s.args) and not s.command, "arguments need a command of your own"
+    ),
+)
+WAITS: tuple[Unfulfilled, ...] = (
+    Unfulfilled(
+        "lending",
+        lambda s: s.lending != Lending.NEVER,
+        "the job keeps its accelerators for now",
+    ),
+    Unfulfilled("priority", lambda s: s.priority != 0, "jobs start in the order they come"),
+    Unfulfilled(
+        "checkpoint.schedule",
+        lambda s: s.checkpoint.schedule == Schedule.AUTO,
+        "Auto saves at a fixed interval until costs are measured",
+    ),
+)
+
+
+def stops(job: TrainingJob) -> str:
+    """What cannot be fulfilled, a clause each; empty if everything can."""
+    return "; ".join(
+        f"spec.{row.field} is not supported by this version: {row.instead}"
+        for row in STOPS
+        if row.asks(job.spec)
+    )
+
+
+def waits(job: TrainingJob) -> str:
+    """What has no effect yet and does no harm; empty if everything has."""
+    rows = [f"spec.{row.field} ({row.instead})" for row in WAITS if row.asks(job.spec)]
+    return f" Without effect in this version: {', '.join(rows)}." if rows else ""
