@@ -1,0 +1,191 @@
+"""What should the job do next: wait, start an attempt, train on, stop, or end?
+
+At most one attempt has pods at any time: the next starts when every pod of the earlier ones is
+over. Failures count against the user's limit; what is nobody's fault does not, but is bounded too,
+and both wait a while first. A job that has succeeded never starts again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from preamar.core.moments import moment
+from preamar.core.training.desired import ORDER, RESTARTS, order_digest
+from preamar.core.training.endings import Ending, ending
+from preamar.core.training.observe import JobView, Observed
+from preamar.core.training.sizes import split
+
+BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
+FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
+LOOK_AGAIN = 5.0
+
+
+class Do(StrEnum):
+    START = "Start"
+    TRAIN = "Train"
+    WAIT = "Wait"
+    STOP = "Stop"
+    REST = "Rest"
+    SUCCEED = "Succeed"
+    FAIL = "Fail"
+
+
+class Why(StrEnum):
+    FIRST = "Starting"
+    RESTARTING = "Restarting"
+    TRAINING = "Training"
+    STOPPING = "Stopping"
+    SUSPENDED = "Suspended"
+    DONE = "Done"
+    FAILED_BEFORE = "Failed"
+    DEADLINE = "DeadlineExceeded"
+    RESTARTS_EXHAUSTED = "RestartsExhausted"
+    INTERRUPTED = "TooManyInterruptions"
+    USERS = "UserError"
+    RESIZED = "ResizedBeforeStart"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do and why. ``attempt`` and ``workers`` are of the attempt that is meant;
+    ``restarts`` those that count so far, the last failure included."""
+
+    do: Do
+    why: str
+    attempt: int
+    workers: int
+    restarts: int
+    ending: Ending | None = None
+    recheck_in: float | None = None
+
+
+def next_step(observed: Observed) -> Step:
+    """The next step, from what is there."""
+    job, last = observed.job, last_attempt(observed)
+    number = max(job.status.attempt or 0, last.attempt if last else 0)
+    workers = size(observed, last)
+    counted = counted_before(observed, last)
+    told = ending(last, observed.pods) if last and last.failed else None
+    if told is not None and not told.free:
+        counted += 1
+    here = Step(Do.WAIT, Why.RESTARTING, number, workers, counted, told)
+
+    succeeded = job.status.condition("Succeeded")
+    if succeeded is not None and succeeded.status == "True":
+        return _but(here, Do.SUCCEED, Why.DONE)
+    if last is not None and last.complete:
+        return _but(here, Do.SUCCEED, Why.DONE)
+    if last is not None and not last.over:
+        return _running(observed, last, here)
+    if last is None and job.status.finished_at and succeeded and succeeded.status == "False":
+        # Its Job is gone, and with it what would say more.
+        return _but(here, Do.FAIL, succeeded.reason)
+    stop = _given_up(observed, here, last)
+    if stop:
+        return _but(here, Do.FAIL, stop)
+    return _again(observed, here, last)
+
+
+def _running(observed: Observed, last: JobView, here: Step) -> Step:
+    if last.deleting:
+        return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+    if observed.job.spec.suspend:
+        return _but(here, Do.STOP, Why.SUSPENDED)
+    left = deadline_in(observed)
+    if left is not None and left <= 0:
+        return _but(here, Do.STOP, Why.DEADLINE)
+    if _never_ran(observed, last) and last.workers != observed.job.spec.workers.replicas:
+        # Nothing is lost by starting anew, and the wanted size may be the one that fits.
+        return _but(here, Do.STOP, Why.RESIZED)
+    return _but(here, Do.TRAIN, Why.TRAINING, left)
+
+
+def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
+    spec, told = observed.job.spec, here.ending
+    edited = last is not None and last.annotations.get(ORDER) != order_digest(observed.job)
+    left = deadline_in(observed)
+    if left is not None and left <= 0 and not spec.suspend:
+        return Why.DEADLINE
+    if told is not None and told.final and not edited:
+        return told.kind
+    # An edit by which the user repairs his error is a new try, which is his to grant.
+    if here.restarts > spec.restarts.limit and not (told and told.final):
+        return Why.RESTARTS_EXHAUSTED
+    if here.attempt - here.restarts > observed.settings.free_restarts:
+        return Why.INTERRUPTED
+    return ""
+
+
+def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
+    busy = any(not pod.over for pod in observed.pods)
+    if busy:
+        return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+    if observed.job.spec.suspend:
+        return _but(here, Do.REST, Why.SUSPENDED)
+    wait = _backoff(here, last, observed.now)
+    if wait > 0:
+        return _but(here, Do.WAIT, Why.RESTARTING, wait)
+    why = Why.FIRST if here.attempt == 0 else Why.RESTARTING
+    return Step(
+        Do.START, why, here.attempt + 1, here.workers, here.restarts, here.ending, LOOK_AGAIN
+    )
+
+
+def last_attempt(observed: Observed) -> JobView | None:
+    """The Job of the latest attempt that exists; None if the latest is gone."""
+    last = max(observed.jobs, key=lambda job: job.attempt, default=None)
+    if last is None or last.attempt < (observed.job.status.attempt or 0):
+        return None
+    return last
+
+
+def size(observed: Observed, last: JobView | None) -> int:
+    """The workers of the next attempt. Once there is a checkpoint its size stays, because
+    changing it is a resize."""
+    spec, status = observed.job.spec.workers, observed.job.status
+    if status.checkpoint is None:
+        return spec.replicas
+    if last is not None and last.workers:
+        return last.workers
+    ranks, per = status.world_size or 0, spec.ranks_per_worker
+    batch = observed.job.spec.batch
+    kept = ranks // per if ranks % per == 0 else 0
+    return kept if kept and split(batch.global_size, batch.micro, ranks) else spec.replicas
+
+
+def counted_before(observed: Observed, last: JobView | None) -> int:
+    """Restarts that counted before the last attempt; from status if that is gone."""
+    text = last.annotations.get(RESTARTS, "") if last else ""
+    if text.isdecimal():
+        return int(text)
+    return observed.job.status.restarts or 0
+
+
+def deadline_in(observed: Observed) -> float | None:
+    """Seconds until the job must have ended, from the start of its first attempt."""
+    limit = observed.job.spec.active_deadline_seconds
+    started = moment(observed.job.status.started_at)
+    if limit is None or started is None:
+        return None
+    return (started + timedelta(seconds=limit) - observed.now).total_seconds()
+
+
+def _never_ran(observed: Observed, last: JobView) -> bool:
+    running = [p for p in observed.pods if p.phase != "Pending"]
+    return observed.job.status.checkpoint is None and not running and not last.succeeded
+
+
+def _backoff(here: Step, last: JobView | None, now: datetime) -> float:
+    if last is None or last.ended_at is None or here.ending is None:
+        return 0.0
+    free = max(0, here.attempt - here.restarts - 1)
+    wait = (
+        min(FREE_LIMIT, FREE_BACKOFF * 2.0 ** min(free, 10))
+        if here.ending.free
+        else min(BACKOFF_LIMIT, BACKOFF * 2.0 ** min(max(here.restarts - 1, 0), 10))
+    )
+    return wait - (now - last.ended_at).total_seconds()
+
+
+def _but(here: Step, do: Do, why: str, recheck_in: float | None = None) -> Step:
+    return Step(do, why, here.attempt, here.workers, here.restarts, here.ending, recheck_in)

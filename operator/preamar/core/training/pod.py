@@ -1,0 +1,151 @@
+"""What does one worker look like?
+
+One pod of an Indexed Job: the rank agent as PID 1 starts the ranks, and learns all it must know
+from its environment. Ranks find each other by the headless Service; there is no SSH, no launcher,
+and no API token.
+"""
+
+from collections.abc import Mapping
+from json import dumps
+from typing import Any
+
+from preamar.api.training import TrainingJob
+from preamar.api.uri import ModelUri
+from preamar.core.metadata import restricted_container, restricted_pod
+from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
+from preamar.core.settings import Settings
+from preamar.core.training.sizes import Split
+
+GRACE_SECONDS = 300  # for a checkpoint after SIGTERM
+AUTO_SECONDS = 300  # between checkpoints of schedule Auto, until costs are measured
+MASTER_PORT, AGENT_PORT = 29500, 29400
+CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "512Mi"}
+GPU_DEFAULTS: Mapping[str, str] = {"cpu": "2", "memory": "8Gi"}
+
+
+def pod_spec(
+    job: TrainingJob, settings: Settings, attempt: int, workers: int, step: Split
+) -> dict[str, Any]:
+    """The spec of a worker's pod in one attempt. All URIs must be ``pvc://``."""
+    spec, name = job.spec, job.metadata.name
+    gpu = on_gpu(spec.accelerator)
+    default = settings.deepspeed_gpu_image if gpu else settings.deepspeed_image
+    resources = spec.workers.resources
+    ours = {
+        "WORLD_SIZE": str(workers * spec.workers.ranks_per_worker),
+        "RANKS_PER_WORKER": str(spec.workers.ranks_per_worker),
+        "MASTER_ADDR": f"{name}-{attempt}-0.{name}-ranks",
+        "MASTER_PORT": str(MASTER_PORT),
+        "PREAMAR_AGENT_PORT": str(AGENT_PORT),
+        "PREAMAR_GRACE_SECONDS": str(GRACE_SECONDS),
+        "PREAMAR_TRAIN": dumps(order(job, attempt, step), sort_keys=True),
+        "OMP_NUM_THREADS": threads(resources),
+        "HOME": "/tmp",  # noqa: S108
+    }
+    volumes, mounts = _volumes(job)
+    trainer = {
+        "name": "trainer",
+        "image": spec.image or default,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": [*spec.command, *spec.args] or ["preamar-train", "agent"],
+        "env": environment(ours, spec.env),
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
+        "resources": resources_of(
+            resources, spec.accelerator, GPU_DEFAULTS if gpu else CPU_DEFAULTS
+        ),
+        "securityContext": restricted_container(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "subdomain": f"{name}-ranks",
+        "securityContext": restricted_pod(),
+        "terminationGracePeriodSeconds": GRACE_SECONDS + 30,
+        "containers": [trainer],
+        "volumes": volumes,
+        **scheduling(spec.placement, spec.accelerator),
+    }
+    if spec.service_account_name:
+        pod["serviceAccountName"] = spec.service_account_name
+    if spec.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": s.name} for s in spec.image_pull_secrets]
+    return pod
+
+
+def order(job: TrainingJob, attempt: int, step: Split) -> dict[str, Any]:
+    """What the ranks should train, as inside.md says."""
+    spec, checkpoint = job.spec, job.spec.checkpoint
+    fixed = checkpoint.every_steps is not None or checkpoint.every_seconds is not None
+    return {
+        "job": f"{job.metadata.namespace}/{job.metadata.name}",
+        "uid": job.metadata.uid,
+        "attempt": attempt,
+        "model": {"preset": spec.model.preset, "parameters": dict(spec.model.parameters)},
+        "parallelism": spec.parallelism.model_dump(by_alias=True, mode="json"),
+        "batch": {
+            "global": spec.batch.global_size,
+            "micro": step.micro,
+            "accumulation": step.accumulation,
+        },
+        "deepspeedConfig": dict(spec.deepspeed_config),
+        "data": {
+            "sources": [
+                {
+                    "name": source.name,
+                    "path": _inside(f"/mnt/data/{source.name}", source.uri),
+                    "weight": source.weight,
+                }
+                for source in spec.data.sources
+            ],
+            "shuffleSeed": spec.data.shuffle_seed,
+        },
+        "checkpoint": {
+            "path": _inside("/mnt/checkpoint", checkpoint.uri),
+            "uri": checkpoint.uri,
+            "everySteps": checkpoint.every_steps,
+            "everySeconds": checkpoint.every_seconds if fixed else AUTO_SECONDS,
+            "keep": checkpoint.keep,
+        },
+        "steps": spec.steps,
+        "precision": spec.precision.value,
+        "export": {"path": _inside("/mnt/export", spec.export.uri), "uri": spec.export.uri}
+        if spec.export
+        else None,
+    }
+
+
+def _inside(mount: str, uri: str) -> str:
+    return f"{mount}/{ModelUri.parse(uri).path}".rstrip("/")
+
+
+def _volumes(job: TrainingJob) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    spec = job.spec
+    wanted = [("/mnt/checkpoint", spec.checkpoint.uri, False)]
+    wanted += [(f"/mnt/data/{source.name}", source.uri, True) for source in spec.data.sources]
+    wanted += [("/mnt/export", spec.export.uri, False)] if spec.export else []
+    # A claim that is used twice is one volume: two could not be mounted by all kinds of storage.
+    claims = list(dict.fromkeys(str(ModelUri.parse(uri).claim) for _, uri, _ in wanted))
+    volumes: list[dict[str, Any]] = [
+        {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": claim}}
+        for i, claim in enumerate(claims)
+    ]
+    mounts: list[dict[str, Any]] = [
+        {
+            "name": f"claim-{claims.index(str(ModelUri.parse(uri).claim))}",
+            "mountPath": path,
+            **({"readOnly": True} if read_only else {}),
+        }
+        for path, uri, read_only in wanted
+    ]
+    volumes += [
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    mounts += [
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+    ]
+    return volumes, mounts
