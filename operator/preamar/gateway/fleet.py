@@ -22,7 +22,7 @@ CONNECT_SECONDS = 2.0
 class Replica:
     """One pod: its pool of connections, and how it is doing."""
 
-    __slots__ = ("address", "ejected_until", "failures", "in_flight", "pool", "settings", "usable")
+    __slots__ = ("address", "ejected_until", "failures", "in_flight", "pool", "served", "usable")
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -32,7 +32,7 @@ class Replica:
         self.ejected_until = 0.0
         self.usable = True
         # What the model server says of its model, read once per pod by whoever needs it first.
-        self.settings: asyncio.Future[object] | None = None
+        self.served: object | None = None
 
 
 class Place:

@@ -1,0 +1,114 @@
+"""What the operator is told: how many requests wait and run, each second and at once when a queue
+begins or ends; never more than one push each 50 ms, and never at a request's cost.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable
+
+import aiohttp
+
+from preamar.gateway.fleet import Line
+
+log = logging.getLogger(__name__)
+EVERY_SECONDS = 1.0
+APART_SECONDS = 0.05
+PUSH_SECONDS = 2.0
+Addresses = Callable[[], tuple[tuple[str, int], ...]]
+
+
+def report(gateway: str, sequence: int, lines: Iterable[Line], *, leaving: bool) -> bytes:
+    """The body of a report. Every service is in it, so that zero is said."""
+    services = {
+        line.model.service: {
+            "queued": len(line.hold),
+            "running": line.running,
+            "arrived": line.arrived,
+        }
+        for line in lines
+    }
+    body = {"gateway": gateway, "sequence": sequence, "services": services}
+    return json.dumps(body | ({"leaving": True} if leaving else {})).encode()
+
+
+class Reporter:
+    """Pushes reports to every replica of the operator."""
+
+    def __init__(
+        self, gateway: str, key: bytes, lines: Callable[[], Iterable[Line]], addresses: Addresses
+    ) -> None:
+        self._gateway = gateway
+        self._headers = {
+            "Authorization": f"Bearer {key.decode('latin-1')}",
+            "Content-Type": "application/json",
+        }
+        self._lines = lines
+        self._addresses = addresses
+        self._sequence = 0
+        self._changed = asyncio.Event()
+        self._busy: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._again: set[tuple[str, int]] = set()
+        self._silent: set[tuple[str, int]] = set()
+
+    def kick(self) -> None:
+        """Something changed that the operator should hear at once."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        limits = aiohttp.ClientTimeout(total=PUSH_SECONDS)
+        async with aiohttp.ClientSession(timeout=limits) as session:
+            try:
+                while True:
+                    self._changed.clear()
+                    for address in self._addresses():
+                        self._push(session, address)
+                    await asyncio.sleep(APART_SECONDS)
+                    try:
+                        async with asyncio.timeout(EVERY_SECONDS - APART_SECONDS):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        continue
+            finally:
+                for task in self._busy.values():
+                    task.cancel()
+                await self._farewell(session)
+
+    async def _farewell(self, session: aiohttp.ClientSession) -> None:
+        sends = [self._send(session, address, leaving=True) for address in self._addresses()]
+        await asyncio.gather(*sends, return_exceptions=True)
+
+    def _push(self, session: aiohttp.ClientSession, address: tuple[str, int]) -> None:
+        """One push at a time per replica: a slow one gets the newest state when it is free."""
+        if address in self._busy:
+            self._again.add(address)
+            return
+        task = asyncio.get_running_loop().create_task(self._send(session, address, leaving=False))
+        self._busy[address] = task
+        task.add_done_callback(lambda _: self._freed(session, address))
+
+    def _freed(self, session: aiohttp.ClientSession, address: tuple[str, int]) -> None:
+        self._busy.pop(address, None)
+        if address in self._again:
+            self._again.discard(address)
+            if not session.closed and address in self._addresses():
+                self._push(session, address)
+
+    async def _send(
+        self, session: aiohttp.ClientSession, address: tuple[str, int], *, leaving: bool
+    ) -> None:
+        self._sequence += 1
+        body = report(self._gateway, self._sequence, self._lines(), leaving=leaving)
+        ip, port = address
+        url = f"http://{f'[{ip}]' if ':' in ip else ip}:{port}/demand"
+        try:
+            async with session.post(url, data=body, headers=self._headers) as response:
+                trouble = "" if response.status < 300 else f"answered {response.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            trouble = str(error) or type(error).__name__
+        if trouble and address not in self._silent:
+            self._silent.add(address)
+            log.warning("the operator at %s does not take demand reports: %s", url, trouble)
+        elif not trouble:
+            self._silent.discard(address)

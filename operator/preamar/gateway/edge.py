@@ -1,0 +1,316 @@
+"""The data port: which request goes where, who may make it, and what becomes of every failure.
+
+Each request gets an id, is checked in this order (route, key, body, model, access), and ends in an
+answer with OpenAI's error body or in a relay; a caller who leaves is a row with status 499.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from time import time
+from typing import Any
+
+from aiohttp import web
+
+from preamar.gateway import asked, embed, generate, template
+from preamar.gateway.call import LEFT, Books, Call, Caller, new_id
+from preamar.gateway.chunks import Shape
+from preamar.gateway.errors import (
+    Problem,
+    bad,
+    bad_key,
+    forbidden,
+    ledger_down,
+    unknown_model,
+    unknown_route,
+    wrong_method,
+)
+from preamar.gateway.fleet import Fleet, Line
+from preamar.gateway.incoming import Room, object_of, read_body
+from preamar.gateway.keyring import Keyring
+from preamar.gateway.kserve import Kserve
+from preamar.gateway.metrics import NOBODY, UNKNOWN
+from preamar.gateway.outgoing import Stream
+from preamar.gateway.served import served
+from preamar.gateway.settings import Settings
+from preamar.gateway.state import State
+from preamar.gateway.upstream import Upstream
+from preamar.ledger.rows import Kind
+from preamar.ledger.writer import LedgerUnavailable
+
+log = logging.getLogger(__name__)
+DEFAULT_COMPLETION_TOKENS = 16
+
+
+class Edge:
+    """Handles the requests of the data port."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        keyring: Keyring,
+        books: Books,
+        upstream: Upstream,
+        state: State,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._keyring = keyring
+        self._books = books
+        self._upstream = upstream
+        self._state = state
+        self._room = Room(settings.body_memory)
+        self._kserve = Kserve(upstream, settings)
+        self._posts: dict[str, Callable[[web.BaseRequest, Asker], Awaitable[web.StreamResponse]]]
+        self._posts = {
+            "/v1/embeddings": self._embeddings,
+            "/v1/completions": self._completions,
+            "/v1/chat/completions": self._chat,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Every request of the port comes here."""
+        asker = Asker(new_id())
+        self._state.begin()
+        code = 500
+        try:
+            response = await self._answer(request, asker)
+            code = asker.code or response.status
+        except Problem as problem:
+            code = problem.status
+            response = self._problem(problem, asker)
+        except LedgerUnavailable:
+            code = 503
+            response = self._problem(ledger_down(), asker)
+        except (asyncio.CancelledError, ConnectionError):
+            code = LEFT
+            raise
+        except Exception:
+            log.exception("request %s failed", asker.id)
+            response = self._problem(
+                Problem(500, "The gateway failed on this request.", "server_error"), asker
+            )
+        finally:
+            self._room.left += asker.body_size
+            self._state.end()
+            if not asker.plain:
+                self._books.meters.request(asker.model, asker.tenant, code)
+        if self._state.draining and not response.prepared:
+            response.force_close()
+        return response
+
+    def _problem(self, problem: Problem, asker: "Asker") -> web.Response:
+        return web.Response(
+            status=problem.status,
+            body=problem.body(),
+            content_type="application/json",
+            headers={"x-request-id": asker.id, **problem.headers},
+        )
+
+    async def _answer(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
+        path = request.path
+        plain = self._state.plain(request)
+        if plain is not None:
+            asker.plain = True
+            return plain
+        post = self._posts.get(path)
+        if post is not None:
+            if request.method != "POST":
+                raise wrong_method("POST")
+            self._authorize(request, asker)
+            return await post(request, asker)
+        if path == "/v1/models" or path.startswith("/v1/models/"):
+            if request.method != "GET":
+                raise wrong_method("GET")
+            caller = self._authorize(request, asker)
+            return self._models(path.removeprefix("/v1/models").removeprefix("/"), caller, asker)
+        route = self._kserve.route(request.method, path)
+        if route is None:
+            raise unknown_route()
+        caller = self._authorize(request, asker)
+        if route.model is None:
+            return self._kserve.about(route, ready=self._state.ready, call_id=asker.id)
+        line = self._line(route.model, caller, asker)
+        if route.action == "ready":
+            return self._kserve.readiness(line, asker.id)
+        body = await self._body(request, asker, self._settings.max_tensor_body)
+        kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
+        async with self._call(asker, caller, line, f"/v2/{route.action}", kind) as call:
+            return await self._kserve.relay(request, route, line, call, body)
+
+    def _authorize(self, request: web.BaseRequest, asker: "Asker") -> Caller:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        caller = self._keyring.caller(key.strip()) if scheme.lower() == "bearer" else None
+        if caller is None:
+            raise bad_key(missing=not key)
+        asker.tenant = caller.tenant
+        asker.caller = caller
+        return caller
+
+    async def _body(self, request: web.BaseRequest, asker: "Asker", limit: int) -> bytes:
+        body = await read_body(request, limit, self._settings.read_seconds, self._room)
+        asker.body_size = len(body)
+        return body
+
+    async def _asked(self, request: web.BaseRequest, asker: "Asker") -> dict[str, Any]:
+        return object_of(request, await self._body(request, asker, self._settings.max_body))
+
+    def _line(self, name: str, caller: Caller, asker: "Asker", task: str | None = None) -> Line:
+        line = self._fleet.lines.get(name)
+        if line is None:
+            raise unknown_model(name)
+        asker.model = name
+        if not line.model.admits(caller.tenant):
+            raise forbidden(name)
+        if task is not None and line.model.task != task:
+            use = {"Embed": "/v1/embeddings", "Generate": "/v1/chat/completions"}
+            other = use.get(line.model.task, f"/v2/models/{name}/infer")
+            raise bad(f"The model '{name}' does not do this; it answers at {other}.", "model")
+        if not self._books.writer.healthy:
+            raise ledger_down()
+        return line
+
+    @asynccontextmanager
+    async def _call(
+        self, asker: "Asker", caller: Caller, line: Line, endpoint: str, kind: Kind
+    ) -> AsyncIterator[Call]:
+        """An accepted call; leaving the block in any way leaves a row."""
+        call = Call(self._books, asker.id, caller, line.model.name, endpoint, kind)
+        status = 500
+        try:
+            yield call
+            status = 200
+        except Problem as problem:
+            status = problem.status
+            raise
+        except (asyncio.CancelledError, GeneratorExit, ConnectionError):
+            status = LEFT
+            raise
+        finally:
+            call.settle_soon(status)
+
+    def _headers(self, asker: "Asker", line: Line, call: Call | None = None) -> dict[str, str]:
+        headers = {"x-request-id": asker.id}
+        if line.model.digest:
+            headers["x-preamar-model-digest"] = line.model.digest
+        if call is not None and call.cold_ms is not None:
+            headers["x-preamar-cold-start-ms"] = str(call.cold_ms)
+        return headers
+
+    def _models(self, name: str, caller: Caller, asker: "Asker") -> web.Response:
+        if name:
+            line = self._fleet.lines.get(name)
+            if line is None or not line.model.admits(caller.tenant):
+                raise unknown_model(name)
+            found: dict[str, Any] = _model(line)
+        else:
+            lines = [self._fleet.lines[key] for key in sorted(self._fleet.lines)]
+            shown = [_model(line) for line in lines if line.model.admits(caller.tenant)]
+            found = {"object": "list", "data": shown}
+        return web.json_response(found, headers={"x-request-id": asker.id})
+
+    async def _embeddings(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
+        given = await self._asked(request, asker)
+        texts, encoding = asked.texts_of(given), embed.encoding_of(given)
+        assert asker.caller is not None
+        line = self._line(asked.model_name(given), asker.caller, asker, "Embed")
+        model = line.model
+        async with (
+            self._call(asker, asker.caller, line, "/v1/embeddings", Kind.EMBEDDINGS) as call,
+            self._upstream.places(line, call) as visit,
+        ):
+            found = await embed.vectors(visit, model.name, texts, model.batch, call)
+            visit.leave()
+            try:
+                embed.check_dimensions(given, found)
+                body = embed.answer_of(model.name, found, call.input_tokens, encoding)
+                call.first_token()
+                await call.settle(200)
+            except Problem:
+                call.input_tokens = 0
+                raise
+            return web.Response(
+                body=body, content_type="application/json", headers=self._headers(asker, line, call)
+            )
+
+    async def _completions(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
+        given = await self._asked(request, asker)
+        wish = asked.wish_of(given, DEFAULT_COMPLETION_TOKENS)
+        prompt = asked.prompt_of(given)
+        return await self._generate(request, asker, given, wish, prompt=prompt, messages=None)
+
+    async def _chat(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
+        given = await self._asked(request, asker)
+        wish = asked.wish_of(given, None)
+        messages = asked.messages_of(given)
+        return await self._generate(request, asker, given, wish, prompt="", messages=messages)
+
+    async def _generate(
+        self,
+        request: web.BaseRequest,
+        asker: "Asker",
+        given: dict[str, Any],
+        wish: asked.Wish,
+        *,
+        prompt: str,
+        messages: list[dict[str, str]] | None,
+    ) -> web.StreamResponse:
+        assert asker.caller is not None
+        line = self._line(asked.model_name(given), asker.caller, asker, "Generate")
+        name = line.model.name
+        shape = Shape(
+            asker.id, name, int(time()), chat=messages is not None, usage=wish.include_usage
+        )
+        async with (
+            self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS) as call,
+            self._upstream.places(line, call) as visit,
+        ):
+
+            async def found() -> AsyncIterator[generate.Piece]:
+                text = prompt
+                if messages is not None:
+                    about = await served(visit, name)
+                    text = template.prompt_of(about.chat_template, messages, name)
+                body = generate.body_of(text, wish)
+                async for piece in generate.pieces(self._upstream, visit, name, body):
+                    yield piece
+
+            if not wish.stream:
+                body = await generate.whole(found(), call, shape)
+                visit.leave()
+                return web.Response(
+                    body=body,
+                    content_type="application/json",
+                    headers=self._headers(asker, line, call),
+                )
+            quiet = self._settings.keep_alive_seconds
+            async with Stream(request, self._headers(asker, line), quiet) as stream:
+                return await generate.streamed(
+                    found(), call, shape, stream, usage=wish.include_usage
+                )
+
+
+class Asker:
+    """What is known of a request so far, for its id, its metrics and its bytes."""
+
+    __slots__ = ("body_size", "caller", "code", "id", "model", "plain", "tenant")
+
+    def __init__(self, call_id: str) -> None:
+        self.id = call_id
+        self.model = UNKNOWN
+        self.tenant = NOBODY
+        self.caller: Caller | None = None
+        self.code: int | None = None
+        self.body_size = 0
+        self.plain = False
+
+
+def _model(line: Line) -> dict[str, Any]:
+    try:
+        created = int(datetime.fromisoformat(line.model.created).timestamp())
+    except ValueError:
+        created = 0
+    return {"id": line.model.name, "object": "model", "created": created, "owned_by": "preamar"}

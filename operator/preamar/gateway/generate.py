@@ -1,0 +1,172 @@
+"""Text from a model of task Generate, whole or streamed: one path from the model for both.
+
+Tokens are counted as the model reports them, so a stream that ends early is charged what was made
+until then. ``[DONE]`` is sent only after the model said why it finished and the ledger knows.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from preamar.gateway.asked import Wish
+from preamar.gateway.call import Call
+from preamar.gateway.chunks import Shape
+from preamar.gateway.errors import Problem, bad, broken_off, model_failed, too_slow
+from preamar.gateway.http1 import Garbled
+from preamar.gateway.outgoing import Stream
+from preamar.gateway.sse import Events
+from preamar.gateway.upstream import Upstream, Visit
+from preamar.gateway.watchdog import Watchdog
+from preamar.gateway.wire import CutShort
+
+JSON_HEADER = b"Content-Type: application/json\r\n"
+MAX_TEXT = 64 << 20
+
+
+class Piece(NamedTuple):
+    """What the model made since the last piece, and its counts so far."""
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    finish: str
+
+
+def body_of(prompt: str, wish: Wish) -> bytes:
+    """The request as the model server takes it."""
+    asked: dict[str, Any] = {"prompt": prompt, "stop": list(wish.stop)}
+    for name in ("max_tokens", "temperature", "top_p", "seed"):
+        if (value := getattr(wish, name)) is not None:
+            asked[name] = value
+    return json.dumps({"REQUEST": json.dumps(asked)}).encode()
+
+
+def piece_of(data: bytes, model: str) -> Piece:
+    """One event of the model. Raises ``Problem`` where it is an error or no event of ours."""
+    try:
+        given = json.loads(data)
+        if "error" in given:
+            raise _refusal(str(given["error"]), model)
+        return Piece(
+            text=str(_one(given.get("TEXT", ""))),
+            input_tokens=int(_one(given.get("INPUT_TOKENS", 0))),
+            output_tokens=int(_one(given.get("OUTPUT_TOKENS", 0))),
+            finish=str(_one(given.get("FINISH_REASON", ""))),
+        )
+    except (ValueError, TypeError, AttributeError, IndexError):
+        raise model_failed(model) from None
+
+
+def _one(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _refusal(text: str, model: str) -> Problem:
+    if "context_length_exceeded" in text:
+        return bad(
+            f"The prompt is longer than the model '{model}' can read.",
+            "messages",
+            "context_length_exceeded",
+        )
+    return model_failed(model)
+
+
+async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> AsyncIterator[Piece]:
+    """The model's answer. Raises ``Problem`` if it does not come to its end."""
+    path = f"/v2/models/{name}/generate_stream"
+    answer = await visit.send("POST", path, JSON_HEADER, body, repeatable=True)
+    if answer.head.status != 200:
+        text = await _short(answer.exchange.read_all(65536))
+        raise _refusal(text.decode(errors="replace"), name)
+    events = Events()
+    finished = False
+    size = 0
+    with Watchdog(upstream.limits.stall_seconds, answer.exchange.abort) as watchdog:
+        try:
+            while data := await answer.exchange.read():
+                watchdog.touch()
+                size += len(data)
+                if size > MAX_TEXT:
+                    raise model_failed(name)
+                for found in events.feed(data):
+                    piece = piece_of(found, name)
+                    finished = finished or bool(piece.finish)
+                    yield piece
+                watchdog.touch()
+        except (CutShort, Garbled):
+            raise (too_slow(name) if watchdog.bit else broken_off(name)) from None
+    if not finished:
+        raise broken_off(name)
+    visit.done()
+
+
+async def _short(reading: Any) -> bytes:
+    try:
+        return bytes(await reading)
+    except CutShort:
+        return b""
+
+
+def note(call: Call, piece: Piece) -> None:
+    """Count a piece: what the model says so far, never less than before."""
+    if not call.output_tokens and piece.output_tokens:
+        call.first_token()
+    call.input_tokens = max(call.input_tokens, piece.input_tokens)
+    call.output_tokens = max(call.output_tokens, piece.output_tokens)
+
+
+async def whole(found: AsyncIterator[Piece], call: Call, shape: Shape) -> bytes:
+    """The complete answer as one body; durable in the ledger when this returns."""
+    texts: list[str] = []
+    reason = ""
+    try:
+        async for piece in found:
+            note(call, piece)
+            texts.append(piece.text)
+            reason = piece.finish or reason
+        await call.settle(200)
+    except Problem:
+        # Nothing of it reaches the caller, so nothing is charged.
+        call.input_tokens = call.output_tokens = 0
+        raise
+    return shape.whole("".join(texts), reason, call.input_tokens, call.output_tokens)
+
+
+async def streamed(
+    found: AsyncIterator[Piece], call: Call, shape: Shape, stream: Stream, *, usage: bool
+) -> web.StreamResponse:
+    """Relay pieces as they come. Errors after the first byte end the stream with an error event."""
+    reason = ""
+    began = False
+    try:
+        async for piece in found:
+            note(call, piece)
+            if not began:
+                began = True
+                await _open(stream, call, shape)
+            if piece.text:
+                await stream.write(shape.text(piece.text))
+            reason = piece.finish or reason
+            call.mark()
+        closing = shape.last(reason)
+        if usage:
+            closing += shape.usage(call.input_tokens, call.output_tokens)
+        await stream.write(closing)
+        await call.settle(200)
+    except Problem as problem:
+        call.settle_soon(problem.status)
+        return await stream.fail(problem)
+    return await stream.end()
+
+
+async def _open(stream: Stream, call: Call, shape: Shape) -> None:
+    first = shape.first()
+    if call.cold_ms is not None:
+        if stream.response is None:
+            stream.headers["x-preamar-cold-start-ms"] = str(call.cold_ms)
+        else:
+            first = f": x-preamar-cold-start-ms: {call.cold_ms}\n\n".encode() + first
+    if first:
+        await stream.write(first)

@@ -1,0 +1,160 @@
+"""KServe v2 REST: which routes pass to a model server, and how bytes go through untouched.
+
+Only what is listed here exists; Triton's repository, shared memory, trace and log routes cannot be
+reached. Bodies are framed anew with a length. The last piece of an answer leaves only after the
+ledger has the request; error texts are our own.
+"""
+
+import re
+from typing import NamedTuple
+
+from aiohttp import web
+
+from preamar import __version__
+from preamar.gateway.call import Call
+from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
+from preamar.gateway.fleet import Line
+from preamar.gateway.settings import Settings
+from preamar.gateway.upstream import Answer, Upstream
+from preamar.gateway.wire import CutShort
+
+_ROUTE = re.compile(
+    r"/v2/models/([A-Za-z0-9._-]{1,253})(?:/versions/([0-9]{1,9}))?"
+    r"(?:/(ready|infer|generate|generate_stream))?"
+)
+_PASSED_ON = (
+    "Content-Type",
+    "Content-Encoding",
+    "Accept-Encoding",
+    "Inference-Header-Content-Length",
+)
+_PASSED_BACK = {b"content-type", b"content-encoding", b"inference-header-content-length"}
+_SHAPED = re.compile(
+    r"unexpected shape for input '([\w.-]{1,64})' for model '[^']*'\. "
+    r"Expected (\[[-0-9,]{1,64}\]), got (\[[-0-9,]{1,64}\])"
+)
+
+
+class Route(NamedTuple):
+    """``model`` None: about the server as a whole."""
+
+    method: str
+    model: str | None
+    action: str
+    path: str
+
+
+class Kserve:
+    def __init__(self, upstream: Upstream, settings: Settings) -> None:
+        self._upstream = upstream
+        self._settings = settings
+
+    def route(self, method: str, path: str) -> Route | None:
+        """Where a request goes; None: nowhere. Raises ``Problem`` on a wrong method."""
+        if path in {"/v2", "/v2/", "/v2/health/live", "/v2/health/ready"}:
+            _only("GET", method)
+            return Route(method, None, path.rpartition("/")[2], path)
+        match = _ROUTE.fullmatch(path)
+        if match is None:
+            return None
+        action = match[3] or "metadata"
+        _only("GET" if action in {"metadata", "ready"} else "POST", method)
+        return Route(method, match[1], action, path)
+
+    def about(self, route: Route, *, ready: bool, call_id: str) -> web.Response:
+        """The server's own metadata and health."""
+        headers = {"x-request-id": call_id}
+        if route.action in {"live", "ready"}:
+            return web.Response(
+                status=200 if ready or route.action == "live" else 503, headers=headers
+            )
+        about = {"name": "preamar", "version": __version__, "extensions": ["binary_tensor_data"]}
+        return web.json_response(about, headers=headers)
+
+    def readiness(self, line: Line, call_id: str) -> web.Response:
+        """Ready means that a request would be answered: now, or after waking. Looking wakes
+        nothing."""
+        ready = line.awake or (line.model.loaded and line.model.stalled is None)
+        return web.Response(status=200 if ready else 503, headers={"x-request-id": call_id})
+
+    async def relay(
+        self, request: web.BaseRequest, route: Route, line: Line, call: Call, body: bytes
+    ) -> web.StreamResponse:
+        """Pass a request to a replica and its answer back. Raises ``Problem``."""
+        extra = b"".join(
+            f"{name}: {value}\r\n".encode("latin-1")
+            for name in _PASSED_ON
+            if (value := request.headers.get(name)) is not None
+        )
+        async with self._upstream.places(line, call) as visit:
+            answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
+            try:
+                if answer.head.status >= 400:
+                    raise _explained(
+                        line.model.name, answer, await answer.exchange.read_all(1 << 20)
+                    )
+                response = await self._back(request, answer, line, call)
+            except CutShort:
+                raise broken_off(line.model.name) from None
+            visit.done()
+            return response
+
+    async def _back(
+        self, request: web.BaseRequest, answer: Answer, line: Line, call: Call
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.head.status, headers={"x-request-id": call.id})
+        for name, value in answer.head.headers:
+            if name in _PASSED_BACK:
+                response.headers[name.decode()] = value.decode("latin-1")
+        if line.model.digest:
+            response.headers["x-preamar-model-digest"] = line.model.digest
+        if call.cold_ms is not None:
+            response.headers["x-preamar-cold-start-ms"] = str(call.cold_ms)
+        length = answer.head.get(b"content-length")
+        if length is not None:
+            response.content_length = int(length)
+        # One piece is kept back, so that nobody has a whole answer that the ledger lacks.
+        last = await answer.exchange.read()
+        call.first_token()
+        began = False
+        try:
+            while piece := await answer.exchange.read():
+                if not began:
+                    began = True
+                    await response.prepare(request)
+                await response.write(last)
+                last = piece
+            await call.settle(200)
+        except (Problem, CutShort):
+            if not began:
+                raise
+            # An answer that is cut must not look whole: end the connection within its framing.
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError from None
+        if not began:
+            await response.prepare(request)
+        await response.write(last)
+        await response.write_eof()
+        return response
+
+
+def _only(allowed: str, method: str) -> None:
+    if method != allowed:
+        raise wrong_method(allowed)
+
+
+def _explained(model: str, answer: Answer, body: bytes) -> Problem:
+    """Our own words for what a model server refused; never its text."""
+    text = body.decode(errors="replace")
+    status = answer.head.status
+    if match := _SHAPED.search(text):
+        message = f"The input '{match[1]}' has shape {match[3]}, and the model takes {match[2]}."
+        return Problem(400, message, param=match[1])
+    if status >= 500:
+        return model_failed(model)
+    message = (
+        f"The model '{model}' refused the request: check the names, shapes and types of its "
+        f"inputs against GET /v2/models/{model}."
+    )
+    return Problem(400 if status != 404 else 404, message, code="invalid_inference_request")

@@ -1,0 +1,101 @@
+"""How a stream is written to its caller: headers late, so that early errors keep their status;
+comments while there is nothing to say, so that nobody in between takes the connection for dead.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from preamar.gateway.errors import Problem
+from preamar.gateway.sse import ALIVE, DONE, event
+
+
+class Stream:
+    """A server-sent stream that begins with its first byte. Comments are sent within ``async
+    with``, after each ``quiet`` seconds without a byte."""
+
+    def __init__(self, request: web.BaseRequest, headers: dict[str, str], quiet: float) -> None:
+        self.headers = headers
+        self.response: web.StreamResponse | None = None
+        self._request = request
+        self._quiet = quiet
+        self._loop = asyncio.get_running_loop()
+        self._wrote_at = self._loop.time()
+        self._starting = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._comment: asyncio.Task[None] | None = None
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        self._timer = self._loop.call_later(self._quiet, self._tick)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._comment is not None:
+            self._comment.cancel()
+
+    def _tick(self) -> None:
+        silent = self._loop.time() - self._wrote_at
+        if silent >= self._quiet and (self._comment is None or self._comment.done()):
+            self._comment = self._loop.create_task(self._say_alive())
+            silent = 0.0
+        self._timer = self._loop.call_later(max(self._quiet - silent, 0.01), self._tick)
+
+    async def _say_alive(self) -> None:
+        try:
+            await self.write(ALIVE)
+        except (OSError, RuntimeError):
+            # The caller has left; the request's own task learns it by being cancelled.
+            return
+
+    async def write(self, data: bytes) -> None:
+        response = self.response if not self._starting.locked() else None
+        self._wrote_at = self._loop.time()
+        await (response or await self._begun()).write(data)
+
+    async def _begun(self) -> web.StreamResponse:
+        async with self._starting:
+            if self.response is None:
+                response = web.StreamResponse(
+                    headers={
+                        **self.headers,
+                        "Content-Type": "text/event-stream; charset=utf-8",
+                        "Cache-Control": "no-cache",
+                        "X-Accel-Buffering": "no",
+                    }
+                )
+                await response.prepare(self._request)
+                self.response = response
+            return self.response
+
+    async def fail(self, problem: Problem) -> web.StreamResponse:
+        """End with an error that no client takes for a complete answer."""
+        if self.response is None and not self._starting.locked():
+            self._stop()
+            raise problem
+        response = await self._begun()
+        self._stop()
+        await response.write(event(problem.body()))
+        await response.write_eof()
+        return response
+
+    async def end(self) -> web.StreamResponse:
+        """End a complete answer."""
+        response = await self._begun()
+        self._stop()
+        await response.write(DONE)
+        await response.write_eof()
+        return response

@@ -1,0 +1,54 @@
+"""What a model server says of its model: read once per pod, from the model's own configuration."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from preamar.gateway.errors import model_failed
+from preamar.gateway.upstream import Visit
+from preamar.gateway.wire import CutShort
+
+MAX_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """``max_context`` and ``dimensions`` are 0 where the model does not say."""
+
+    max_context: int = 0
+    dimensions: int = 0
+    chat_template: str = ""
+
+
+def served_of(config: Mapping[str, Any]) -> Served:
+    """From ``GET /v2/models/<name>/config``."""
+    parameters = config.get("parameters") or {}
+
+    def text(name: str) -> str:
+        return str((parameters.get(name) or {}).get("string_value", ""))
+
+    def whole(name: str) -> int:
+        return int(text(name)) if text(name).isdigit() else 0
+
+    return Served(whole("max_context"), whole("dimensions"), text("chat_template"))
+
+
+async def served(visit: Visit, name: str) -> Served:
+    """Of the replica that the visit is on. Raises ``Problem``."""
+    replica = await visit.enter()
+    if replica.served is None:
+        path = f"/v2/models/{name}/config"
+        answer = await visit.send("GET", path, b"", b"", repeatable=True)
+        try:
+            body = await answer.exchange.read_all(MAX_BYTES)
+            if answer.head.status != 200:
+                raise model_failed(name)
+            answer.replica.served = served_of(json.loads(body))
+        except (CutShort, ValueError, AttributeError, TypeError):
+            raise model_failed(name) from None
+        visit.done()
+        replica = answer.replica
+    found = replica.served
+    assert isinstance(found, Served)
+    return found

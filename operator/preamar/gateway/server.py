@@ -1,0 +1,167 @@
+"""The gateway as a process: what is started, in which order it stops, and with which exit code.
+
+SIGTERM: not ready any more, but serving until everybody knows; then no new connections; requests
+under way end within the grace, others are cut and recorded; the ledger is flushed; exit 0.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import uvloop
+
+from preamar.gateway import catalog
+from preamar.gateway.admin import Admin
+from preamar.gateway.call import Books
+from preamar.gateway.demand import Reporter
+from preamar.gateway.edge import Edge
+from preamar.gateway.fleet import Fleet
+from preamar.gateway.keyring import Keyring
+from preamar.gateway.knowledge import Knowledge
+from preamar.gateway.metrics import Meters
+from preamar.gateway.ports import Port
+from preamar.gateway.settings import Secrets, Settings, Unset, read_secrets, settings_of
+from preamar.gateway.state import State
+from preamar.gateway.upstream import Limits, Upstream
+from preamar.ledger.alive import Alive, recover
+from preamar.ledger.schema import SchemaMismatch
+from preamar.ledger.store import StoreUnusable, open_store
+from preamar.ledger.writer import Writer
+
+log = logging.getLogger(__name__)
+FLUSH_SECONDS = 15.0
+
+
+class Gateway:
+    """All parts of one gateway, put together."""
+
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+        self.settings = settings
+        self.instance = f"{settings.name[:40]}-{os.urandom(4).hex()}"
+        self.engine = open_store(settings.ledger)
+        self._locks = settings.ledger.parent / "gateways"
+        self._alive = Alive(self._locks, self.instance)
+        if settled := recover(self.engine, self._locks, self.instance):
+            log.warning("%d streams of a gateway that died were settled", settled)
+        self.writer = Writer(self.engine, settings.keep_days)
+        self.keyring = Keyring(self.engine, secrets.pepper)
+        self.keyring.load()
+        self.meters = Meters()
+        self.state = State(self.meters, lambda: self.writer.healthy)
+        self.fleet = Fleet(lambda _line: self.reporter.kick())
+        self.meters.watch(self.fleet.lines.values)
+        self.knowledge = Knowledge(settings, self._heard)
+        self.reporter = Reporter(
+            settings.name, secrets.internal_key, self.fleet.lines.values, self._operators
+        )
+        upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
+        books = Books(self.writer, self.meters, self.instance)
+        edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
+        admin = Admin(secrets.admin_key, self.keyring, self.engine, self.state)
+        self.data = Port(edge.handle, settings.max_connections)
+        self.admin = Port(admin.handle, 256)
+
+    def _operators(self) -> tuple[tuple[str, int], ...]:
+        return catalog.operators(
+            self.knowledge.heard, self.settings.namespace, self.settings.operator_service
+        )
+
+    def _heard(self) -> None:
+        heard = self.knowledge.heard
+        self.fleet.update(catalog.models(heard), catalog.replicas(heard))
+        self.state.known = True
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen and serve within the block; stop in order at its end."""
+        self.writer.start()
+        self.knowledge.load()
+        await self.admin.listen(self.settings.host, self.settings.admin_port)
+        await self.data.listen(self.settings.host, self.settings.port)
+        tasks = [
+            asyncio.create_task(_forever(self.knowledge.run, "watching models")),
+            asyncio.create_task(_forever(self.keyring.follow, "following keys")),
+            asyncio.create_task(_forever(self.reporter.run, "reporting demand")),
+        ]
+        log.info("serving on port %d, admin on %d", self.data.number, self.admin.number)
+        try:
+            yield
+        finally:
+            await self._stop(tasks)
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        self.data.refuse()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.grace_seconds):
+                await self.state.idle()
+        if self.state.active:
+            log.warning("%d requests did not end within the grace", self.state.active)
+        await self.data.close(1.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.admin.close(1.0)
+        if not await asyncio.to_thread(self.writer.stop, FLUSH_SECONDS):
+            log.error("the ledger could not be flushed in %d s", FLUSH_SECONDS)
+            raise SystemExit(1)
+        self._alive.release()
+        self.engine.dispose()
+
+
+async def _forever(run: Callable[[], Awaitable[None]], what: str) -> None:
+    """Start a part again that failed: none of them may end quietly."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("%s failed and starts again", what)
+        await asyncio.sleep(1.0)
+
+
+async def serve(settings: Settings, secrets: Secrets) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends the waiting for others to know."""
+    gateway = Gateway(settings, secrets)
+    loop = asyncio.get_running_loop()
+    asked, hurried = asyncio.Event(), asyncio.Event()
+
+    def stop(at_once: bool) -> None:
+        if asked.is_set() or at_once:
+            hurried.set()
+        asked.set()
+        gateway.state.draining = True
+
+    loop.add_signal_handler(signal.SIGTERM, stop, False)
+    loop.add_signal_handler(signal.SIGINT, stop, True)
+    async with gateway.running():
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await asked.wait()
+        log.info("stopping: %d requests under way", gateway.state.active)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.propagation_seconds):
+                await hurried.wait()
+
+
+def run(argv: Sequence[str]) -> int:
+    """``preamar gateway``: 0 after an ordered stop, 1 on a failure, 2 when it cannot be started
+    as it is told to."""
+    settings = settings_of(argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        secrets = read_secrets(settings.secrets_dir)
+        uvloop.run(serve(settings, secrets))
+    except (Unset, SchemaMismatch, StoreUnusable) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    except OSError as error:
+        print(f"The gateway cannot start: {error}.", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
