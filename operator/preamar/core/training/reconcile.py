@@ -5,10 +5,139 @@ calls ``reconcile``, and carries the ``Plan`` out. A plan carried out in full le
 plan; tests/life holds us to that.
 """
 
-from preamar.core.plan import Plan
-from preamar.core.training.observe import Observed
+from dataclasses import replace
+from datetime import timedelta
+
+from preamar.api.training_status import TrainingJobStatus
+from preamar.core.conditions import transitions
+from preamar.core.due import due, refusal_of
+from preamar.core.metadata import API_VERSION, status_of
+from preamar.core.moments import moment
+from preamar.core.plan import Delete, Manifest, Plan, Ref
+from preamar.core.stuck import Stuck, stuck
+from preamar.core.training.blocks import Blocked, blocked
+from preamar.core.training.desired import KIND, attempt, service
+from preamar.core.training.endings import pods_of
+from preamar.core.training.lifecycle import Do, Step, last_attempt, next_step
+from preamar.core.training.observe import Observed, children_named
+from preamar.core.training.sizes import split
+from preamar.core.training.status import status
+from preamar.core.training.verdicts import BAD, TOLD, Reason, Trouble, verdicts
+
+KEPT_ATTEMPTS = 3
+"""Jobs of earlier attempts that stay, with their pods' logs, beside the last."""
+NOT_WATCHED = 300.0
 
 
 def reconcile(observed: Observed) -> Plan:
     """The next steps for one job."""
-    raise NotImplementedError
+    job = observed.job
+    if job.metadata.deletion_timestamp:
+        return Plan()  # Kubernetes removes the children
+    step = next_step(observed)
+    # What runs is left alone: an edit that cannot be fulfilled only keeps the next from starting.
+    block = blocked(observed) if step.do == Do.START else None
+    pending = _pending(observed, step)
+    trouble = _trouble(observed, block, pending)
+    told_step = _before(step) if block or _refused(observed) else step
+    told = verdicts(observed, told_step, trouble)
+    wanted = status(observed, told_step, told)
+    same = TrainingJobStatus.model_validate(wanted) == job.status
+    expired, expires_in = _expired(observed, step)
+    return Plan(
+        apply=() if block else _apply(observed, step),
+        delete=(*_stop(observed, step), *_old(observed), *expired),
+        status=None if same or expired else status_of(KIND, job.metadata, wanted),
+        events=() if same else transitions(job.status.conditions, told, TOLD, BAD),
+        recheck_in=_soonest(step, block, pending, expires_in),
+    )
+
+
+def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
+    job = observed.job
+    ended = step.do in {Do.SUCCEED, Do.FAIL}
+    wanted: list[Manifest] = [] if ended or step.do == Do.REST else [service(job)]
+    if step.do == Do.START:
+        batch, ranks = job.spec.batch, step.workers * job.spec.workers.ranks_per_worker
+        part = split(batch.global_size, batch.micro, ranks)
+        if part is not None:
+            wanted.append(
+                attempt(job, observed.settings, step.attempt, step.workers, step.restarts, part)
+            )
+    uid = job.metadata.uid
+    return due(wanted, uid, observed.children, observed.applied, observed.refused)
+
+
+def _before(step: Step) -> Step:
+    """The step as it is told while its attempt cannot be made: that one does not exist."""
+    return replace(step, do=Do.WAIT, attempt=step.attempt - 1) if step.do == Do.START else step
+
+
+def _stop(observed: Observed, step: Step) -> tuple[Delete, ...]:
+    last = last_attempt(observed)
+    if step.do != Do.STOP or last is None:
+        return ()
+    # Deleting is how every rank gets its SIGTERM at once; each saves and ends with 75.
+    return (Delete(_job_ref(observed, last.name), last.uid),)
+
+
+def _old(observed: Observed) -> tuple[Delete, ...]:
+    last = last_attempt(observed)
+    if last is None:
+        return ()
+    return tuple(
+        Delete(_job_ref(observed, view.name), view.uid)
+        for view in observed.jobs
+        if view.attempt < last.attempt - KEPT_ATTEMPTS and not view.deleting
+    )
+
+
+def _expired(observed: Observed, step: Step) -> tuple[tuple[Delete, ...], float | None]:
+    """The user asked for the job itself to go some time after its end."""
+    job, finished = observed.job, moment(observed.job.status.finished_at)
+    ttl = job.spec.ttl_seconds_after_finished
+    if step.do not in {Do.SUCCEED, Do.FAIL} or ttl is None or finished is None:
+        return (), None
+    left = (finished + timedelta(seconds=ttl) - observed.now).total_seconds()
+    if left > 0:
+        return (), left
+    ref = Ref(API_VERSION, KIND, job.metadata.namespace, job.metadata.name)
+    return (Delete(ref, job.metadata.uid),), None
+
+
+def _job_ref(observed: Observed, name: str) -> Ref:
+    return Ref("batch/v1", "Job", observed.job.metadata.namespace, name)
+
+
+def _refused(observed: Observed) -> str:
+    return refusal_of(children_named(observed.job, observed.jobs), observed.refused)
+
+
+def _pending(observed: Observed, step: Step) -> Stuck | None:
+    last = last_attempt(observed)
+    if step.do != Do.TRAIN or last is None:
+        return None
+    return stuck(pods_of(last, observed.pods), observed.now)
+
+
+def _trouble(observed: Observed, block: Blocked | None, pending: Stuck | None) -> Trouble | None:
+    if block is not None:
+        return Trouble(block.reason, block.message)
+    refusal = _refused(observed)
+    if refusal:
+        return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
+    if pending is not None and pending.in_grace is None:
+        return Trouble(pending.cause, pending.message)
+    return None
+
+
+def _soonest(
+    step: Step, block: Blocked | None, pending: Stuck | None, expires_in: float | None
+) -> float:
+    """When time alone may change the answer."""
+    moments = [NOT_WATCHED]
+    moments += [step.recheck_in] if step.recheck_in is not None else []
+    moments += [block.recheck_in] if block is not None and block.recheck_in is not None else []
+    moments += [pending.in_grace] if pending is not None and pending.in_grace is not None else []
+    moments += [expires_in] if expires_in is not None else []
+    return max(0.1, min(moments))

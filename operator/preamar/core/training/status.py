@@ -1,0 +1,145 @@
+"""What do we tell users of a training job?
+
+Progress as rank 0 reports it, the last words of ranks that ended, and conditions from the step
+that was decided. What is not known now keeps what was known before: progress outlives a restart.
+"""
+
+from typing import Any
+
+from preamar.core.conditions import Verdict, merge
+from preamar.core.moments import stamp
+from preamar.core.training.endings import outcomes
+from preamar.core.training.lifecycle import Do, Step, last_attempt
+from preamar.core.training.observe import JOB_LABEL, JobView, Observed
+from preamar.core.training.progress import Progress, Saved
+from preamar.core.training.sizes import valid_world_sizes
+
+KEPT = ("progress", "samples", "checkpoint", "resizes", "goodput", "quote", "failure")
+ALSO_KEPT = ("evaluation", "exported", "startedAt", "finishedAt", "attempt", "restarts")
+
+
+def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[str, Any]:
+    """The whole status to write, as JSON."""
+    job, last = observed.job, last_attempt(observed)
+    before = job.status.model_dump(by_alias=True, exclude_none=True, mode="json")
+    generation = job.metadata.generation
+    now_true: dict[str, Any] = {
+        key: before[key] for key in (*KEPT, *ALSO_KEPT) if before.get(key) not in (None, [])
+    }
+    ranks = job.spec.workers.ranks_per_worker
+    now_true |= {
+        "observedGeneration": generation,
+        "selector": f"{JOB_LABEL}={job.metadata.name}",
+        "workers": running(observed, last),
+        "validWorldSizes": list(valid_world_sizes(job.spec)),
+        "attempt": step.attempt,
+        "restarts": step.restarts,
+        "conditions": merge(job.status.conditions, told, generation, observed.now),
+    }
+    world = step.workers * ranks if step.do == Do.START else last.workers * ranks if last else None
+    if world or before.get("worldSize"):
+        now_true["worldSize"] = world or before["worldSize"]
+    if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
+        _add_words(now_true, observed, last)
+    if step.ending is not None and not step.ending.free:
+        now_true["failure"] = _without_none(
+            {
+                "class": step.ending.kind,
+                "rank": step.ending.rank,
+                "explanation": step.ending.explanation,
+            }
+        )
+    if step.do == Do.SUCCEED:
+        now_true.pop("failure", None)
+    started = [j.started for j in observed.jobs if j.started]
+    if started and "startedAt" not in now_true:
+        now_true["startedAt"] = stamp(min(started))
+    if step.do in {Do.SUCCEED, Do.FAIL}:
+        ended = last.ended_at if last and last.ended_at else observed.now
+        now_true.setdefault("finishedAt", stamp(ended))
+    else:
+        now_true.pop("finishedAt", None)
+    return now_true
+
+
+def running(observed: Observed, last: JobView | None) -> int:
+    """How many workers of the latest attempt run."""
+    if last is None:
+        return 0
+    number = str(last.attempt)
+    return sum(
+        1
+        for p in observed.pods
+        if p.labels.get("preamar.dev/attempt") == number and p.phase == "Running" and not p.deleting
+    )
+
+
+def _add_words(now_true: dict[str, Any], observed: Observed, last: JobView | None) -> None:
+    """What rank 0 says while it trains, then what the ranks said last."""
+    if last is None:
+        return
+    live = observed.progress
+    if live is not None and live.attempt == last.attempt:
+        _add_progress(now_true, observed, live)
+    words = outcomes(last, observed.pods)
+    saved = [w.checkpoint for w in words if w.checkpoint]
+    if saved:
+        _add_checkpoint(now_true, max(saved, key=lambda s: s.step))
+    consumed = [w.consumed for w in words if w.consumed is not None]
+    if consumed and words[0].outcome in {"Done", "Stopped"}:
+        now_true["samples"] = {"consumed": max(consumed)}
+    for word in words:
+        if word.outcome in {"Done", "Stopped"} and word.step is not None:
+            steps = observed.job.spec.steps
+            now_true["progress"] = {
+                **now_true.get("progress", {}),
+                "step": word.step,
+                "steps": steps,
+            }
+            now_true["progress"].pop("etaSeconds", None)
+        if word.exported:
+            now_true["exported"] = word.exported
+        if word.evaluation:
+            now_true["evaluation"] = {"loss": word.evaluation[0], "unigram": word.evaluation[1]}
+
+
+def _add_progress(now_true: dict[str, Any], observed: Observed, live: Progress) -> None:
+    steps = live.steps or observed.job.spec.steps
+    if live.step is not None:
+        speed, left = live.samples_per_second, max(0, steps - live.step)
+        batch = observed.job.spec.batch.global_size
+        now_true["progress"] = _without_none(
+            {
+                "step": live.step,
+                "steps": steps,
+                "loss": _decimal(live.loss),
+                "samplesPerSecond": _decimal(speed),
+                "etaSeconds": round(left * batch / speed) if speed and speed > 1e-9 else None,
+            }
+        )
+    if live.consumed is not None:
+        now_true["samples"] = {"consumed": live.consumed}
+    if live.checkpoint is not None:
+        _add_checkpoint(now_true, live.checkpoint)
+
+
+def _add_checkpoint(now_true: dict[str, Any], saved: Saved) -> None:
+    now_true["checkpoint"] = _without_none(
+        {
+            "step": saved.step,
+            "uri": saved.uri,
+            "at": stamp(saved.at) if saved.at else None,
+            "bytes": saved.bytes,
+            "verified": True,  # ranks name a checkpoint only after they have read it back
+            "manifestHash": saved.manifest_hash[:256] or None,
+        }
+    )
+
+
+def _decimal(value: float | None) -> str | None:
+    # Schemas of status bound the digits; beyond that a loss says only that it diverges.
+    return None if value is None or abs(value) >= 1e15 else f"{value:.4f}"
+
+
+def _without_none(parts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in parts.items() if value is not None}

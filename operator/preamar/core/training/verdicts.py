@@ -1,0 +1,136 @@
+"""Has the job succeeded, does it run, is it suspended, must a person act?
+
+Five conditions from the step that was decided and what stands in its way. ``Succeeded`` is Unknown
+until the end, so that kstatus reads it as in progress.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from preamar.core.conditions import Verdict
+from preamar.core.stuck import Cause
+from preamar.core.training.blocks import Block
+from preamar.core.training.desired import ORDER, order_digest
+from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
+from preamar.core.training.limits import waits
+from preamar.core.training.observe import Observed
+from preamar.core.training.status import running
+
+
+class Reason(StrEnum):
+    PROGRESSING = "Progressing"
+    IN_PROGRESS = "InProgress"
+    TRAINING = "Training"
+    STARTING = "Starting"
+    QUEUED = "Queued"
+    REFUSED = "Refused"
+    RESIZE_UNSUPPORTED = "ResizeUnsupported"
+    NOT_SUSPENDED = "NotSuspended"
+    SUSPENDING = "Suspending"
+    NO_RESIZES = "NoResizes"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a person must act on."""
+
+    reason: str
+    message: str
+
+
+TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled"})
+FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
+USERS = frozenset({"ConfigError", "DataError"})
+BAD: frozenset[str] = frozenset({*Block, *Cause, *FAILED, *USERS, Reason.REFUSED})
+FAILURES = {
+    Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
+    Why.RESTARTS_EXHAUSTED: "It failed more often than spec.restarts.limit allows.",
+    Why.INTERRUPTED: "It was interrupted too often without a fault of its own.",
+}
+
+
+def verdicts(observed: Observed, step: Step, trouble: Trouble | None) -> tuple[Verdict, ...]:
+    """The conditions, in the order in which people read them."""
+    return (
+        _succeeded(step),
+        _running(observed, step, trouble),
+        _suspended(observed, step),
+        _stalled(observed, step, trouble),
+        Verdict(
+            "ContinuityVerified", "Unknown", Reason.NO_RESIZES, "The job has not been resized."
+        ),
+    )
+
+
+def failure(step: Step) -> str:
+    """Why the job has ended without success."""
+    told = step.ending
+    last = f" The last attempt: {told.kind}: {told.explanation}" if told else ""
+    return f"{FAILURES.get(Why(step.why), '')}{last}" if step.why in set(Why) else last.strip()
+
+
+def _succeeded(step: Step) -> Verdict:
+    if step.do == Do.SUCCEED:
+        return Verdict("Succeeded", "True", Why.DONE, "All steps are trained.")
+    if step.do == Do.FAIL:
+        return Verdict("Succeeded", "False", step.why, failure(step) or "The job has failed.")
+    return Verdict("Succeeded", "Unknown", Reason.IN_PROGRESS, "The job has not ended.")
+
+
+def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
+    last, spec = last_attempt(observed), observed.job.spec
+    if step.do != Do.TRAIN or last is None:
+        if trouble is not None and step.do in {Do.START, Do.WAIT}:
+            return Verdict("Running", "False", trouble.reason, trouble.message)
+        return Verdict("Running", "False", step.why, _waiting(step))
+    if last.suspended:
+        return Verdict("Running", "False", Reason.QUEUED, "The attempt waits in its queue.")
+    if trouble is not None:
+        return Verdict("Running", "False", trouble.reason, trouble.message)
+    if running(observed, last) < last.workers:
+        return Verdict(
+            "Running", "False", Reason.STARTING, f"Attempt {last.attempt} starts its workers."
+        )
+    if last.workers != spec.workers.replicas:
+        return Verdict(
+            "Running",
+            "True",
+            Reason.RESIZE_UNSUPPORTED,
+            f"It trains on with {last.workers} workers: this version cannot change the size to "
+            f"{spec.workers.replicas} while it runs.",
+        )
+    changed = last.annotations.get(ORDER) != order_digest(observed.job)
+    note = " Changes of the spec take effect with the next attempt." if changed else ""
+    return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
+
+
+def _waiting(step: Step) -> str:
+    told = (
+        f" The last attempt: {step.ending.kind}: {step.ending.explanation}" if step.ending else ""
+    )
+    sentences = {
+        Do.START: f"Attempt {step.attempt} starts.",
+        Do.WAIT: "The next attempt waits until the pods of the last are gone and a pause is over.",
+        Do.STOP: "The ranks save and stop.",
+        Do.REST: "The job is suspended.",
+        Do.SUCCEED: "The job has ended.",
+        Do.FAIL: "The job has ended.",
+    }
+    return sentences.get(step.do, "") + told
+
+
+def _suspended(observed: Observed, step: Step) -> Verdict:
+    if not observed.job.spec.suspend or step.do in {Do.SUCCEED, Do.FAIL}:
+        return Verdict("Suspended", "False", Reason.NOT_SUSPENDED, "The job is not suspended.")
+    if step.do == Do.REST:
+        return Verdict("Suspended", "True", Why.SUSPENDED, "No pods run; spec.suspend is true.")
+    return Verdict("Suspended", "False", Reason.SUSPENDING, "The ranks save and stop.")
+
+
+def _stalled(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
+    if step.do == Do.FAIL:
+        return Verdict("Stalled", "True", step.why, failure(step) or "The job has failed.")
+    if trouble is not None:
+        return Verdict("Stalled", "True", trouble.reason, trouble.message)
+    note = waits(observed.job) if step.do != Do.SUCCEED else ""
+    return Verdict("Stalled", "False", Reason.PROGRESSING, f"Nothing stands in the way.{note}")
