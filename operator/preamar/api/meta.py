@@ -6,6 +6,7 @@
 always be read.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from preamar.api.lists import EMPTY, Labels, keyed, without_nulls
+from preamar.api.lists import EMPTY, Labels, keyed
 from preamar.api.rules import VALIDATIONS, Change, Rule
 from preamar.api.texts import SeenTime, Sentence, Whole
 
@@ -38,7 +39,12 @@ class Word(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, value: Any) -> Any:
-        return without_nulls(value)
+        if not isinstance(value, Mapping):
+            return value
+        # The API server removes the nulls of fields that it knows before it judges; a field that
+        # it does not know is refused with any value.
+        known = {field.alias for field in cls.model_fields.values()}
+        return {k: v for k, v in value.items() if v is not None or k not in known}
 
     @model_validator(mode="after")
     def _obeys_its_rules(self) -> Self:

@@ -13,7 +13,13 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, W
 
 from preamar.api.rules import Obeys, Rule
 
-Whole = StrictInt
+
+def _whole(value: Any) -> Any:
+    # JSON knows one kind of number: to the API server 1.0 is a whole one.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[StrictInt, BeforeValidator(_whole)]
 Flag = StrictBool
 
 Label63 = Annotated[
@@ -77,10 +83,13 @@ Above0 = Obeys(
 )
 
 
+MOST = 10**15 - 1
+
+
 def _quantity_text(value: Any) -> Any:
     # Kubernetes lets people write `cpu: 1`; a bool is an int to Python and to nobody else.
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value) if 0 <= value <= 10**15 else value
+        return str(value) if 0 <= value <= MOST else value
     return value
 
 
@@ -95,7 +104,7 @@ Quantity = Annotated[
             "pattern": QUANTITY,
             "maxLength": 27,
             "minimum": 0,
-            "maximum": 10**15,
+            "maximum": MOST,
         }
     ),
 ]

@@ -51,6 +51,8 @@ def structural(schema: Mapping[str, Any]) -> Schema:
 def _walk(node: Schema, defs: Mapping[str, Any], at: str, inside: tuple[str, ...]) -> Schema:
     node, inside = _inline(node, defs, at, inside)
     node, inside = _without_null(node, defs, at, inside)
+    # Where a bound stands outside an optional, pydantic writes its own name for it.
+    node = {{"ge": "minimum", "le": "maximum"}.get(k, k): v for k, v in node.items()}
     if unknown := [
         k
         for k in node
