@@ -6,7 +6,7 @@ is told did happen. What was applied before a failure is still remembered, becau
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from preamar.cluster.fenced import Deposed
@@ -25,8 +25,8 @@ class Outcome:
     is why the rest was left undone; None for a refusal too, which the next pass tells the user.
     """
 
-    applied: Mapping[Ref, Applied] = MappingProxyType({})
-    refused: Mapping[Ref, Refusal] = MappingProxyType({})
+    applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
     deleted: tuple[Ref, ...] = ()
     version: str | None = None
     writes: int = 0
