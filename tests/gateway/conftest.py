@@ -1,0 +1,104 @@
+import contextlib
+
+import aiohttp
+import pytest
+import sqlalchemy
+
+from preamar.gateway.server import Gateway
+from preamar.gateway.settings import Secrets, settings_of
+from preamar.ledger.schema import requests
+
+ADMIN = "an-admin-key-for-tests"
+
+
+def service(name, task="Generate", age=1, **spec):
+    return {
+        "metadata": {
+            "namespace": "demo", "name": name, "uid": f"uid-{name}", "generation": 1,
+            "creationTimestamp": f"2026-01-01T00:00:{age:02d}Z",
+        },
+        "spec": {"model": {"name": name, "task": task}, **spec},
+    }  # fmt: skip
+
+
+def endpoints(name, *ports, ready=True, terminating=False):
+    """One EndpointSlice per port, all on loopback."""
+    return [
+        {
+            "metadata": {
+                "namespace": "demo", "name": f"{name}-{port}",
+                "labels": {"preamar.dev/inferenceservice": name},
+            },
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": port}],
+            "endpoints": [{
+                "addresses": ["127.0.0.1"],
+                "conditions": {"ready": ready, "serving": ready or terminating,
+                               "terminating": terminating},
+                "targetRef": {"name": f"pod-{port}", "uid": f"uid-{port}"},
+            }],
+        }
+        for port in ports
+    ]  # fmt: skip
+
+
+class Rig:
+    def __init__(self, gateway, tmp_path):
+        self.gateway = gateway
+        self.path = tmp_path
+        self.services = []
+        self.slices = []
+        self.key, _ = gateway.keyring.create("acme", 1)
+
+    def know(self, services=None, slices=None):
+        if services is not None:
+            self.services = services
+        if slices is not None:
+            self.slices = slices
+        self.gateway.knowledge.heard.replace("services", self.services)
+        self.gateway.knowledge.heard.replace("slices", self.slices)
+        self.gateway._heard()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.gateway.data.number}"
+
+    @property
+    def admin_url(self):
+        return f"http://127.0.0.1:{self.gateway.admin.number}"
+
+    @property
+    def auth(self):
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def rows(self):
+        with self.gateway.engine.connect() as connection:
+            return list(connection.execute(sqlalchemy.select(requests)))
+
+    def line(self, name):
+        return self.gateway.fleet.lines[name]
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(tmp_path, **flags):
+    argv = ["--no-cluster", "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
+    argv += ["--ledger", str(tmp_path / "ledger.sqlite"), "--snapshot", str(tmp_path / "s.json")]
+    flags = {"grace_seconds": 2, "keep_alive_seconds": 0.2, "grpc_port": 0} | flags
+    for name, value in flags.items():
+        argv += [f"--{name.replace('_', '-')}", str(value)]
+    settings = settings_of(argv, {})
+    gateway = Gateway(settings, Secrets(ADMIN.encode(), b"internal" * 4, b"pepper" * 4))
+    async with gateway.running():
+        yield Rig(gateway, tmp_path)
+
+
+@pytest.fixture
+async def rig(tmp_path):
+    async with running_gateway(tmp_path) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+        yield session

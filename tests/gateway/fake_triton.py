@@ -1,0 +1,122 @@
+"""A model server for tests: KServe v2 over real sockets, with handles for everything that can go
+wrong. It counts what it was asked and what was cancelled."""
+
+import asyncio
+import json
+import struct
+
+from aiohttp import web
+
+
+class FakeTriton:
+    def __init__(self, words=("one ", "two ", "three"), template="", pause=0.0):
+        self.words = list(words)
+        self.template = template
+        self.pause = pause
+        self.requests = []
+        self.cancelled = 0
+        self.finished = 0
+        self.die_after = None
+        self.error_after = None
+        self.status = 200
+        self.answer = b""
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.port = 0
+
+    async def __aenter__(self):
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_get("/v2/models/{m}/config", self._config)
+        app.router.add_get("/v2/models/{m}", self._metadata)
+        app.router.add_post("/v2/models/{m}/infer", self._infer)
+        app.router.add_post("/v2/models/{m}/generate_stream", self._stream)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        await self._runner.cleanup()
+
+    async def _config(self, request):
+        parameters = {"max_context": "64", "chat_template": self.template}
+        return web.json_response(
+            {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
+        )
+
+    async def _metadata(self, request):
+        name = request.match_info["m"]
+        return web.json_response({"name": name, "versions": ["1"], "inputs": [], "outputs": []})
+
+    async def _infer(self, request):
+        body = await request.read()
+        self.requests.append((request.path, dict(request.headers), body))
+        await self.gate.wait()
+        if self.status != 200:
+            return web.json_response({"error": "secret: /dev/shm/region7"}, status=self.status)
+        if self.answer:
+            head, tail = self.answer
+            return web.Response(
+                body=head + tail,
+                headers={
+                    "Inference-Header-Content-Length": str(len(head)),
+                    "Content-Type": "application/octet-stream",
+                },
+            )
+        texts = json.loads(body)["inputs"][0]["data"]
+        raw = b"".join(struct.pack("<3f", len(text), 0.5, -1.0) for text in texts)
+        head = json.dumps(
+            {
+                "outputs": [
+                    {
+                        "name": "EMBEDDING",
+                        "datatype": "FP32",
+                        "shape": [len(texts), 3],
+                        "parameters": {"binary_data_size": len(raw)},
+                    },
+                    {
+                        "name": "INPUT_TOKENS",
+                        "datatype": "INT32",
+                        "shape": [len(texts), 1],
+                        "data": [len(text.split()) for text in texts],
+                    },
+                ]
+            }
+        ).encode()
+        self.finished += 1
+        return web.Response(
+            body=head + raw, headers={"Inference-Header-Content-Length": str(len(head))}
+        )
+
+    async def _stream(self, request):
+        asked = json.loads(json.loads(await request.read())["REQUEST"])
+        self.requests.append((request.path, dict(request.headers), asked))
+        try:
+            await self.gate.wait()
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await response.prepare(request)
+            for at, word in enumerate(self.words):
+                if self.error_after == at:
+                    await response.write(b'data: {"error":"secret: /dev/shm/region7"}\n\n')
+                    return response
+                if self.die_after == at:
+                    request.transport.abort()
+                    return response
+                await response.write(_event(word, at + 1, ""))
+                await asyncio.sleep(self.pause)
+            await response.write(_event("", len(self.words), "stop"))
+            self.finished += 1
+            return response
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.cancelled += 1
+            raise
+
+
+def _event(text, made, finish):
+    event = {
+        "model_name": "m", "TEXT": text, "INPUT_TOKENS": 4, "OUTPUT_TOKENS": made,
+        "FINISH_REASON": finish,
+    }  # fmt: skip
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
