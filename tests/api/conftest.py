@@ -1,6 +1,5 @@
 """A real API server with our CRDs, once per run."""
 
-import subprocess
 from pathlib import Path
 
 import pytest

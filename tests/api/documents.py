@@ -24,7 +24,7 @@ ODD_TEXTS = (
 )  # fmt: skip
 
 
-def text_like(pattern: str, rng: random.Random, most: int) -> str:
+def text_like(pattern: str, rng: random.Random, most: int) -> str:  # noqa: C901
     """A text that the pattern matches, mostly a short one."""
 
     def draw(tokens: Any) -> str:
@@ -57,7 +57,7 @@ def text_like(pattern: str, rng: random.Random, most: int) -> str:
     raise ValueError(f"no text of {most} characters for {pattern!r}")
 
 
-def value_like(schema: dict[str, Any], rng: random.Random, chance: float = 0.2) -> Any:
+def value_like(schema: dict[str, Any], rng: random.Random, chance: float = 0.2) -> Any:  # noqa: C901
     """A value which the schema allows, its rules between fields aside."""
     if "enum" in schema:
         return rng.choice(schema["enum"])

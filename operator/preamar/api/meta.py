@@ -59,7 +59,8 @@ class Word(BaseModel):
     ) -> JsonSchemaValue:
         """The schema, with the rules as CEL."""
         found = handler.resolve_ref_schema(handler(schema))
-        if rules := [rule.schema() for rule in (*cls.rules, *cls.changes)]:
+        rules = [r.schema() for r in cls.rules] + [c.schema() for c in cls.changes]
+        if rules:
             found[VALIDATIONS] = rules
         return found
 

@@ -7,13 +7,19 @@ same verdict on thousands of documents, so that they cannot drift apart.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 VALIDATIONS = "x-kubernetes-validations"
+
+
+class HasRules(Protocol):
+    """A class with rules of either kind."""
+
+    changes: "ClassVar[tuple[Change, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +79,12 @@ class Obeys:
             if not rule.holds(value):
                 raise ValueError(rule.message)
         return value
+
+
+def refusals(new: HasRules, old: HasRules) -> tuple[str, ...]:
+    """What the API server would say to replacing ``old`` by ``new``: a sentence each."""
+    return tuple(
+        f"{(change.field or '').lstrip('.')}: {change.message}".lstrip(": ")
+        for change in new.changes
+        if not change.allows(new, old)
+    )

@@ -23,7 +23,7 @@ class Signal(StrEnum):
 
     IN_FLIGHT = "InFlight"
     QUEUE_SECONDS = "QueueSeconds"
-    FIRST_TOKEN_SECONDS = "FirstTokenSeconds"
+    FIRST_TOKEN_SECONDS = "FirstTokenSeconds"  # noqa: S105
 
 
 class Strategy(StrEnum):

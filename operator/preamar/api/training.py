@@ -329,26 +329,6 @@ class TrainingJobSpec(Word):
             ".parallelism.expert",
         ),
     )
-    changes = (
-        Change(
-            "self.batch.global == oldSelf.batch.global",
-            lambda new, old: new.batch.global_size == old.batch.global_size,
-            "must not change while the job exists: it would train another model",
-            ".batch.global",
-        ),
-        Change(
-            "self.model == oldSelf.model",
-            lambda new, old: new.model == old.model,
-            "must not change: start a second TrainingJob instead",
-            ".model",
-        ),
-        Change(
-            "self.checkpoint.uri == oldSelf.checkpoint.uri",
-            lambda new, old: new.checkpoint.uri == old.checkpoint.uri,
-            "must not change: progress is saved there",
-            ".checkpoint.uri",
-        ),
-    )
 
 
 class TrainingJob(Word):
@@ -362,3 +342,23 @@ class TrainingJob(Word):
         default=TrainingJobStatus(), description="What is so, written by the operator."
     )
     rules = NAME_RULES
+    changes = (
+        Change(
+            "self.spec.batch.global == oldSelf.spec.batch.global",
+            lambda new, old: new.spec.batch.global_size == old.spec.batch.global_size,
+            "must not change while the job exists: it would train another model",
+            ".spec.batch.global",
+        ),
+        Change(
+            "self.spec.model == oldSelf.spec.model",
+            lambda new, old: new.spec.model == old.spec.model,
+            "must not change: start a second TrainingJob instead",
+            ".spec.model",
+        ),
+        Change(
+            "self.spec.checkpoint.uri == oldSelf.spec.checkpoint.uri",
+            lambda new, old: new.spec.checkpoint.uri == old.spec.checkpoint.uri,
+            "must not change: progress is saved there",
+            ".spec.checkpoint.uri",
+        ),
+    )

@@ -24,7 +24,7 @@ class TooLarge(ValueError):
 class _Plain(yaml.SafeDumper):
     """No anchors: kubectl reads them, people do not."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

@@ -35,8 +35,12 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema['items'])}"
     if "additionalProperties" in schema:
         return f"map to {_type(schema['additionalProperties'])}"
-    named = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    return named.get(schema["type"], schema["type"])
+    named: dict[str, str] = {
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true or false",
+    }
+    return named.get(schema["type"], str(schema["type"]))
 
 
 def _allowed(schema: dict[str, Any]) -> str:
@@ -70,14 +74,15 @@ def page(kind: Kind, manifest: dict[str, Any], notice: str) -> str:
     name = kind.model.__name__
     version = manifest["spec"]["versions"][0]
     schema = version["schema"]["openAPIV3Schema"]
+    where = f"`apiVersion: {GROUP}/{VERSION}`, `kind: {name}`, {kind.scope.lower()}."
+    typed = f"With kubectl: `{kind.plural}.{GROUP}`, short `{'`, `'.join(kind.short)}`."
     lines = [
         f"<!-- {notice} -->",
         f"# {name}",
         "",
         str(schema["description"]),
         "",
-        f"`apiVersion: {GROUP}/{VERSION}`, `kind: {name}`, {kind.scope.lower()}. With kubectl: "
-        f"`{kind.plural}.{GROUP}`, short `{'`, `'.join(kind.short)}`.",
+        f"{where} {typed}",
     ]
     for part in ("spec", "status"):
         node = schema["properties"][part]

@@ -53,23 +53,15 @@ def _walk(node: Schema, defs: Mapping[str, Any], at: str, inside: tuple[str, ...
     node, inside = _without_null(node, defs, at, inside)
     # Where a bound stands outside an optional, pydantic writes its own name for it.
     node = {{"ge": "minimum", "le": "maximum"}.get(k, k): v for k, v in node.items()}
-    if unknown := [
-        k
-        for k in node
-        if k not in KEPT and k not in DROPPED | HANDLED and not k.startswith("x-kubernetes-")
-    ]:
-        raise NotStructural(f"{at or 'the root'}: no structural schema has {', '.join(unknown)}")
+    _refuse(node, at)
     if "const" in node:
         node["enum"] = [node.pop("const")]
-    if node.get("format") == "duration":
-        raise NotStructural(f"{at}: ISO 8601 durations mean something else; use …Seconds")
     _no_float_bounds(node)
-    _only_re2(node, at)
     found = {k: node[k] for k in KEPT if k in node}
+    found |= {k: v for k, v in node.items() if k.startswith("x-kubernetes-")}
     if found.get("default", ...) is None:
         del found["default"]
-    found |= {k: v for k, v in node.items() if k.startswith("x-kubernetes-")}
-    if node.pop("uniqueItems", False):
+    if node.get("uniqueItems"):
         found["x-kubernetes-list-type"] = "set"
     if "properties" in node:
         found["properties"] = {
@@ -80,13 +72,30 @@ def _walk(node: Schema, defs: Mapping[str, Any], at: str, inside: tuple[str, ...
         found |= _map(node.get("additionalProperties", True), defs, at, inside)
     if "items" in node:
         found["items"] = _walk(dict(node["items"]), defs, f"{at}[]", inside)
-    elif node.get("type") == "array":
+    return _shorten_default(found, at)
+
+
+def _refuse(node: Schema, at: str) -> None:
+    """What cannot be said must not be left out in silence."""
+    at = at or "the root"
+    if unknown := [
+        k
+        for k in node
+        if k not in KEPT and k not in DROPPED | HANDLED and not k.startswith("x-kubernetes-")
+    ]:
+        raise NotStructural(f"{at}: no structural schema has {', '.join(unknown)}")
+    if node.get("format") == "duration":
+        raise NotStructural(f"{at}: ISO 8601 durations mean something else; use …Seconds")
+    if node.get("type") == "array" and "items" not in node:
         raise NotStructural(f"{at}: a list must say what its items are")
-    if "type" not in found and not any(
-        k in found for k in ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
+    if not {"type", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"} & set(
+        node
     ):
-        raise NotStructural(f"{at or 'the root'}: must have a type")
-    return _shorten_default(found)
+        raise NotStructural(f"{at}: must have a type")
+    # In a character class these signs mean themselves.
+    outside = re.sub(r"\[\^?\]?[^]]*\]", "x", node.get("pattern", ""))
+    if re.search(r"\(\?(?![:imsU-]|P<)|\\[1-9]|(?<!\\)[*+?}]\+", outside):
+        raise NotStructural(f"{at}: RE2 cannot run {node['pattern']!r}")
 
 
 def _inline(
@@ -145,14 +154,6 @@ def _no_float_bounds(node: Schema) -> None:
             node[bound], node[exclusive] = limit, True
 
 
-def _only_re2(node: Schema, at: str) -> None:
-    pattern = node.get("pattern", "")
-    # In a character class these signs mean themselves.
-    outside = re.sub(r"\[\^?\]?[^]]*\]", "x", pattern)
-    if re.search(r"\(\?(?![:imsU-]|P<)|\\[1-9]|(?<!\\)[*+?}]\+", outside):
-        raise NotStructural(f"{at}: RE2 cannot run {pattern!r}")
-
-
 def defaults_of(schema: Schema) -> Schema:
     """What the API server would fill into an empty object of this schema."""
     filled = {}
@@ -169,14 +170,14 @@ def _without_nones(value: Any) -> Any:
     return value
 
 
-def _shorten_default(schema: Schema) -> Schema:
+def _shorten_default(schema: Schema, at: str) -> Schema:
     """An object's default of defaults is {}: said once, where each field is."""
     if schema.get("properties") and isinstance(schema.get("default"), dict):
         filled = defaults_of(schema)
         if _without_nones(schema["default"]) == filled:
             # The API server judges a default by the rules before it fills in the fields' own.
             return {**schema, "default": filled if schema.get(VALIDATIONS) else {}}
-        raise NotStructural("an object's default must be the defaults of its fields")
+        raise NotStructural(f"{at}: an object's default must be the defaults of its fields")
     return schema
 
 
