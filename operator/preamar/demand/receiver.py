@@ -1,0 +1,100 @@
+"""Where gateways say what is asked of them: ``POST /demand``, with the internal key.
+
+The answer is 204 at once; what a report changes is handed on before that, so that a first request
+for a sleeping model wakes it without waiting for anything.
+"""
+
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from preamar.demand.book import MOST_SERVICES, Changes, DemandBook, Load, Report, TooMany
+
+log = logging.getLogger(__name__)
+LARGEST_BODY = 2 * 2**20
+LONGEST_NAME = 253
+LARGEST_COUNT = 2**53
+KEY_READ_SECONDS = 10.0
+
+
+class InternalKey:
+    """The key in a mounted Secret, read again now and then because Secrets are rotated."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_at = -KEY_READ_SECONDS
+        self._key = b""
+
+    def read(self) -> bytes:
+        """The key, empty if there is none: then nobody is let in."""
+        if time.monotonic() - self._read_at >= KEY_READ_SECONDS:
+            self._read_at = time.monotonic()
+            try:
+                self._key = self._path.read_bytes().strip()
+            except OSError as error:
+                log.warning("the internal key cannot be read: %s", error)
+        return self._key
+
+    def fits(self, header: str) -> bool:
+        """Whether an Authorization header carries the key; the time it takes tells nothing."""
+        given = header.removeprefix("Bearer ").strip().encode()
+        key = self.read()
+        return hmac.compare_digest(given, key) and bool(key)
+
+
+def application(
+    book: DemandBook, key: InternalKey, heard: Callable[[Changes], None]
+) -> web.Application:
+    """The server's one route."""
+
+    async def demand(request: web.Request) -> web.Response:
+        if not key.fits(request.headers.get("Authorization", "")):
+            raise web.HTTPUnauthorized(text="The internal key is missing or wrong.\n")
+        try:
+            report = parse(json.loads(await request.read()))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise web.HTTPBadRequest(text=f"This is no demand report: {error}\n") from error
+        try:
+            heard(book.take(report, time.monotonic()))
+        except TooMany:
+            raise web.HTTPTooManyRequests(text="Too many gateways report.\n") from None
+        return web.Response(status=204)
+
+    app = web.Application(client_max_size=LARGEST_BODY)
+    app.router.add_post("/demand", demand)
+    return app
+
+
+def parse(body: Any) -> Report:
+    """A report from its JSON. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    services: Mapping[str, Any] = body.get("services") or {}
+    if len(services) > MOST_SERVICES:
+        raise ValueError(f"more than {MOST_SERVICES} services")
+    return Report(
+        gateway=_name(body["gateway"]),
+        sequence=_count(body["sequence"]),
+        services={_name(name): _load(load) for name, load in services.items()},
+        leaving=body.get("leaving") is True,
+    )
+
+
+def _load(body: Any) -> Load:
+    return Load(_count(body["queued"]), _count(body["running"]), _count(body.get("arrived", 0)))
+
+
+def _name(text: Any) -> str:
+    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_NAME:
+        raise ValueError("a name is a text of 1 to 253 characters")
+    return text
+
+
+def _count(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < LARGEST_COUNT:
+        raise ValueError("counts are whole numbers from 0")
+    return number

@@ -1,0 +1,138 @@
+"""What is one pass? Gather what is true, decide, carry the plan out, remember.
+
+The same for both kinds; a ``Kind`` says how to gather and how to decide. A view that does not show
+our own last write is not decided upon: the watch gets five seconds, then the API server is asked.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from preamar.cluster.execute import execute
+from preamar.cluster.port import Cluster
+from preamar.core.objects import Child
+from preamar.core.plan import Applied, Manifest, Plan, Ref, Refusal, digest_of, ref_of
+from preamar.shell.keys import Key
+from preamar.shell.mirror import Mirror, Seen, version_of
+from preamar.shell.remembered import Remembered
+from preamar.shell.unreadable import unreadable
+from preamar.shell.workqueue import Verdict
+
+log = logging.getLogger(__name__)
+LOOK_AGAIN_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the shell knows of a resource before a pass, for a kind to make its ``Observed`` of."""
+
+    key: Key
+    body: Manifest
+    seen: Mapping[Ref, Seen]
+    pods: tuple[Any, ...]
+    applied: Mapping[Ref, Applied]
+    refused: Mapping[Ref, Refusal]
+    children: Callable[[Iterable[Ref]], Awaitable[dict[Ref, Child]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind is gathered and decided. ``plan`` raises ``ValidationError`` where the resource
+    says what this version cannot read. ``done`` and ``gone`` are told afterwards."""
+
+    api_version: str
+    plan: Callable[[Gathered], Awaitable[Plan]]
+    done: Callable[[Key, Manifest, Plan], None]
+    gone: Callable[[Key], None]
+
+
+class Passes:
+    """Carries passes out; the work queue's ``work``."""
+
+    def __init__(self, cluster: Cluster, mirror: Mirror, kinds: Mapping[str, Kind]) -> None:
+        self._cluster = cluster
+        self._mirror = mirror
+        self._kinds = kinds
+        self._memory: dict[Key, Remembered] = {}
+
+    async def __call__(self, key: Key) -> Verdict:
+        """One pass. Raises ``ClusterError``; the queue backs off."""
+        kind = self._kinds[key.kind]
+        body = self._mirror.resource(key)
+        if body is None:
+            self._memory.pop(key, None)
+            kind.gone(key)
+            return Verdict(forget=True)
+        metadata = body["metadata"]
+        if metadata.get("deletionTimestamp"):
+            # Kubernetes removes what the resource owns; anything we did now would be in its way.
+            return Verdict()
+        memory = self._memory.get(key)
+        if memory is None or memory.uid != metadata["uid"]:
+            memory = self._memory[key] = Remembered(metadata["uid"])
+        seen = self._mirror.children(key)
+        late = memory.behind(version_of(metadata), seen)
+        if memory.patient(late):
+            return Verdict(recheck_in=LOOK_AGAIN_SECONDS)
+        if None in late:
+            ref = Ref(kind.api_version, key.kind, key.namespace, key.name)
+            fresh = await self._cluster.read(ref)
+            if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
+                return Verdict(recheck_in=LOOK_AGAIN_SECONDS)
+            body = dict(fresh)
+        gathered = Gathered(
+            key=key,
+            body=body,
+            seen={ref: child for ref, child in seen.items() if ref not in late},
+            pods=self._mirror.pods(key),
+            applied=memory.applied,
+            refused=memory.refusals(),
+            children=lambda refs: self._children(refs, seen, late, memory),
+        )
+        try:
+            plan = _without_refused(await kind.plan(gathered), gathered.refused)
+        except ValidationError as error:
+            log.warning("%s cannot be read: %s", key, error)
+            plan = unreadable(body, error)
+        outcome = await execute(self._cluster, plan, body)
+        memory.note(outcome)
+        if outcome.error is not None:
+            raise outcome.error
+        kind.done(key, body, plan)
+        return Verdict(recheck_in=0.0 if outcome.refused else plan.recheck_in)
+
+    async def _children(
+        self,
+        refs: Iterable[Ref],
+        seen: Mapping[Ref, Seen],
+        late: frozenset[Ref | None],
+        memory: Remembered,
+    ) -> dict[Ref, Child]:
+        """What stands under these names, other people's objects too, which no watch shows us."""
+        wanted = tuple(refs)
+        found = {ref: seen[ref].child for ref in wanted if ref in seen and ref not in late}
+        unsure = [ref for ref in wanted if ref not in found and not memory.believed_absent(ref)]
+        bodies = await asyncio.gather(*(self._cluster.read(ref) for ref in unsure))
+        for ref, body in zip(unsure, bodies, strict=True):
+            if body is None:
+                memory.absent[ref] = time.monotonic()
+                # It was there when we applied it, and it is gone.
+                memory.forget(ref)
+            else:
+                found[ref] = Child.of(body)
+        return found
+
+
+def _without_refused(plan: Plan, refused: Mapping[Ref, Refusal]) -> Plan:
+    """A manifest that was refused as it is would be refused again."""
+    kept = tuple(
+        manifest
+        for manifest in plan.apply
+        if (was := refused.get(ref_of(manifest))) is None or was.digest != digest_of(manifest)
+    )
+    return plan if len(kept) == len(plan.apply) else replace(plan, apply=kept)

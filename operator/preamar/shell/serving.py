@@ -1,0 +1,131 @@
+"""How is an inference service watched, gathered and decided?
+
+Watched: the resources, their Deployments and PodDisruptionBudgets (pods and Services are shared
+with training). A service is looked at again when anything of it changes, when demand for it
+changes, and when a rival for its model name comes or goes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from preamar.api import GROUP, VERSION
+from preamar.api.inference import InferenceService
+from preamar.core.objects import ClaimView
+from preamar.core.plan import Manifest, Plan
+from preamar.core.serving.observe import (
+    Demand,
+    DeploymentView,
+    Observed,
+    Rival,
+    children_named,
+    claims_named,
+    model_name,
+)
+from preamar.core.serving.reconcile import reconcile
+from preamar.core.settings import Settings
+from preamar.shell.claims import Claims
+from preamar.shell.keys import SERVICE_KIND, Key
+from preamar.shell.metrics import Metrics
+from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
+from preamar.shell.passes import Gathered, Kind
+
+API_VERSION = f"{GROUP}/{VERSION}"
+SERVICES = Watched(API_VERSION, SERVICE_KIND, "inferenceservices")
+DEPLOYMENTS = children_of_kind("apps/v1", "Deployment", "deployments")
+BUDGETS = children_of_kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+DemandOf = Callable[[str], Demand]
+
+
+@dataclass(slots=True)
+class Claimed:
+    """Who claims which model name, by the UID of the claimant."""
+
+    by_name: dict[str, dict[str, tuple[Key, Rival]]]
+
+    def note(self, key: Key, body: Manifest, there: bool) -> set[Key]:
+        """Take note of a service; returns its rivals if its claim is news."""
+        uid = body["metadata"]["uid"]
+        name = (body["spec"].get("model") or {}).get("name") or key.name
+        claims = self.by_name.setdefault(name, {})
+        there = there and not body["metadata"].get("deletionTimestamp")
+        news = there != (uid in claims)
+        if there:
+            created = datetime.fromisoformat(body["metadata"]["creationTimestamp"])
+            claims[uid] = (key, Rival(created, key.namespace, key.name))
+        else:
+            claims.pop(uid, None)
+        rivals = {other for other, _ in claims.values() if other != key}
+        if not claims:
+            del self.by_name[name]
+        return rivals if news else set()
+
+    def rivals(self, service: InferenceService) -> tuple[Rival, ...]:
+        """The others that claim the same name."""
+        claims = self.by_name.get(model_name(service), {})
+        own = service.metadata.uid
+        return tuple(sorted(rival for uid, (_, rival) in claims.items() if uid != own))
+
+
+def register(
+    registry: kopf.OperatorRegistry,
+    mirror: Mirror,
+    add: Add,
+    *,
+    claims: Claims,
+    demand_of: DemandOf,
+    settings: Settings,
+    metrics: Metrics,
+) -> Kind:
+    """Let watches fill the queue; the returned kind says how to work on what is in it."""
+    claimed = Claimed({})
+
+    def changed(key: Key, body: Manifest, there: bool) -> None:
+        add(key)
+        for rival in claimed.note(key, body, there):
+            add(rival)
+
+    mirror.watch_resources(registry, SERVICES, changed)
+    mirror.watch_children(registry, DEPLOYMENTS, DeploymentView.of, add)
+    mirror.watch_children(registry, BUDGETS, _nothing_more, add)
+
+    async def plan(found: Gathered) -> Plan:
+        service = InferenceService.model_validate(found.body)
+        names = children_named(service)
+        volumes: dict[str, ClaimView] = await claims.named(
+            found.key.namespace, claims_named(service)
+        )
+        deployment = found.seen.get(names[0])
+        return reconcile(
+            Observed(
+                service=service,
+                now=datetime.now(UTC),
+                settings=settings,
+                children=await found.children(names),
+                deployment=deployment.view if deployment else None,
+                pods=found.pods,
+                claims=volumes,
+                demand=demand_of(f"{found.key.namespace}/{found.key.name}"),
+                rivals=claimed.rivals(service),
+                applied=found.applied,
+                refused=found.refused,
+            )
+        )
+
+    def done(key: Key, body: Manifest, plan: Plan) -> None:
+        status: Any = (plan.status or body).get("status") or {}
+        decision = status.get("decision")
+        if decision:
+            metrics.decided(f"{key.namespace}/{key.name}", decision["reason"], decision["replicas"])
+
+    def gone(key: Key) -> None:
+        metrics.forget_service(f"{key.namespace}/{key.name}")
+
+    return Kind(API_VERSION, plan, done, gone)
+
+
+def _nothing_more(_body: Manifest) -> None:
+    """The child itself is all there is to know."""

@@ -1,0 +1,80 @@
+"""How is a training job watched, gathered and decided?
+
+Watched: the resources and their attempts' Jobs (pods and Services are shared with serving). While
+an attempt runs, rank 0's agent is asked for its progress.
+"""
+
+from datetime import UTC, datetime
+
+import kopf
+
+from preamar.api import GROUP, VERSION
+from preamar.api.training import TrainingJob
+from preamar.core.plan import Manifest, Plan
+from preamar.core.settings import Settings
+from preamar.core.training.observe import JobView, Observed, children_named, claims_named
+from preamar.core.training.reconcile import reconcile
+from preamar.shell.claims import Claims
+from preamar.shell.keys import JOB_KIND, Key
+from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
+from preamar.shell.passes import Gathered, Kind
+from preamar.shell.progress import Poller, rank_zero
+
+API_VERSION = f"{GROUP}/{VERSION}"
+TRAINING = Watched(API_VERSION, JOB_KIND, "trainingjobs")
+JOBS = children_of_kind("batch/v1", "Job", "jobs")
+
+
+def register(
+    registry: kopf.OperatorRegistry,
+    mirror: Mirror,
+    add: Add,
+    *,
+    claims: Claims,
+    poller: Poller,
+    settings: Settings,
+) -> Kind:
+    """Let watches fill the queue; the returned kind says how to work on what is in it."""
+
+    def changed(key: Key, _body: Manifest, _there: bool) -> None:
+        add(key)
+
+    mirror.watch_resources(registry, TRAINING, changed)
+    mirror.watch_children(registry, JOBS, JobView.of, add)
+
+    async def plan(found: Gathered) -> Plan:
+        job = TrainingJob.model_validate(found.body)
+        jobs = tuple(
+            sorted(
+                (
+                    seen.view
+                    for seen in found.seen.values()
+                    if isinstance(seen.view, JobView) and seen.child.owner == job.metadata.uid
+                ),
+                key=lambda view: view.attempt,
+            )
+        )
+        running = rank_zero(jobs, found.pods)
+        if running is None:
+            poller.leave(found.key)
+        else:
+            poller.ask(found.key, running)
+        return reconcile(
+            Observed(
+                job=job,
+                now=datetime.now(UTC),
+                settings=settings,
+                children=await found.children(children_named(job, jobs)),
+                jobs=jobs,
+                pods=found.pods,
+                claims=await claims.named(found.key.namespace, claims_named(job)),
+                progress=poller.shown(found.key),
+                applied=found.applied,
+                refused=found.refused,
+            )
+        )
+
+    def done(_key: Key, _body: Manifest, _plan: Plan) -> None:
+        """Nothing is kept of a job between passes."""
+
+    return Kind(API_VERSION, plan, done, poller.leave)
