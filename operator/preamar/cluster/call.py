@@ -27,13 +27,14 @@ async def call(
     query: Mapping[str, str] | None = None,
     body: Any = None,
     content_type: str = "application/json",
+    accept: str = "application/json",
     deadline: float = DEADLINE_SECONDS,
 ) -> dict[str, Any]:
     """The JSON of the answer. Raises ``ClusterError`` or one of its kinds, never anything else of
     the network's."""
     try:
         async with asyncio.timeout(deadline):
-            response = await send(client, method, path, query, body, content_type, deadline)
+            response = await send(client, method, path, query, body, content_type, deadline, accept)
             text = await response.read()
             status, headers = response.status, response.headers
     except TimeoutError as error:
@@ -57,6 +58,7 @@ async def send(
     body: Any,
     content_type: str,
     seconds: float | aiohttp.ClientTimeout,
+    accept: str = "application/json",
 ) -> aiohttp.ClientResponse:
     """The answer with its body still unread."""
     timeout = (
@@ -68,7 +70,7 @@ async def send(
         method,
         path,
         query_params=list((query or {}).items()),
-        header_params={"Content-Type": content_type, "Accept": "application/json"},
+        header_params={"Content-Type": content_type, "Accept": accept},
         body=body,
         auth_settings=["BearerToken"],
     )

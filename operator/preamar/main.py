@@ -1,0 +1,131 @@
+"""The command ``preamar``: one image, and each process loads its own half only.
+
+Every flag has an environment variable, which is what the chart sets; a flag wins. A mistake in
+either is a sentence and exit code 2; what cannot run is a sentence and exit code 1.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from preamar import __version__
+
+OPERATOR_HELP = "watch the resources and do what they say"
+GATEWAY_HELP = "serve the models' callers"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the commands; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["gateway"]:
+        # The gateway knows its own flags, and loads nothing of the operator.
+        from preamar.gateway.server import run as run_gateway
+
+        return _code(run_gateway(given[1:]))
+    parser = argparse.ArgumentParser(
+        prog="preamar", description="Elastic GPU inference and training on Kubernetes."
+    )
+    parser.add_argument("--version", action="version", version=f"preamar {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    operator = commands.add_parser(
+        "operator", help=OPERATOR_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands.add_parser("gateway", help=GATEWAY_HELP, add_help=False)
+    _operator_flags(operator)
+    return _run_operator(parser.parse_args(given))
+
+
+def _operator_flags(parser: argparse.ArgumentParser) -> None:
+    def flag(name: str, variable: str, default: str, words: str) -> None:
+        parser.add_argument(
+            name,
+            default=os.environ.get(variable, default),
+            metavar="X",
+            help=f"{words} [{variable}; default: {default or 'none'}]",
+        )
+
+    flag("--kubeconfig", "KUBECONFIG", "", "the way to the API server outside a pod")
+    flag("--namespaces", "PREAMAR_NAMESPACES", "", "namespaces to watch, by comma; none for all")
+    flag("--namespace", "POD_NAMESPACE", "preamar-system", "the operator's own, where its Lease is")
+    flag("--identity", "POD_NAME", "", "the name under which this replica holds the Lease")
+    flag("--host", "PREAMAR_HOST", "0.0.0.0", "address to listen on")  # noqa: S104
+    flag("--probe-port", "PREAMAR_PROBE_PORT", "8090", "port of probes and metrics")
+    flag("--demand-port", "PREAMAR_DEMAND_PORT", "8091", "port of the gateways' demand reports")
+    flag("--agent-port", "PREAMAR_AGENT_PORT", "29400", "port of the training agents")
+    flag("--workers", "PREAMAR_WORKERS", "16", "passes at once")
+    flag("--secrets-dir", "PREAMAR_SECRETS_DIR", "/etc/preamar/secrets", "holds internal-key")
+    flag("--log-level", "PREAMAR_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
+    repository = "localhost/preamar"
+    for kind, image in (
+        ("TRITON", "triton"),
+        ("DEEPSPEED", "deepspeed"),
+        ("GPU_TRITON", "triton-gpu"),
+        ("GPU_DEEPSPEED", "deepspeed-gpu"),
+    ):
+        name = kind.lower().replace("_", "-")
+        default = f"{repository}/{image}:latest"
+        flag(f"--{name}-image", f"PREAMAR_{kind}_IMAGE", default, "image of these pods")
+    flag("--image-pull-policy", "PREAMAR_IMAGE_PULL_POLICY", "IfNotPresent", "of all pods")
+    flag(
+        "--gateway-url",
+        "PREAMAR_GATEWAY_URL",
+        "http://preamar-gateway.preamar-system.svc.cluster.local:8080",
+        "what status.url says to users",
+    )
+    flag("--cluster-domain", "PREAMAR_CLUSTER_DOMAIN", "cluster.local", "the cluster's DNS domain")
+
+
+def _run_operator(given: argparse.Namespace) -> int:
+    import asyncio
+
+    from preamar.core.settings import Settings
+    from preamar.shell.startup import Options, Unreachable, run
+
+    logging.basicConfig(
+        level=given.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    try:
+        options = Options(
+            settings=Settings(
+                triton_image=given.triton_image,
+                triton_gpu_image=given.gpu_triton_image,
+                deepspeed_image=given.deepspeed_image,
+                deepspeed_gpu_image=given.gpu_deepspeed_image,
+                image_pull_policy=given.image_pull_policy,
+                cluster_domain=given.cluster_domain,
+                gateway_url=given.gateway_url,
+            ),
+            kubeconfig=given.kubeconfig or None,
+            namespaces=tuple(n for n in given.namespaces.split(",") if n),
+            lease_namespace=given.namespace,
+            identity=given.identity,
+            secrets=Path(given.secrets_dir),
+            host=given.host,
+            probe_port=int(given.probe_port),
+            demand_port=int(given.demand_port),
+            agent_port=int(given.agent_port),
+            workers=int(given.workers),
+        )
+    except ValueError as error:
+        sys.stderr.write(f"preamar: ports and workers are whole numbers: {error}\n")
+        return 2
+    try:
+        return asyncio.run(run(options))
+    except Unreachable as error:
+        sys.stderr.write(f"preamar: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"preamar: {error}. Is another process using that port?\n")
+        return 1
+
+
+def _code(result: object) -> int:
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

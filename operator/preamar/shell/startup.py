@@ -1,0 +1,286 @@
+"""How does the operator start, lead, and stop?
+
+Watches run in every replica, workers only in the one with the Lease. Kopf is used for its watches
+and indices alone, so it writes nothing. Whatever ends unexpectedly ends the process: being started
+anew is safe at any point, running on half is not.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import kopf
+from aiohttp import web
+
+from preamar.cluster.census import census, missing_kinds
+from preamar.cluster.connect import Unreachable, connect
+from preamar.cluster.fenced import FencedCluster
+from preamar.cluster.lease import Leases
+from preamar.cluster.live import LiveCluster
+from preamar.cluster.port import ClusterError
+from preamar.core.pods import PodView
+from preamar.core.serving.observe import Demand
+from preamar.core.settings import Settings
+from preamar.demand import receiver
+from preamar.demand.book import Changes, DemandBook
+from preamar.shell import probes, serving, training
+from preamar.shell.audit import Audit
+from preamar.shell.claims import Claims
+from preamar.shell.hearing import Ears, hearing
+from preamar.shell.keys import JOB_KIND, OURS, SERVICE_KIND, Key
+from preamar.shell.lease import LeaseKeeper
+from preamar.shell.login import login
+from preamar.shell.metrics import Metrics
+from preamar.shell.mirror import Mirror, Watched, children_of_kind
+from preamar.shell.passes import Passes
+from preamar.shell.progress import AGENT_PORT, Poller
+from preamar.shell.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+CRD_SECONDS = 5.0
+PODS = children_of_kind("v1", "Pod", "pods")
+SERVICES = children_of_kind("v1", "Service", "services")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line and the environment say. Empty ``namespaces`` means all."""
+
+    settings: Settings = field(default_factory=Settings)
+    kubeconfig: str | None = None
+    namespaces: tuple[str, ...] = ()
+    lease_namespace: str = "preamar-system"
+    identity: str = ""
+    secrets: Path = Path("/etc/preamar/secrets")
+    host: str = "0.0.0.0"  # noqa: S104  # probes and reports come from other pods
+    probe_port: int = 8090
+    demand_port: int = 8091
+    agent_port: int = AGENT_PORT
+    workers: int = 16
+
+
+async def run(options: Options) -> int:
+    """Run until told to stop (0) or until something breaks (1). Raises ``Unreachable``."""
+    if options.kubeconfig:
+        os.environ["KUBECONFIG"] = options.kubeconfig  # where Kopf looks
+    with hearing() as ears:
+        async with connect(options.kubeconfig) as client:
+            return await _Operator(options, ears, client).run()
+
+
+class _Operator:
+    """All parts, put together."""
+
+    def __init__(self, options: Options, ears: Ears, client: Any) -> None:
+        self.options = options
+        self.client = client
+        self.metrics = Metrics()
+        self.stopping = asyncio.Event()
+        self.kopf_stop = asyncio.Event()
+        leases = Leases(client, options.lease_namespace, "preamar-operator")
+        self.keeper = LeaseKeeper(leases, options.identity or _identity())
+        live = LiveCluster(client, self.metrics.requested)
+        cluster = FencedCluster(live, self.keeper.seconds_left)
+        self.mirror = Mirror()
+        self.book = DemandBook()
+        self.registry = kopf.OperatorRegistry()
+        self.poller = Poller(self.add, options.agent_port)
+        claims = Claims(cluster)
+        kinds = {
+            SERVICE_KIND: serving.register(
+                self.registry,
+                self.mirror,
+                self.add,
+                claims=claims,
+                demand_of=self.demand_of,
+                settings=options.settings,
+                metrics=self.metrics,
+            ),
+            JOB_KIND: training.register(
+                self.registry,
+                self.mirror,
+                self.add,
+                claims=claims,
+                poller=self.poller,
+                settings=options.settings,
+            ),
+        }
+        self.mirror.watch_children(self.registry, PODS, PodView.of, self.add)
+        self.mirror.watch_children(self.registry, SERVICES, lambda _body: None, self.add)
+        kopf.on.login(registry=self.registry)(login)
+        kopf.on.startup(registry=self.registry)(self._kopf_started)
+        passes = Passes(cluster, self.mirror, kinds)
+        self.queue: WorkQueue[Key] = WorkQueue(
+            passes, workers=options.workers, on_pass=self._passed
+        )
+        self.metrics.depth.set_function(lambda: self.queue.depth)
+        self.metrics.leader.set_function(lambda: float(self.keeper.seconds_left() > 0))
+        self.health = probes.Health(self.mirror, ears, self._oldest, self.metrics)
+        self.audit = Audit(self.mirror, self.health, self.add, self._census, options.namespaces)
+
+    def add(self, key: Key) -> None:
+        """Something about this resource may have changed."""
+        self.queue.add(key)
+
+    def demand_of(self, service: str) -> Demand:
+        """What is asked of a service, in the words of decisions."""
+        found = self.book.demand(service, time.monotonic())
+        return Demand(found.in_flight, found.at_least, found.queued)
+
+    async def run(self) -> int:
+        """Run until a stop is asked for or a part ends."""
+        servers = [
+            await self._listen(
+                probes.application(self.health, self.metrics), self.options.probe_port
+            ),
+            await self._listen(self._demand_application(), self.options.demand_port),
+        ]
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            await self._wait_for_kinds()
+            parts = {
+                "stop": self.stopping.wait(),
+                "pulse": self.health.beat(),
+                "progress": self.poller.run(),
+                "audit": self.audit.run(),
+                "leader": self._lead(),
+                "watches": self._watch(),
+            }
+            tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            failed = [task for task in done if task.get_name() != "stop"]
+            for task in failed:
+                reason = "cancelled" if task.cancelled() else task.exception()
+                log.error("%s ended: %s", task.get_name(), reason or "for no reason")
+            return 1 if failed else 0
+        finally:
+            await self.queue.stop()
+            await self.keeper.release()
+            self.kopf_stop.set()
+            await _end(tasks)
+            for server in servers:
+                await server.cleanup()
+
+    async def _lead(self) -> None:
+        """Work while the Lease is ours."""
+        while not self.health.indices_full():  # noqa: ASYNC110  # Kopf has no event for it
+            await asyncio.sleep(0.05)
+        await self.keeper.acquire()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.keeper.keep())
+            group.create_task(self.queue.run())
+
+    async def _watch(self) -> None:
+        # Kopf ends every task begun after it when it ends; all others of ours exist by now.
+        await asyncio.sleep(0)
+        await kopf.operator(
+            registry=self.registry,
+            settings=kopf_settings(self.mirror.watched),
+            clusterwide=not self.options.namespaces,
+            namespaces=self.options.namespaces,
+            stop_flag=self.kopf_stop,
+        )
+
+    async def _kopf_started(self, **kwargs: Any) -> None:
+        self.mirror.connect(kwargs)
+        # Kopf has just taken the signals; we stop in our own order and tell it then.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+
+    async def _wait_for_kinds(self) -> None:
+        while True:
+            try:
+                missing = await missing_kinds(self.client)
+                if not missing:
+                    return
+                log.error(
+                    "The CRDs %s are not installed. Install the chart with crds.enabled=true, or "
+                    "call: kubectl apply -f crds/. Looking again every %g s.",
+                    ", ".join(missing),
+                    CRD_SECONDS,
+                )
+            except ClusterError as error:
+                log.error("The API server does not answer: %s", error)  # noqa: TRY400
+            await asyncio.sleep(CRD_SECONDS)
+
+    def _demand_application(self) -> web.Application:
+        key = receiver.InternalKey(self.options.secrets / "internal-key")
+        return receiver.application(self.book, key, self._demand_changed)
+
+    def _demand_changed(self, changes: Changes) -> None:
+        for service in changes.changed | changes.urgent:
+            namespace, _, name = service.partition("/")
+            self.queue.add(Key(SERVICE_KIND, namespace, name), urgent=service in changes.urgent)
+
+    def _passed(self, key: Key, seconds: float, error: BaseException | None) -> None:
+        self.metrics.passed(key.kind, seconds, error)
+
+    def _oldest(self) -> float:
+        """A standby's keys wait for the Lease, and that is as it should be."""
+        return self.queue.oldest_seconds() if self.keeper.seconds_left() > 0 else 0.0
+
+    async def _census(self, watched: Watched, namespace: str) -> dict[str, int]:
+        return await census(
+            self.client, watched.api_version, watched.plural, namespace, watched.selector
+        )
+
+    async def _listen(self, app: web.Application, port: int) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        await web.TCPSite(runner, self.options.host, port).start()
+        return runner
+
+
+def kopf_settings(watched: list[Watched]) -> kopf.OperatorSettings:
+    """Kopf's settings, each with its reason."""
+    settings = kopf.OperatorSettings()
+    # An operator of somebody else's with Kopf's default names would fight over finalizers with us.
+    settings.persistence.finalizer = "preamar.dev/kopf"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="preamar.dev")
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="preamar.dev")
+    # Our events are written by decisions, on transitions only.
+    settings.posting.enabled = False
+    # Who leads is decided by a Lease; peering compares wall clocks.
+    settings.peering.standalone = True
+    # No list or watch of CRDs and namespaces: that would need rights for nothing.
+    settings.scanning.disabled = True
+    # A limit below the number of indexed objects would lock up the start.
+    settings.queueing.worker_limit = None
+    # The default of five minutes would hide an API server that accepts and never answers.
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    settings.watching.connect_timeout = 10
+    for kind in watched:
+        if kind.selector == OURS:
+            settings.watching.label_selectors[kopf_selector(kind)] = OURS
+    return settings
+
+
+def kopf_selector(watched: Watched) -> tuple[str, str, str]:
+    """Group, version and plural."""
+    place: Mapping[str, str] = watched.place
+    return place["group"], place["version"], place["plural"]
+
+
+def _identity() -> str:
+    """The pod's name; anywhere else something that no other process has."""
+    return os.environ.get("POD_NAME") or f"{os.uname().nodename}-{os.getpid()}"
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    """Give Kopf a moment to close its watches, then end everything."""
+    if tasks:
+        await asyncio.wait(tasks[-1:], timeout=3.0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+__all__ = ["Options", "Unreachable", "kopf_settings", "run"]
