@@ -1,7 +1,7 @@
 """What every kind of cluster can do for us: the one interface behind `make up`."""
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from e2e.clusters.kubectl import Kubectl
 
@@ -33,6 +33,9 @@ class Provider(Protocol):
 
     def load(self, reference: str) -> None:
         """Make a built image available to pods; nothing when it is."""
+
+    def values(self) -> dict[str, Any]:
+        """What the chart must be told about this kind of cluster."""
 
     def endpoints(self) -> Endpoints: ...
 

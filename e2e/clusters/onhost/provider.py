@@ -9,6 +9,7 @@ import os
 import ssl
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from e2e.clusters import controlplane, gobuild, images, pki
 from e2e.clusters.controlplane import Plane
@@ -266,6 +267,9 @@ class Host:
             return
         with step(f"loading {reference}"), images.archive(reference) as file:
             call([*ctr, "images", "import", str(file)], timeout=900, log=CACHE / "logs/import.log")
+
+    def values(self) -> dict[str, Any]:
+        return {}
 
     def endpoints(self) -> Endpoints:
         """By the Service's own address: the machine has a route to it."""
