@@ -33,7 +33,10 @@ def main() -> int:
         print(text, file=sys.stderr)
         return 1
     last_words(json.dumps(told))
-    print(f"built {order.name} in {time.monotonic() - began:.1f} s: {json.dumps(told)}", file=sys.stderr)
+    print(
+        f"built {order.name} in {time.monotonic() - began:.1f} s: {json.dumps(told)}",
+        file=sys.stderr,
+    )
     return 0
 
 
@@ -53,6 +56,8 @@ def build(order: orders.Order, models: Path) -> dict[str, object]:
     elif order.task == "Generate":
         tasks.generate(found, kind, order, repository)
     else:
-        raise unsupported(f"Task {order.task} is not served by this image; it serves Infer, Embed and Generate.")
+        raise unsupported(
+            f"Task {order.task} is not served by this image; it serves Infer, Embed and Generate."
+        )
     repository.finish()
     return {"digest": digest, "bytes": found.bytes(), "format": str(kind)}

@@ -41,12 +41,16 @@ def shape(config: Mapping) -> Shape:
     family = config.get("model_type")
     if family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise unsupported(f"config.json says model_type {family!r}; encoders of {known} are converted, others need ONNX.")
+        raise unsupported(
+            f"config.json says model_type {family!r}; encoders of {known} are converted, others need ONNX."
+        )
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise unsupported("Only absolute position embeddings are converted.")
     activation = config.get("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
-        raise unsupported(f"The activation {activation!r} is not converted; {', '.join(sorted(ACTIVATIONS))} are.")
+        raise unsupported(
+            f"The activation {activation!r} is not converted; {', '.join(sorted(ACTIVATIONS))} are."
+        )
     offset = int(config.get("pad_token_id") or 0) + 1 if family in SHIFTED else 0
     try:
         result = Shape(
@@ -70,9 +74,18 @@ class Encoder:
         self.graph = Graph(folder)
         self.form = form
         self.weights = weights
-        self.prefix = next((p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in weights), None)
+        self.prefix = next(
+            (
+                p
+                for p in ("", "bert.", "roberta.")
+                if f"{p}embeddings.word_embeddings.weight" in weights
+            ),
+            None,
+        )
         if self.prefix is None:
-            raise invalid("The safetensors file holds no embeddings.word_embeddings.weight; it is not a BERT-style encoder.")
+            raise invalid(
+                "The safetensors file holds no embeddings.word_embeddings.weight; it is not a BERT-style encoder."
+            )
 
     def write(self, pooling: Pooling) -> int:
         """Write the model to the folder; the number of dimensions of its embeddings."""
@@ -93,28 +106,38 @@ class Encoder:
     def _take(self, name: str, *expected: int | None) -> np.ndarray:
         weight = self.weights.get(f"{self.prefix}{name}")
         if weight is None:
-            raise invalid(f"The safetensors file holds no {self.prefix}{name}, which config.json promises.")
+            raise invalid(
+                f"The safetensors file holds no {self.prefix}{name}, which config.json promises."
+            )
         fits = len(weight.shape) == len(expected) and all(
             e is None or e == n for e, n in zip(expected, weight.shape, strict=True)
         )
         if not fits:
-            raise invalid(f"{name} has shape {list(weight.shape)}, config.json promises {list(expected)}.")
+            raise invalid(
+                f"{name} has shape {list(weight.shape)}, config.json promises {list(expected)}."
+            )
         return weight.float32()
 
     def _mask(self) -> str:
         """0 where a token is kept, -1e9 where it is padding: [b,1,1,t]."""
         g = self.graph
-        kept = g.add("Unsqueeze", g.add("Cast", "attention_mask", to=onnx.TensorProto.FLOAT), g.small([1, 2]))
+        kept = g.add(
+            "Unsqueeze", g.add("Cast", "attention_mask", to=onnx.TensorProto.FLOAT), g.small([1, 2])
+        )
         return g.add("Mul", g.add("Sub", g.small(1.0, np.float32), kept), g.small(-1e9, np.float32))
 
     def _embeddings(self) -> str:
         g, form = self.graph, self.form
-        words = g.weight("words", self._take("embeddings.word_embeddings.weight", None, form.hidden))
+        words = g.weight(
+            "words", self._take("embeddings.word_embeddings.weight", None, form.hidden)
+        )
         places = self._take("embeddings.position_embeddings.weight", None, form.hidden)
         # Every token is of the first segment, so its vector belongs to the positions.
         first = self._take("embeddings.token_type_embeddings.weight", None, form.hidden)[0]
         if len(places) < form.offset + form.positions:
-            raise invalid("The position embeddings are fewer than config.json's max_position_embeddings.")
+            raise invalid(
+                "The position embeddings are fewer than config.json's max_position_embeddings."
+            )
         table = g.weight("positions", places[form.offset :] + first)
         length = g.add("Gather", g.add("Shape", "input_ids"), g.small(1))
         indices = g.add("Range", g.small(0), length, g.small(1))
@@ -128,20 +151,26 @@ class Encoder:
         split = g.small([0, 0, form.heads, width])
 
         def heads(name: str, order: list[int], factor: float = 1.0) -> str:
-            flat = self._dense(f"{at}attention.self.{name}", state, form.hidden, form.hidden, factor)
+            flat = self._dense(
+                f"{at}attention.self.{name}", state, form.hidden, form.hidden, factor
+            )
             return g.add("Transpose", g.add("Reshape", flat, split), perm=order)
 
         query = heads("query", [0, 2, 1, 3], scale)
         scores = g.add("Add", g.add("MatMul", query, heads("key", [0, 2, 3, 1])), mask)
         mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), heads("value", [0, 2, 1, 3]))
-        joined = g.add("Reshape", g.add("Transpose", mixed, perm=[0, 2, 1, 3]), g.small([0, 0, form.hidden]))
+        joined = g.add(
+            "Reshape", g.add("Transpose", mixed, perm=[0, 2, 1, 3]), g.small([0, 0, form.hidden])
+        )
         attended = self._dense(f"{at}attention.output.dense", joined, form.hidden, form.hidden)
         state = self._norm(f"{at}attention.output.LayerNorm", g.add("Add", attended, state))
         inner = self._activation(self._dense(f"{at}intermediate.dense", state, None, form.hidden))
         outer = self._dense(f"{at}output.dense", inner, form.hidden, None)
         return self._norm(f"{at}output.LayerNorm", g.add("Add", outer, state))
 
-    def _dense(self, name: str, state: str, out: int | None, into: int | None, factor: float = 1.0) -> str:
+    def _dense(
+        self, name: str, state: str, out: int | None, into: int | None, factor: float = 1.0
+    ) -> str:
         g = self.graph
         weight = self._take(f"{name}.weight", out, into)
         bias = self._take(f"{name}.bias", weight.shape[0])
@@ -155,7 +184,9 @@ class Encoder:
         g, hidden = self.graph, self.form.hidden
         scales = g.weight("scale", self._take(f"{name}.{scale}", hidden))
         shifts = g.weight("shift", self._take(f"{name}.{shift}", hidden))
-        return g.add("LayerNormalization", state, scales, shifts, axis=-1, epsilon=self.form.epsilon)
+        return g.add(
+            "LayerNormalization", state, scales, shifts, axis=-1, epsilon=self.form.epsilon
+        )
 
     def _activation(self, state: str) -> str:
         g = self.graph
@@ -165,7 +196,11 @@ class Encoder:
         if self.form.activation == "gelu":
             bent = g.add("Erf", g.add("Div", state, g.small(np.sqrt(2.0), np.float32)))
         else:
-            cube = g.add("Mul", g.add("Pow", state, g.small(3.0, np.float32)), g.small(0.044715, np.float32))
-            inner = g.add("Mul", g.add("Add", state, cube), g.small(np.sqrt(2.0 / np.pi), np.float32))
+            cube = g.add(
+                "Mul", g.add("Pow", state, g.small(3.0, np.float32)), g.small(0.044715, np.float32)
+            )
+            inner = g.add(
+                "Mul", g.add("Add", state, cube), g.small(np.sqrt(2.0 / np.pi), np.float32)
+            )
             bent = g.add("Tanh", inner)
         return g.add("Mul", half, g.add("Add", bent, g.small(1.0, np.float32)))

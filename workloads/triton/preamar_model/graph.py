@@ -30,7 +30,9 @@ class Graph:
 
     def add(self, op: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
         result = output or self.name(op.lower())
-        self.nodes.append(helper.make_node(op, list(inputs), [result], name=f"{op}_{result}", **attributes))
+        self.nodes.append(
+            helper.make_node(op, list(inputs), [result], name=f"{op}_{result}", **attributes)
+        )
         return result
 
     def small(self, value: object, kind: type = np.int64) -> str:
@@ -56,7 +58,9 @@ class Graph:
     def save(self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> Path:
         self._file.close()
         graph = helper.make_graph(self.nodes, "encoder", inputs, outputs, self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
+        )
         path = self._folder / MODEL
         path.write_bytes(model.SerializeToString())
         return path

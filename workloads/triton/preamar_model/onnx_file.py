@@ -40,7 +40,9 @@ def store(source: Source, name: str, model: onnx.ModelProto, folder: Path) -> Pa
     for tensor in model.graph.initializer:
         if not uses_external_data(tensor):
             continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        location = next(
+            (entry.value for entry in tensor.external_data if entry.key == "location"), ""
+        )
         where = PurePosixPath(location)
         if not location or where.is_absolute() or ".." in where.parts:
             raise invalid(f"{name} keeps weights at {location!r}, outside its own directory.")
@@ -60,19 +62,29 @@ def store(source: Source, name: str, model: onnx.ModelProto, folder: Path) -> Pa
 def attempt(path: Path) -> None:
     """Load the model once with ONNX Runtime. Raises `Refusal` with its words if that fails."""
     command = [sys.executable, "-m", "preamar_model", "check", str(path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TRIAL_SECONDS)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=TRIAL_SECONDS
+    )
     if done.returncode == 0:
         return
     if done.returncode == -9:
-        raise MemoryError("checking the model was killed, most likely for memory; raise the memory limit")
+        raise MemoryError(
+            "checking the model was killed, most likely for memory; raise the memory limit"
+        )
     if done.returncode < 0:
-        raise invalid(f"The model ended its loader with signal {-done.returncode}; the file is broken.")
+        raise invalid(
+            f"The model ended its loader with signal {-done.returncode}; the file is broken."
+        )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    raise invalid(f"ONNX Runtime cannot load the model: {lines[-1] if lines else 'no reason given'}")
+    raise invalid(
+        f"ONNX Runtime cannot load the model: {lines[-1] if lines else 'no reason given'}"
+    )
 
 
 def opset(model: onnx.ModelProto) -> int:
-    return next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
+    return next(
+        (entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1
+    )
 
 
 def check(path: str) -> int:
@@ -89,5 +101,3 @@ def check(path: str) -> int:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
     return 0
-
-

@@ -60,7 +60,9 @@ def read(environment: Mapping[str, str]) -> Order:
         ("task", order.task, ("Infer", "Embed", "Generate", "Rank")),
     ):
         if value not in known:
-            raise OrderUnreadable(f"PREAMAR_MODEL: {word} is {value!r}, not one of {', '.join(known)}")
+            raise OrderUnreadable(
+                f"PREAMAR_MODEL: {word} is {value!r}, not one of {', '.join(known)}"
+            )
     if min(order.max_batch_size, order.instances) < 1 or order.max_delay_microseconds < 0:
         raise OrderUnreadable("PREAMAR_MODEL: maxBatchSize and instances start at 1, delays at 0")
     if not NAME.fullmatch(order.name):

@@ -35,7 +35,10 @@ def read(source: Source) -> Pooling:
         return Pooling()
     modes, normalize = ("mean",), False
     try:
-        modules = [(str(m["type"]).rsplit(".", 1)[-1], str(m["path"])) for m in json_at(source, "modules.json")]
+        modules = [
+            (str(m["type"]).rsplit(".", 1)[-1], str(m["path"]))
+            for m in json_at(source, "modules.json")
+        ]
     except (TypeError, KeyError) as error:
         raise invalid(f"modules.json is not a list of modules: {error}.") from error
     for kind, path in modules:
@@ -92,10 +95,17 @@ class Head:
         if mode == "cls":
             return add("Gather", hidden, small(0), axis=1)
         if mode == "max":
-            seen = add("Where", add("Cast", weight, to=onnx.TensorProto.BOOL), hidden, small(-1e9, np.float32))
+            seen = add(
+                "Where",
+                add("Cast", weight, to=onnx.TensorProto.BOOL),
+                hidden,
+                small(-1e9, np.float32),
+            )
             if self.opset >= 18:
                 return add("ReduceMax", seen, small([1]), keepdims=0)
             return add("ReduceMax", seen, axes=[1], keepdims=0)
         total = add("ReduceSum", add("Mul", hidden, weight), small([1]), keepdims=0)
-        count = add("Max", add("ReduceSum", weight, small([1]), keepdims=0), small(1e-9, np.float32))
+        count = add(
+            "Max", add("ReduceSum", weight, small([1]), keepdims=0), small(1e-9, np.float32)
+        )
         return add("Div", total, count if mode == "mean" else add("Sqrt", count))

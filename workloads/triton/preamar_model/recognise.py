@@ -34,7 +34,9 @@ ASKED = {"ONNX": Kind.ONNX, "SafeTensors": Kind.SAFETENSORS, "Python": Kind.PYTH
 def recognise(source: Source, order: Order) -> Kind:
     """Raises `Refusal` when the format is unknown, not asked for, or needs trust."""
     if order.format != "Auto" and order.format not in ASKED:
-        raise unsupported(f"Format {order.format} is not served by this image; it serves ONNX, SafeTensors and Python.")
+        raise unsupported(
+            f"Format {order.format} is not served by this image; it serves ONNX, SafeTensors and Python."
+        )
     found = _find(source)
     if found is Kind.PYTHON and order.trust != "Code":
         raise Refusal(
@@ -84,18 +86,26 @@ def _find(source: Source) -> Kind | None:
 def _unknown(source: Source, order: Order) -> Refusal:
     for name in source.files:
         suffix = Path(name).suffix
-        pickled = suffix in PICKLES or name.endswith("pytorch_model.bin") or is_pickle(source.at(name))
+        pickled = (
+            suffix in PICKLES or name.endswith("pytorch_model.bin") or is_pickle(source.at(name))
+        )
         if pickled and order.trust != "Code":
             return Refusal(
                 Reason.CODE_NOT_TRUSTED,
                 f"{name} is a pickle, which can run code when it is loaded; save the model as safetensors or ONNX.",
             )
         if pickled:
-            return unsupported(f"{name} is a pickle, which this image cannot load; save it as safetensors or ONNX.")
+            return unsupported(
+                f"{name} is a pickle, which this image cannot load; save it as safetensors or ONNX."
+            )
         if suffix in OTHERS:
-            return unsupported(f"{name}: {OTHERS[suffix]} are not served by this image; save the model as ONNX.")
+            return unsupported(
+                f"{name}: {OTHERS[suffix]} are not served by this image; save the model as ONNX."
+            )
     names = ", ".join(source.files[:4]) + (" …" if len(source.files) > 4 else "")
-    return unsupported(f"No model was recognised in: {names}; model.onnx or model.safetensors is expected.")
+    return unsupported(
+        f"No model was recognised in: {names}; model.onnx or model.safetensors is expected."
+    )
 
 
 def is_pickle(path: Path) -> bool:

@@ -17,6 +17,16 @@ from preamar_model.tensors import Signature
 
 VERSION = "1"
 ASIDE = ".building"
+MODEL_PY = """# The code is the image's: this file only says which. Triton's Python process ignores PYTHONPATH.
+import os
+import sys
+
+sys.path.extend(p for p in os.environ["PREAMAR_PYTHONPATH"].split(os.pathsep) if p not in sys.path)
+
+from preamar_model.backends.{task} import TritonPythonModel  # noqa: E402
+
+__all__ = ["TritonPythonModel"]
+"""
 
 
 @dataclass(slots=True)
@@ -44,7 +54,9 @@ class Repository:
         path.mkdir(exist_ok=True)
         return path
 
-    def front(self, task: str, tensors: Mapping[str, object], parameters: Mapping[str, str], batch: int) -> None:
+    def front(
+        self, task: str, tensors: Mapping[str, object], parameters: Mapping[str, str], batch: int
+    ) -> None:
         """The model which callers name, in Python."""
         order = self.order
         told = {"task": order.task, "threads_over": str(order.instances), **parameters}
@@ -57,13 +69,17 @@ class Repository:
             **tensors,
             "instance_group": {"count": order.instances, "kind": Word("KIND_CPU")},
             **(batching(order) if batch else {}),
-            "parameters": [{"key": k, "value": {"string_value": v}} for k, v in sorted(told.items())],
+            "parameters": [
+                {"key": k, "value": {"string_value": v}} for k, v in sorted(told.items())
+            ],
         }
-        code = f"from preamar_model.backends.{task} import TritonPythonModel\n\n__all__ = [\"TritonPythonModel\"]\n"
+        code = MODEL_PY.format(task=task)
         (self.folder(order.name) / "model.py").write_text(code)
         self._write(order.name, config)
 
-    def graph(self, signature: Signature, name: str, batch: int, parameters: Mapping[str, str]) -> None:
+    def graph(
+        self, signature: Signature, name: str, batch: int, parameters: Mapping[str, str]
+    ) -> None:
         """A model for NVIDIA's ONNX Runtime backend on a GPU."""
         config = {
             "name": name,
@@ -74,7 +90,9 @@ class Repository:
             "output": [tensor.field(batch > 0) for tensor in signature.outputs],
             "instance_group": {"count": self.order.instances, "kind": Word("KIND_GPU")},
             **(batching(self.order) if batch else {}),
-            "parameters": [{"key": k, "value": {"string_value": v}} for k, v in sorted(parameters.items())],
+            "parameters": [
+                {"key": k, "value": {"string_value": v}} for k, v in sorted(parameters.items())
+            ],
         }
         self._write(name, config)
 

@@ -71,7 +71,8 @@ def check_digest(source: Source, promised: str | None) -> str:
     found = source.digest()
     if promised is not None and promised.lower() != found:
         raise Refusal(
-            Reason.DIGEST_MISMATCH, f"The model's digest is {found}, but spec.model.digest says {promised}."
+            Reason.DIGEST_MISMATCH,
+            f"The model's digest is {found}, but spec.model.digest says {promised}.",
         )
     return found
 
@@ -87,7 +88,9 @@ def _walk(path: Path) -> Iterator[str]:
                 raise invalid(f"{file.relative_to(path)} is not a readable file (a broken link?).")
             count += 1
             if count > MOST_FILES:
-                raise invalid(f"The directory holds more than {MOST_FILES} files; point at the model itself.")
+                raise invalid(
+                    f"The directory holds more than {MOST_FILES} files; point at the model itself."
+                )
             yield str(file.relative_to(path))
 
 

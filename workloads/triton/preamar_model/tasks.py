@@ -14,10 +14,12 @@ from preamar_model import encoder, onnx_file, pooling, tensors, weights
 from preamar_model.order import Order
 from preamar_model.pbtxt import Word
 from preamar_model.pooling import Pooling, json_at
-from preamar_model.recognise import Kind, onnx_file as find_onnx
+from preamar_model.recognise import Kind
+from preamar_model.recognise import onnx_file as find_onnx
 from preamar_model.refusal import invalid, unsupported
-from preamar_model.repository import Repository
+from preamar_model.repository import Repository, graph_name
 from preamar_model.source import Source
+from preamar_model.tensors import TYPES
 from preamar_model.tokenizer import Tokens, max_tokens, store_tokenizer
 
 ENCODER_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
@@ -29,7 +31,9 @@ def tensor(name: str, kind: str, dims: list[int]) -> Mapping[str, object]:
 
 def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     if kind is not Kind.ONNX:
-        raise unsupported(f"Task Infer serves ONNX models; the files are {kind} (an encoder? then set task to Embed).")
+        raise unsupported(
+            f"Task Infer serves ONNX models; the files are {kind} (an encoder? then set task to Embed)."
+        )
     name = find_onnx(source) or source.files[0]
     model = onnx_file.load(source, name)
     signature = tensors.signature(model)
@@ -47,7 +51,9 @@ def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
 
 def embed(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     if source.is_file:
-        raise unsupported("Task Embed needs a directory: the model, config.json and tokenizer.json.")
+        raise unsupported(
+            "Task Embed needs a directory: the model, config.json and tokenizer.json."
+        )
     config = _config(source)
     folder = to.graph_folder()
     if kind is Kind.SAFETENSORS:
@@ -65,10 +71,14 @@ def embed(source: Source, kind: Kind, order: Order, to: Repository) -> None:
         "output": [tensor("EMBEDDING", "FP32", [width]), tensor("INPUT_TOKENS", "INT32", [1])],
     }
     told = {"max_context": str(limit), "dimensions": str(width), "pad_token": str(tokens.pad)}
-    to.front("embed", fields, told, order.max_batch_size)
     if order.on_gpu:
-        signature = tensors.signature(onnx.load(str(folder / onnx_file.MODEL), load_external_data=False))
-        to.graph(signature, f"{order.name}-graph", 0, {})
+        signature = tensors.signature(
+            onnx.load(str(folder / onnx_file.MODEL), load_external_data=False)
+        )
+        told["graph_inputs"] = ",".join(t.name for t in signature.inputs)
+        told["graph_output"] = signature.outputs[0].name
+        to.graph(signature, graph_name(order), 0, {})
+    to.front("embed", fields, told, order.max_batch_size)
 
 
 def _headed(source: Source, folder: object) -> int:
@@ -77,12 +87,27 @@ def _headed(source: Source, folder: object) -> int:
     model = onnx_file.load(source, name)
     signature = tensors.signature(model)
     if not {"input_ids"} <= {t.name for t in signature.inputs} <= ENCODER_INPUTS:
-        raise unsupported(f"An encoder takes input_ids and attention_mask; {name} takes {', '.join(t.name for t in signature.inputs)}.")
-    ready = next((t for t in signature.outputs if t.name in {"sentence_embedding", "embedding"} and len(t.shape) == 2), None)
+        raise unsupported(
+            f"An encoder takes input_ids and attention_mask; {name} takes {', '.join(t.name for t in signature.inputs)}."
+        )
+    ready = next(
+        (
+            t
+            for t in signature.outputs
+            if t.name in {"sentence_embedding", "embedding"} and len(t.shape) == 2
+        ),
+        None,
+    )
     hidden = next((t for t in signature.outputs if len(t.shape) == 3), None)
     wanted = ready or hidden
-    if wanted is None or wanted.kind != onnx.TensorProto.FLOAT or not isinstance(wanted.shape[-1], int):
-        raise unsupported(f"{name} gives neither token vectors nor a sentence_embedding in float32 with a known width.")
+    if (
+        wanted is None
+        or wanted.kind != onnx.TensorProto.FLOAT
+        or not isinstance(wanted.shape[-1], int)
+    ):
+        raise unsupported(
+            f"{name} gives neither token vectors nor a sentence_embedding in float32 with a known width."
+        )
     how = pooling.read(source)
     width = wanted.shape[-1] * (1 if ready else len(how.modes))
     _Addition(model).write(wanted.name, None if ready else how, width)
@@ -99,21 +124,31 @@ class _Addition:
 
     def write(self, tensor_name: str, how: Pooling | None, width: int) -> None:
         if onnx_file.opset(self.model) < 13:
-            raise unsupported(f"The ONNX model uses opset {onnx_file.opset(self.model)}; export it with 13 or later.")
+            raise unsupported(
+                f"The ONNX model uses opset {onnx_file.opset(self.model)}; export it with 13 or later."
+            )
         if how is None:
             self.add("Identity", tensor_name, output="preamar_embedding")
         else:
             if not any(value.name == "attention_mask" for value in self.model.graph.input):
-                raise unsupported("The ONNX model takes no attention_mask, so padding would change its embeddings.")
-            pooling.Head(self, onnx_file.opset(self.model)).write(tensor_name, "attention_mask", how, "preamar_embedding")
+                raise unsupported(
+                    "The ONNX model takes no attention_mask, so padding would change its embeddings."
+                )
+            pooling.Head(self, onnx_file.opset(self.model)).write(
+                tensor_name, "attention_mask", how, "preamar_embedding"
+            )
         del self.model.graph.output[:]
-        value = onnx.helper.make_tensor_value_info("preamar_embedding", onnx.TensorProto.FLOAT, ["batch", width])
+        value = onnx.helper.make_tensor_value_info(
+            "preamar_embedding", onnx.TensorProto.FLOAT, ["batch", width]
+        )
         self.model.graph.output.append(value)
 
     def add(self, op: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
         self.count += 1
         result = output or f"preamar_{op.lower()}_{self.count}"
-        self.model.graph.node.append(onnx.helper.make_node(op, list(inputs), [result], name=result, **attributes))
+        self.model.graph.node.append(
+            onnx.helper.make_node(op, list(inputs), [result], name=result, **attributes)
+        )
         return result
 
     def small(self, value: object, kind: type = int) -> str:
@@ -129,7 +164,9 @@ class _Addition:
 def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     name = None if source.is_file else find_onnx(source)
     if kind is Kind.SAFETENSORS or name is None:
-        raise unsupported("Task Generate needs a directory with model.onnx, config.json and tokenizer.json, as an export writes it.")
+        raise unsupported(
+            "Task Generate needs a directory with model.onnx, config.json and tokenizer.json, as an export writes it."
+        )
     config = _config(source)
     model = onnx_file.load(source, name)
     signature = tensors.signature(model)
@@ -154,14 +191,22 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     told = {
         "max_context": str(context),
         "end_tokens": json.dumps(sorted(_ends(source, config))),
-        "start_token": str(config.get("bos_token_id") if isinstance(config.get("bos_token_id"), int) else ""),
+        "start_token": str(
+            config.get("bos_token_id") if isinstance(config.get("bos_token_id"), int) else ""
+        ),
         "streams": str(order.max_batch_size),
     }
     if template := _chat_template(source):
         told["chat_template"] = template
-    to.front("generate", fields, told, 0)
     if order.on_gpu:
-        to.graph(signature, f"{order.name}-graph", 0, {})
+        told["graph_inputs"] = json.dumps(
+            {
+                t.name: [TYPES[t.kind], [n if isinstance(n, int) else -1 for n in t.shape]]
+                for t in signature.inputs
+            }
+        )
+        to.graph(signature, graph_name(order), 0, {})
+    to.front("generate", fields, told, 0)
 
 
 def _decoder(name: str, signature: tensors.Signature) -> None:
@@ -174,12 +219,16 @@ def _decoder(name: str, signature: tensors.Signature) -> None:
     if extra := sorted(others - {"input_ids", "position_ids", "attention_mask"}):
         raise unsupported(f"{name} takes {extra[0]}, which Generate does not give.")
     if not past:
-        raise unsupported(f"{name} has no past_key_values inputs; export it with its key-value cache.")
+        raise unsupported(
+            f"{name} has no past_key_values inputs; export it with its key-value cache."
+        )
     for t in past:
         if signature.output(t.name.replace("past_key_values", "present")) is None:
             raise invalid(f"{name} takes {t.name} but does not give it back as present.")
         if len(t.shape) != 4 or not isinstance(t.shape[1], int) or not isinstance(t.shape[3], int):
-            raise invalid(f"{name}: {t.name} must be [batch, heads, past, head_dim] with heads and head_dim known.")
+            raise invalid(
+                f"{name}: {t.name} must be [batch, heads, past, head_dim] with heads and head_dim known."
+            )
     logits = signature.output("logits")
     if logits is None or len(logits.shape) != 3:
         raise invalid(f"{name} gives no logits of [batch, tokens, vocabulary].")
@@ -188,12 +237,16 @@ def _decoder(name: str, signature: tensors.Signature) -> None:
 def _vocabulary(signature: tensors.Signature, tokens: Tokens) -> None:
     size = signature.output("logits").shape[-1]
     if isinstance(size, int) and tokens.size > size:
-        raise invalid(f"tokenizer.json knows {tokens.size} tokens, the model {size}; they belong to different models.")
+        raise invalid(
+            f"tokenizer.json knows {tokens.size} tokens, the model {size}; they belong to different models."
+        )
 
 
 def _ends(source: Source, config: Mapping) -> set[int]:
     found: set[int] = set()
-    extra = json_at(source, "generation_config.json") if source.has("generation_config.json") else {}
+    extra = (
+        json_at(source, "generation_config.json") if source.has("generation_config.json") else {}
+    )
     for holder in (config, extra):
         value = holder.get("eos_token_id")
         found |= {v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int)}
@@ -216,7 +269,9 @@ def python(source: Source, order: Order, to: Repository) -> None:
     from preamar_model.trusted import configuration
 
     if not source.has("config.pbtxt") or not source.has("1/model.py"):
-        raise unsupported("A trusted Python model is a directory with config.pbtxt and 1/model.py, as Triton reads it.")
+        raise unsupported(
+            "A trusted Python model is a directory with config.pbtxt and 1/model.py, as Triton reads it."
+        )
     target = to.folder(order.name).parent
     shutil.copytree(source.path, target, dirs_exist_ok=True)
     text = configuration(source.at("config.pbtxt").read_text(), order.name)

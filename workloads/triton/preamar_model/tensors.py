@@ -42,11 +42,17 @@ class Signature:
 
     @property
     def batched(self) -> bool:
-        firsts = [tensor.shape[0] if len(tensor.shape) > 1 else 0 for tensor in (*self.inputs, *self.outputs)]
+        firsts = [
+            tensor.shape[0] if len(tensor.shape) > 1 else 0
+            for tensor in (*self.inputs, *self.outputs)
+        ]
         names = {first for first in firsts if isinstance(first, str)}
         free = all(not isinstance(first, int) for first in firsts)
-        return bool(self.inputs) and free and len(names) <= 1 and not any(
-            name.lower().startswith(TIME) for name in names
+        return (
+            bool(self.inputs)
+            and free
+            and len(names) <= 1
+            and not any(name.lower().startswith(TIME) for name in names)
         )
 
     def input(self, name: str) -> Tensor | None:
@@ -72,7 +78,9 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
         )
     kind = value.type.tensor_type.elem_type
     if kind not in TYPES:
-        raise unsupported(f"{value.name} has type {T.DataType.Name(kind)}, which Triton does not carry.")
+        raise unsupported(
+            f"{value.name} has type {T.DataType.Name(kind)}, which Triton does not carry."
+        )
     if not value.type.tensor_type.HasField("shape"):
         raise unsupported(f"{value.name} declares no shape, not even its number of dimensions.")
     return Tensor(value.name, kind, tuple(_dim(dim) for dim in value.type.tensor_type.shape.dim))

@@ -29,10 +29,12 @@ def store_tokenizer(source: Source, config: Mapping, folder: Path) -> Tokens:
     if source.has(FILE):
         try:
             tokenizer = Tokenizer.from_file(str(source.at(FILE)))
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception
+        except Exception as error:
             raise invalid(f"{FILE} cannot be read: {error}.") from error
     elif source.has("vocab.txt"):
-        stated = json_at(source, "tokenizer_config.json") if source.has("tokenizer_config.json") else {}
+        stated = (
+            json_at(source, "tokenizer_config.json") if source.has("tokenizer_config.json") else {}
+        )
         tokenizer = BertWordPieceTokenizer(
             str(source.at("vocab.txt")),
             lowercase=bool(stated.get("do_lower_case", True)),
@@ -48,13 +50,18 @@ def store_tokenizer(source: Source, config: Mapping, folder: Path) -> Tokens:
     size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
     words = config.get("vocab_size")
     if isinstance(words, int) and size > words:
-        raise invalid(f"{FILE} knows {size} tokens, config.json only {words}; they belong to different models.")
+        raise invalid(
+            f"{FILE} knows {size} tokens, config.json only {words}; they belong to different models."
+        )
     return Tokens(size, int(config.get("pad_token_id") or 0))
 
 
 def max_tokens(source: Source, positions: int) -> int:
     limits = [positions]
-    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+    for file, key in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
         stated = json_at(source, file).get(key) if source.has(file) else None
         if isinstance(stated, int) and stated > 0:
             limits.append(stated)

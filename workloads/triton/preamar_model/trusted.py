@@ -16,7 +16,9 @@ def configuration(text: str, name: str) -> str:
         bare = re.sub(r'"(\\.|[^"\\])*"|#.*', "", line)
         found = FIELD.match(line) if depth == 0 else None
         if found and found[1] != "name" and found[2] != "python":
-            raise invalid(f"config.pbtxt asks for {found[1]} {found[2]!r}; a Python model's is 'python'.")
+            raise invalid(
+                f"config.pbtxt asks for {found[1]} {found[2]!r}; a Python model's is 'python'."
+            )
         if not found:
             kept.append(line)
         depth += sum(bare.count(c) for c in "{[") - sum(bare.count(c) for c in "}]")

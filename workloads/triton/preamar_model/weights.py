@@ -15,7 +15,16 @@ from preamar_model.source import Source
 
 HEADER_LIMIT = 100_000_000
 INDEX = "model.safetensors.index.json"
-KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
+KINDS = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,9 @@ class Weight:
     offset: int
 
     def float32(self) -> np.ndarray:
-        raw = np.memmap(self.file, KINDS[self.kind], "r", self.offset, self.shape or (1,)).reshape(self.shape)
+        raw = np.memmap(self.file, KINDS[self.kind], "r", self.offset, self.shape or (1,)).reshape(
+            self.shape
+        )
         if self.kind == "BF16":  # the upper half of a float32
             return (raw.astype(np.uint32) << 16).view(np.float32)
         return np.asarray(raw, dtype=np.float32)
@@ -65,7 +76,9 @@ def _file(path: Path) -> dict[str, Weight]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(HEADER_LIMIT, size - 8):
-            raise invalid(f"{path.name} is not a whole safetensors file: its header does not fit in {size} bytes.")
+            raise invalid(
+                f"{path.name} is not a whole safetensors file: its header does not fit in {size} bytes."
+            )
         try:
             header = json.loads(file.read(length))
             entries = [(name, body) for name, body in header.items() if name != "__metadata__"]

@@ -1,0 +1,146 @@
+"""How does text come token by token, for many callers at once?
+
+One loop gives each open stream one token in turn, so that all make progress and a caller who has
+left costs at most one more token. `streams` are open at once; later ones wait their turn, and
+beyond WAITING they are refused.
+"""
+
+import json
+import threading
+from collections import deque
+
+import numpy as np
+import triton_python_backend_utils as utils
+from tokenizers import Tokenizer
+
+from preamar_model.backends import answers, wish
+from preamar_model.backends.detokenise import Vocabulary
+from preamar_model.backends.runtime import LocalGraph, graph, opened
+from preamar_model.backends.story import Decoder, Piece, Story
+
+WAITING = 1000
+HALF = {"tensor(float16)": np.float16, "FP16": np.float16}
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        _, parameters, folder = opened(args)
+        self.decoder = decoder(parameters, folder)
+        self.streams = max(1, int(parameters["streams"]))
+        self.waiting: deque[tuple[object, bytes]] = deque()
+        self.changed = threading.Condition()
+        self.closing = False
+        if "graph" not in parameters:
+            warm = Story(self.decoder, wish.Wish(prompt="a", max_tokens=1))
+            warm.step()  # a model that cannot answer must not become ready
+        self.loop = threading.Thread(target=self._loop, name="streams", daemon=True)
+        self.loop.start()
+
+    def execute(self, requests: list) -> None:
+        for request in requests:
+            sender = request.get_response_sender()
+            raw = utils.get_input_tensor_by_name(request, "REQUEST").as_numpy().reshape(-1)
+            with self.changed:
+                if raw.size and len(self.waiting) < WAITING:
+                    self.waiting.append((sender, raw[0]))
+                    self.changed.notify()
+                    continue
+            said = f"{WAITING} requests are waiting already." if raw.size else "REQUEST is empty."
+            end(
+                sender,
+                utils.InferenceResponse(
+                    error=utils.TritonError(said, utils.TritonError.UNAVAILABLE)
+                ),
+            )
+
+    def finalize(self) -> None:
+        with self.changed:
+            self.closing = True
+            self.changed.notify()
+        self.loop.join(timeout=10)
+
+    def _loop(self) -> None:
+        open_streams: deque[tuple[object, Story]] = deque()
+        while self._admit(open_streams):
+            for _ in range(len(open_streams)):
+                sender, story = open_streams.popleft()
+                if advance(sender, story):
+                    open_streams.append((sender, story))
+
+    def _admit(self, open_streams: deque) -> bool:
+        """Wait for work and open what there is room for; False when the model is unloaded."""
+        with self.changed:
+            while not (open_streams or self.waiting or self.closing):
+                self.changed.wait()
+            if self.closing and not open_streams and not self.waiting:
+                return False
+            room = max(0, self.streams - len(open_streams))
+            entering = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+        for sender, raw in entering:
+            try:
+                open_streams.append((sender, Story(self.decoder, wish.read(raw))))
+            except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
+                end(sender, utils.InferenceResponse(error=answers.failure(error)))
+        return True
+
+
+def advance(sender: object, story: Story) -> bool:
+    """One token for one stream; False when it is over."""
+    if sender.is_cancelled():
+        end(sender)
+        return False
+    try:
+        piece = story.step()
+    except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
+        end(sender, utils.InferenceResponse(error=answers.failure(error)))
+        return False
+    if not piece.finish:
+        if piece.text:
+            sender.send(response(story, piece))
+        return True
+    end(sender, response(story, piece))
+    return False
+
+
+def end(sender: object, last: object | None = None) -> None:
+    final = utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    try:
+        sender.send(flags=final) if last is None else sender.send(last, flags=final)
+    except Exception as error:  # noqa: BLE001 - a caller who is gone must not end the loop
+        utils.Logger.log_warn(f"a stream could not be closed: {error}")
+
+
+def response(story: Story, piece: Piece) -> object:
+    def tensor(name: str, value: object, kind: object) -> object:
+        return utils.Tensor(name, np.array([value], dtype=kind))
+
+    return utils.InferenceResponse([
+        tensor("TEXT", piece.text.encode(), np.object_),
+        tensor("INPUT_TOKENS", story.input_tokens, np.int32),
+        tensor("OUTPUT_TOKENS", piece.output_tokens, np.int32),
+        tensor("FINISH_REASON", piece.finish.encode(), np.object_),
+    ])  # fmt: skip
+
+
+def decoder(parameters: dict[str, str], folder: str) -> Decoder:
+    runner = graph(parameters, folder)
+    if isinstance(runner, LocalGraph):
+        shapes = {name: (value.type, value.shape) for name, value in runner.inputs.items()}
+    else:
+        shapes = json.loads(parameters["graph_inputs"])
+    empty = {
+        name: np.zeros((1, shape[1], 0, shape[3]), HALF.get(kind, np.float32))
+        for name, (kind, shape) in shapes.items()
+        if name.startswith("past_key_values.")
+    }
+    start = parameters.get("start_token", "")
+    return Decoder(
+        run=runner.run,
+        array=runner.array,
+        inputs=frozenset(shapes),
+        empty=empty,
+        vocabulary=Vocabulary(Tokenizer.from_file(f"{folder}/tokenizer.json")),
+        context=int(parameters["max_context"]),
+        ends=frozenset(json.loads(parameters["end_tokens"])),
+        start=int(start) if start else None,
+    )

@@ -1,0 +1,134 @@
+"""Is the model still alive? Run Triton, and end the container when it is not.
+
+Triton stays ready after its Python process has died (seen in 2.51: every answer is an error and
+the probes say 200), so this process stays its parent: it passes on SIGTERM, watches the model's
+processes, and leaves one sentence about the end in the termination message.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+
+from preamar_model import triton_tree
+from preamar_model.deaths import OutOfMemory, stubs
+from preamar_model.last_error import LastError
+from preamar_model.refusal import last_words, sentence
+
+LOOK_SECONDS = 0.5
+DYING_SECONDS = 10.0
+LOAD_SECONDS = 3600
+HIDDEN = ("shared-memory", "model-repository", "trace", "logging")
+
+
+def arguments(tree: triton_tree.Tree, models: str, drain: int) -> list[str]:
+    http, grpc, metrics = (
+        os.environ.get(f"PREAMAR_{n}_PORT", p)
+        for n, p in (("HTTP", "8000"), ("GRPC", "8001"), ("METRICS", "8002"))
+    )
+    address = os.environ.get("PREAMAR_ADDRESS", "0.0.0.0")
+    key = secrets.token_urlsafe(32)  # known to nobody: these interfaces are closed
+    gpus = triton_tree.NVIDIA in tree.binary.parents
+    return [
+        str(tree.binary),
+        f"--model-repository={models}",
+        "--model-control-mode=none",
+        f"--backend-directory={tree.backends}",
+        "--disable-auto-complete-config",
+        "--exit-on-error=true",
+        "--strict-readiness=true",
+        f"--exit-timeout-secs={drain}",
+        f"--http-address={address}",
+        f"--http-port={http}",
+        f"--grpc-address={address}",
+        f"--grpc-port={grpc}",
+        f"--metrics-address={address}",
+        f"--metrics-port={metrics}",
+        f"--allow-gpu-metrics={str(gpus).lower()}",
+        f"--http-restricted-api={','.join(HIDDEN)}:x-preamar-closed={key}",
+        f"--grpc-restricted-protocol={','.join(HIDDEN)}:x-preamar-closed={key}",
+        f"--backend-config=python,stub-timeout-seconds={LOAD_SECONDS}",
+        "--log-verbose=0",
+        "--log-format=ISO8601",
+        *([] if gpus else ["--pinned-memory-pool-byte-size=0"]),
+    ]
+
+
+def main() -> int:
+    try:
+        tree = triton_tree.find()
+        drain = max(1, int(os.environ.get("PREAMAR_DRAIN_SECONDS") or 30))
+    except (triton_tree.TritonMissing, ValueError, OSError) as error:
+        last_words(sentence(f"Triton cannot start: {error}."))
+        print(f"Triton cannot start: {error}", file=sys.stderr)
+        return 1
+    environment = os.environ | tree.environment()
+    if triton_tree.NVIDIA not in tree.binary.parents:
+        environment["TRITON_SERVER_CPU_ONLY"] = "1"
+    command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models"), drain)
+    return Server(command, environment, drain).run()
+
+
+class Server:
+    def __init__(self, command: list[str], environment: dict[str, str], drain: int) -> None:
+        self.command, self.environment, self.drain = command, environment, drain
+        self.asked_to_stop = threading.Event()
+        self.errors = LastError()
+
+    def run(self) -> int:
+        memory = OutOfMemory()
+        child = subprocess.Popen(
+            self.command, env=self.environment, stderr=subprocess.STDOUT, stdout=subprocess.PIPE
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop(child))
+        reader = threading.Thread(target=self._pass_on, args=(child,), daemon=True)
+        reader.start()
+        died = self._watch(child)
+        code = self._wait(child, died)
+        reader.join(timeout=2)
+        if self.asked_to_stop.is_set() and not died:
+            return 0 if code == 0 else 1
+        died_words = "The model's process died while serving." if died else None
+        words = memory.sentence() or self.errors.failed or died_words or self.errors.sentence(code)
+        last_words(sentence(words))
+        print(f"ended: {words}", file=sys.stderr, flush=True)
+        return 128 - code if code < 0 else (code or 1)
+
+    def _stop(self, child: subprocess.Popen) -> None:
+        self.asked_to_stop.set()
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(signal.SIGTERM)
+
+    def _watch(self, child: subprocess.Popen) -> bool:
+        """Wait for Triton's end; True when one of the model's processes ended before it."""
+        seen: set[int] = set()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(LOOK_SECONDS)
+                return False
+            alive = stubs(child.pid)
+            if seen - alive and not self.asked_to_stop.is_set():
+                return True
+            seen = alive
+
+    def _wait(self, child: subprocess.Popen, died: bool) -> int:
+        """Its exit code, within a bound: other requests may finish, a dead one never will."""
+        if child.poll() is None and died:
+            child.send_signal(signal.SIGTERM)
+            try:
+                return child.wait(min(self.drain, DYING_SECONDS))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                return 1
+        return child.wait()
+
+    def _pass_on(self, child: subprocess.Popen) -> None:
+        for raw in child.stdout:
+            sys.stderr.buffer.write(raw)
+            sys.stderr.buffer.flush()
+            self.errors.hear(raw.decode(errors="replace"))
