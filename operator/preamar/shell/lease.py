@@ -46,15 +46,16 @@ class LeaseKeeper:
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
-        seen, seen_at = None, 0.0
+        seen, seen_at, told = None, 0.0, ""
         while True:
             try:
                 asked_at = time.monotonic()
                 held = await self._leases.read()
                 if (held.version, held.holder) != seen:
                     seen, seen_at = (held.version, held.holder), asked_at
-                    if held.holder not in {"", self._identity}:
-                        log.info("%s holds the Lease, standing by", held.holder)
+                if held.holder not in {"", self._identity, told}:
+                    log.info("%s holds the Lease, standing by", held.holder)
+                    told = held.holder
                 expired = time.monotonic() - seen_at >= DURATION_SECONDS
                 if held.holder in {"", self._identity} or expired:
                     await self._take(held)
