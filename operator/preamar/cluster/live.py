@@ -22,7 +22,7 @@ Told = Callable[[str, str], None]
 
 class LiveCluster:
     """``Cluster`` over ``kubernetes.aio``. ``told`` hears each request's verb and outcome
-    (``ok`` or the name of the error), for metrics."""
+    (``ok``, ``absent`` or the name of the error), for metrics."""
 
     def __init__(self, client: ApiClient, told: Told = lambda _verb, _outcome: None) -> None:
         self._client = client
@@ -102,7 +102,8 @@ class LiveCluster:
                 self._client, method, path, query=query, body=body, content_type=content_type
             )
         except ClusterError as error:
-            self._told(verb, type(error).__name__)
+            absent = verb == "read" and error.status == 404
+            self._told(verb, "absent" if absent else type(error).__name__)
             raise
         self._told(verb, "ok")
         return answer

@@ -134,7 +134,7 @@ class MemoryCluster:
         touched = frozenset(path for path in leaves(wanted) if differs(before, wanted, path))
         self._take(ref, USER, touched)
         self._store(ref, wanted)
-        return deepcopy(self.objects[ref])
+        return deepcopy(self.objects.get(ref, wanted))
 
     def remove(self, ref: Ref) -> None:
         """A user deletes an object; finalizers hold it until somebody removes them."""

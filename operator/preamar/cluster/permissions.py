@@ -1,0 +1,30 @@
+"""Which verbs on which resources does the operator use? The chart grants these and no more."""
+
+from typing import NamedTuple
+
+
+class Permission(NamedTuple):
+    """A rule of RBAC. ``where`` is ``watched`` (the namespaces that are watched, or all) or
+    ``own`` (the operator's namespace)."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    where: str = "watched"
+
+
+OPERATOR: tuple[Permission, ...] = (
+    Permission("preamar.dev", "inferenceservices", ("get", "list", "watch")),
+    Permission("preamar.dev", "inferenceservices/status", ("patch",)),
+    Permission("preamar.dev", "inferenceservices/scale", ("update",)),
+    Permission("preamar.dev", "trainingjobs", ("get", "list", "watch", "delete")),
+    Permission("preamar.dev", "trainingjobs/status", ("patch",)),
+    Permission("apps", "deployments", ("get", "list", "watch", "create", "patch", "delete")),
+    Permission("batch", "jobs", ("get", "list", "watch", "create", "patch", "delete")),
+    Permission("", "services", ("get", "list", "watch", "create", "patch")),
+    Permission("policy", "poddisruptionbudgets", ("get", "list", "watch", "create", "patch")),
+    Permission("", "pods", ("list", "watch")),
+    Permission("", "persistentvolumeclaims", ("get",)),
+    Permission("", "events", ("get", "create", "patch")),
+    Permission("coordination.k8s.io", "leases", ("get", "create", "update"), "own"),
+)
