@@ -2,7 +2,7 @@
 
 import sys
 
-USAGE = "usage: preamar-model build | serve"
+USAGE = "usage: preamar-model build | serve [FLAG OF TRITONSERVER ...]"
 
 
 def main() -> int:
@@ -11,10 +11,10 @@ def main() -> int:
             from preamar_model.build import main as build
 
             return build()
-        case ["serve"]:
+        case ["serve", *flags]:
             from preamar_model.serve import main as serve
 
-            return serve()
+            return serve(flags)
         case ["check", path]:
             from preamar_model.onnx_file import check
 

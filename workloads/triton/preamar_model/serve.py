@@ -18,7 +18,7 @@ from preamar_model.deaths import OutOfMemory, stubs
 from preamar_model.last_error import LastError
 from preamar_model.refusal import last_words, sentence
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 DYING_SECONDS = 10.0
 LOAD_SECONDS = 3600
 HIDDEN = ("shared-memory", "model-repository", "trace", "logging")
@@ -57,7 +57,7 @@ def arguments(tree: triton_tree.Tree, models: str, drain: int) -> list[str]:
     ]
 
 
-def main() -> int:
+def main(flags: list[str]) -> int:
     try:
         tree = triton_tree.find()
         drain = max(1, int(os.environ.get("PREAMAR_DRAIN_SECONDS") or 30))
@@ -68,7 +68,7 @@ def main() -> int:
     environment = os.environ | tree.environment()
     if triton_tree.NVIDIA not in tree.binary.parents:
         environment["TRITON_SERVER_CPU_ONLY"] = "1"
-    command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models"), drain)
+    command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models"), drain) + flags
     return Server(command, environment, drain).run()
 
 
@@ -79,12 +79,13 @@ class Server:
         self.errors = LastError()
 
     def run(self) -> int:
+        # Before the child is there: PID 1 would otherwise not hear a signal without a handler.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.asked_to_stop.set())
         memory = OutOfMemory()
         child = subprocess.Popen(
             self.command, env=self.environment, stderr=subprocess.STDOUT, stdout=subprocess.PIPE
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop(child))
         reader = threading.Thread(target=self._pass_on, args=(child,), daemon=True)
         reader.start()
         died = self._watch(child)
@@ -98,11 +99,6 @@ class Server:
         print(f"ended: {words}", file=sys.stderr, flush=True)
         return 128 - code if code < 0 else (code or 1)
 
-    def _stop(self, child: subprocess.Popen) -> None:
-        self.asked_to_stop.set()
-        with contextlib.suppress(ProcessLookupError):
-            child.send_signal(signal.SIGTERM)
-
     def _watch(self, child: subprocess.Popen) -> bool:
         """Wait for Triton's end; True when one of the model's processes ended before it."""
         seen: set[int] = set()
@@ -110,8 +106,11 @@ class Server:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(LOOK_SECONDS)
                 return False
+            if self.asked_to_stop.is_set():
+                child.send_signal(signal.SIGTERM)
+                return False
             alive = stubs(child.pid)
-            if seen - alive and not self.asked_to_stop.is_set():
+            if seen - alive:
                 return True
             seen = alive
 
@@ -119,13 +118,12 @@ class Server:
         """Its exit code, within a bound: other requests may finish, a dead one never will."""
         if child.poll() is None and died:
             child.send_signal(signal.SIGTERM)
-            try:
-                return child.wait(min(self.drain, DYING_SECONDS))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-                return 1
-        return child.wait()
+        bound = min(self.drain, DYING_SECONDS) if died else self.drain + DYING_SECONDS
+        try:
+            return child.wait(bound)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return child.wait()
 
     def _pass_on(self, child: subprocess.Popen) -> None:
         for raw in child.stdout:

@@ -46,7 +46,8 @@ class Story:
             raise Invalid("The prompt is empty.")
         if len(tokens) >= decoder.context:
             raise Invalid(
-                f"The prompt has {len(tokens)} tokens; the context holds {decoder.context} with the answer."
+                f"context_length_exceeded: the prompt has {len(tokens)} tokens; "
+                f"the context holds {decoder.context} with the answer."
             )
         self.decoder = decoder
         self.input_tokens = len(tokens)
