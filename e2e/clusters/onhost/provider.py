@@ -129,6 +129,7 @@ class Host:
             instance.begin(places, net)
             self.add_services(kube, net)
             self.wait_ready()
+            self.load(pause)  # no pod starts without it, and nobody else has it
 
     def identities(self, kube: Path, net: Network) -> None:
         """Certificates once per set of addresses: the server's name them."""
