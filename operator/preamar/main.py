@@ -48,8 +48,15 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
         )
 
     flag("--kubeconfig", "KUBECONFIG", "", "the way to the API server outside a pod")
-    flag("--namespaces", "PREAMAR_NAMESPACES", "", "namespaces to watch, by comma; none for all")
-    flag("--namespace", "POD_NAMESPACE", "preamar-system", "the operator's own, where its Lease is")
+    flag(
+        "--namespaces", "PREAMAR_WATCH_NAMESPACE", "", "namespaces to watch, by comma; none for all"
+    )
+    flag(
+        "--namespace",
+        "PREAMAR_NAMESPACE",
+        "preamar-system",
+        "the operator's own, where its Lease is",
+    )
     flag("--identity", "POD_NAME", "", "the name under which this replica holds the Lease")
     flag("--host", "PREAMAR_HOST", "0.0.0.0", "address to listen on")  # noqa: S104
     flag("--probe-port", "PREAMAR_PROBE_PORT", "8090", "port of probes and metrics")

@@ -16,6 +16,7 @@ from preamar.cluster.port import ClusterError, Conflict, Refused
 
 DEADLINE_SECONDS = 15.0
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 CONNECT_SECONDS = 10.0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubernetes.aio.client import ApiClient
 
-from preamar.cluster.call import APPLY, call
+from preamar.cluster.call import APPLY, MERGE, call
 from preamar.cluster.kinds import location
 from preamar.cluster.port import ClusterError, Conflict
 from preamar.cluster.recorder import Recorder
@@ -60,18 +60,10 @@ class LiveCluster:
 
     async def scale(self, ref: Ref, replicas: int, version: str) -> str:
         """Write the size as any autoscaler would."""
-        body = {
-            "apiVersion": "autoscaling/v1",
-            "kind": "Scale",
-            "metadata": {
-                "name": ref.name,
-                "namespace": ref.namespace,
-                "resourceVersion": version,
-            },
-            "spec": {"replicas": replicas},
-        }
+        body = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
+        query = {"fieldManager": SCALER}
         path = f"{location(ref)}/scale"
-        return _version(await self._call("scale", "PUT", path, {"fieldManager": SCALER}, body))
+        return _version(await self._call("scale", "PATCH", path, query, body, MERGE))
 
     async def patch_status(self, manifest: Manifest) -> str:
         """Write the status, and nothing beside it."""

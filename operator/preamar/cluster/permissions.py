@@ -1,4 +1,7 @@
-"""Which verbs on which resources does the operator use? The chart grants these and no more."""
+"""Which verbs on which resources does the operator use? The chart grants these and no more.
+
+``finalizers`` are never written: some clusters ask for the right where an owner blocks deletion.
+"""
 
 from typing import NamedTuple
 
@@ -16,9 +19,11 @@ class Permission(NamedTuple):
 OPERATOR: tuple[Permission, ...] = (
     Permission("preamar.dev", "inferenceservices", ("get", "list", "watch")),
     Permission("preamar.dev", "inferenceservices/status", ("patch",)),
-    Permission("preamar.dev", "inferenceservices/scale", ("update",)),
+    Permission("preamar.dev", "inferenceservices/scale", ("patch",)),
     Permission("preamar.dev", "trainingjobs", ("get", "list", "watch", "delete")),
     Permission("preamar.dev", "trainingjobs/status", ("patch",)),
+    Permission("preamar.dev", "inferenceservices/finalizers", ("update",)),
+    Permission("preamar.dev", "trainingjobs/finalizers", ("update",)),
     Permission("apps", "deployments", ("get", "list", "watch", "create", "patch", "delete")),
     Permission("batch", "jobs", ("get", "list", "watch", "create", "patch", "delete")),
     Permission("", "services", ("get", "list", "watch", "create", "patch")),

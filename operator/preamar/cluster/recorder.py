@@ -14,7 +14,7 @@ from typing import Any
 
 from kubernetes.aio.client import ApiClient
 
-from preamar.cluster.call import call
+from preamar.cluster.call import MERGE, call
 from preamar.cluster.kinds import collection
 from preamar.cluster.port import Conflict
 from preamar.core.plan import Event, Manifest
@@ -22,7 +22,6 @@ from preamar.core.plan import Event, Manifest
 REMEMBERED = 2048
 BURST, SECONDS_PER_EVENT = 25.0, 60.0
 LONGEST_MESSAGE = 1024
-MERGE = "application/merge-patch+json"
 
 
 @dataclass(slots=True)

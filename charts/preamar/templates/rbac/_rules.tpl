@@ -1,15 +1,19 @@
-{{- /* What each part may do: each verb is used, and no Secret can be read. Namespaced rules and
-cluster-wide ones are apart, so that one namespace can be served with rights in no other. */ -}}
+{{- /* What each part may do: each verb is used, and no Secret can be read. Children are written by
+server-side apply, which is create and patch; most go with their owner, so few are ever deleted. */ -}}
 {{- define "preamar.rules.operator" -}}
 - apiGroups: [preamar.dev]
-  resources: [inferenceservices, trainingjobs]
+  resources: [inferenceservices]
   verbs: [get, list, watch]
+- apiGroups: [preamar.dev]
+  # Delete is for ttlSecondsAfterFinished.
+  resources: [trainingjobs]
+  verbs: [get, list, watch, delete]
 - apiGroups: [preamar.dev]
   resources: [inferenceservices/status, trainingjobs/status]
   verbs: [patch]
 - apiGroups: [preamar.dev]
   resources: [inferenceservices/scale]
-  verbs: [patch]
+  verbs: [update]
 - apiGroups: [preamar.dev]
   # Where OwnerReferencesPermissionEnforcement is on, an owner that blocks deletion needs this.
   resources: [inferenceservices/finalizers, trainingjobs/finalizers]
@@ -17,18 +21,18 @@ cluster-wide ones are apart, so that one namespace can be served with rights in 
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
@@ -37,26 +41,37 @@ cluster-wide ones are apart, so that one namespace can be served with rights in 
   verbs: [get, create, patch]
 {{- end -}}
 
-{{- define "preamar.rules.operatorCluster" -}}
-- apiGroups: [preamar.dev]
-  resources: [tenants]
-  verbs: [get, list, watch]
-- apiGroups: [preamar.dev]
-  resources: [tenants/status]
-  verbs: [patch]
-{{- end -}}
-
 {{- define "preamar.rules.gateway" -}}
 - apiGroups: [preamar.dev]
   resources: [inferenceservices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end -}}
 
-{{- define "preamar.rules.gatewayCluster" -}}
+{{- /* In the installation's own namespace, whatever namespace is served. */ -}}
+{{- define "preamar.ownRules.operator" -}}
+- apiGroups: [coordination.k8s.io]
+  # Create cannot be limited to a name.
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [preamar-operator]
+  verbs: [get, update]
+{{- end -}}
+
+{{- define "preamar.ownRules.gateway" -}}
+- apiGroups: [discovery.k8s.io]
+  # Where the operators are, to whom demand is reported.
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- end -}}
+
+{{- define "preamar.clusterRules.gateway" -}}
 - apiGroups: [preamar.dev]
+  # Cluster-scoped: who may call what, and how much.
   resources: [tenants]
   verbs: [get, list, watch]
 {{- end -}}
