@@ -6,11 +6,10 @@ cluster that this run brought up is taken down again; one that was up before is 
 
 import subprocess
 import sys
-from pathlib import Path
 
 from e2e.stages import PYTHON, ROOT, Outcome, Stage, report, run
 
-BUILDS = (PYTHON, "-m", "e2e.clusters", "images", "--all")
+BUILDS = (PYTHON, "-m", "e2e.clusters", "images")
 CLUSTER_FILE = ROOT / "build/cluster.json"
 
 
@@ -31,14 +30,16 @@ JOURNEYS = (
     Stage("images", BUILDS, deadline=1800),
     Stage("DeepSpeed tests", ("make", "test-deepspeed"), ("images",), deadline=900),
     Stage("cluster up", (PYTHON, "-m", "e2e.clusters", "up"), ("images",), deadline=900),
-    Stage("journeys", pytest("e2e/journeys"), ("cluster up",), deadline=1800),
+    Stage("cluster DNS", (PYTHON, "-m", "e2e.clusters", "dns"), ("cluster up",), deadline=900),
+    Stage("load images", BUILDS, ("cluster up",), deadline=900),
+    Stage("journeys", pytest("e2e/journeys"), ("cluster DNS", "load images"), deadline=1800),
 )
 
 
 def main() -> int:
     log = ROOT / "build/builds.log"
     log.parent.mkdir(exist_ok=True)
-    was_up = Path(CLUSTER_FILE).exists()
+    was_up = CLUSTER_FILE.exists()
     print(f"building images in the background; the log is {log.relative_to(ROOT)}", flush=True)
     with log.open("w") as out:
         builds = subprocess.Popen(

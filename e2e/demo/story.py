@@ -5,6 +5,7 @@ sentence when what it promises is not seen.
 """
 
 import asyncio
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from e2e.clusters.images import reference
 from e2e.demo.calls import Count, Used, client, load, used
 from e2e.kube import OURS, Json, Kube, condition, until
 from e2e.seed import seed
+from e2e.stages import PYTHON, ROOT
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
 NAMESPACE = "demo"
@@ -113,6 +115,7 @@ class Story:
 
     def train(self) -> Figures:
         """3. A language model trains with DeepSpeed on two ranks and beats the unigram baseline."""
+        self.make_what_training_needs()
         image = reference("demo-text")
         seed(self.kube, NAMESPACE, "seed-books", image, ["/target/books"], "data")
         self.kube.apply_file(EXAMPLES / "gpt-train.yaml", NAMESPACE)
@@ -140,6 +143,11 @@ class Story:
             "samples": status["samples"]["consumed"],
             "attempts": status["attempt"],
         }
+
+    def make_what_training_needs(self) -> None:
+        """Its images and names of pods: built after the first answer, waited for here."""
+        for what in (("dns",), ("images", "demo-text", "deepspeed")):
+            subprocess.run([PYTHON, "-m", "e2e.clusters", *what], cwd=ROOT, check=True)
 
     def complete(self) -> Figures:
         """4. What was trained is served: an openai client streams a completion from it."""
