@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).parents[3] / "workloads/deepspeed"
 HELPERS = f"""
 import json, os, signal, sys, time

@@ -7,6 +7,7 @@ Beside the training group there is one over gloo for small words, which also wor
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import deepspeed
@@ -84,4 +85,6 @@ def join(*, gpu: bool) -> Gang:
         "nccl" if gpu else "gloo", store=store, rank=rank, world_size=size, timeout=peer
     )
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)  # takes up the group
+    # DeepSpeed makes groups of its own, which would wait half an hour for a frozen peer.
+    deepspeed.comm.comm.cdb.new_group = partial(dist.new_group, timeout=peer)
     return Gang(rank, size, local_rank, dist.new_group(backend="gloo", timeout=peer))

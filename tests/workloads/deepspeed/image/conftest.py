@@ -8,30 +8,19 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from e2e.clusters import buildah, images
 from tests.workloads.deepspeed.image.pod import Pod
 from tests.workloads.deepspeed.orders import order
 
-NAME = os.environ.get("PREAMAR_DEEPSPEED_IMAGE", "localhost/preamar/deepspeed")
-STORAGE = os.environ.get("PREAMAR_BUILDAH_ROOT", str(Path.home() / ".cache/preamar/buildah"))
-
 # Small enough to start and train in seconds, large enough to learn.
 TINY = {"layers": 2, "hidden": 64, "heads": 4, "kvHeads": 2, "intermediate": 160, "sequence": 64}
-TINY |= {"vocabulary": 512, "warmupSteps": 4}
-
-
-def _buildah(*words: str) -> str:
-    runroot = os.environ.get("PREAMAR_BUILDAH_RUNROOT")
-    places = ["--root", STORAGE, *(["--runroot", runroot] if runroot else [])]
-    return subprocess.run(
-        ["buildah", *places, *words], check=True, capture_output=True, text=True, timeout=120
-    ).stdout.strip()
+TINY |= {"vocabulary": 512, "warmupSteps": 4, "learningRate": "0.01"}
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +28,14 @@ def image() -> Iterator[tuple[Path, list[str]]]:
     """Where the image's files are, and its environment."""
     if os.environ.get("PREAMAR_DEEPSPEED_TESTS") != "1":
         pytest.skip("needs the trainer's image: make test-deepspeed")
-    container = _buildah("from", "--pull-never", NAME)
+    name = images.ensure("deepspeed")
+    container = buildah.run("from", "--pull-never", name, timeout=120).strip()
     try:
-        config = json.loads(_buildah("inspect", container))
-        yield Path(_buildah("mount", container)), config["OCIv1"]["config"]["Env"]
+        config = json.loads(buildah.run("inspect", container, timeout=60))
+        root = Path(buildah.run("mount", container, timeout=60).strip())
+        yield root, config["OCIv1"]["config"]["Env"]
     finally:
-        _buildah("rm", container)
+        buildah.run("rm", container, timeout=60)
 
 
 class Job:
