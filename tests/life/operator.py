@@ -1,0 +1,118 @@
+"""An operator as the shell runs one: gathers, decides, executes, remembers, and sometimes dies.
+
+It sees the cluster through a cache which may be late, but never decides on a view that does not
+show its own last write, as the shell's passes do not.
+"""
+
+from preamar.api.inference import InferenceService
+from preamar.api.training import TrainingJob
+from preamar.cluster.execute import execute
+from preamar.core.objects import Child, ClaimView, controller_of
+from preamar.core.plan import Ref
+from preamar.core.pods import PodView
+from preamar.core.serving import observe as serving, reconcile as serving_reconcile
+from preamar.core.training import observe as training, reconcile as training_reconcile
+from tests.life.world import NAMESPACE, Died
+
+HISTORY = 6
+
+
+class Operator:
+    def __init__(self, world, kind, name):
+        self.world, self.name = world, name
+        self.ref = Ref("preamar.dev/v1alpha1", kind, NAMESPACE, name)
+        self.applied, self.refused = {}, {}
+        self.views = []
+        self.demand = serving.Demand(in_flight=0)
+
+    def look(self):
+        """The watch delivers what is there now. Stored objects are replaced, never changed."""
+        self.views = [*self.views, dict(self.world.cluster.objects)][-HISTORY:]
+
+    def passes(self, late=0, dies_in=None):
+        """One pass over a view which is ``late`` looks old; returns its plan, None if it died."""
+        view = self.views[-1 - min(late, len(self.views) - 1)]
+        body = view.get(self.ref)
+        if body is None:
+            return None
+        plan = self.plan(view, body)
+        self.world.dies_in = dies_in
+        try:
+            outcome = finish(execute(self.world.cluster, plan, body))
+        except Died:
+            self.applied, self.refused, self.views = {}, {}, []
+            self.look()
+            return None
+        finally:
+            self.world.dies_in = None
+        self.applied |= outcome.applied
+        self.refused = dict(outcome.refused)
+        for ref in outcome.deleted:
+            self.applied.pop(ref, None)
+        if outcome.writes:
+            self.views = []  # nothing that is older than our own write
+            self.look()
+        return plan
+
+    def plan(self, view, body):
+        if self.ref.kind == "InferenceService":
+            return serving_reconcile.reconcile(self.service(view, body))
+        return training_reconcile.reconcile(self.job(view, body))
+
+    def service(self, view, body):
+        service = InferenceService.model_validate(body)
+        names = serving.children_named(service)
+        deployment = view.get(names[0])
+        return serving.Observed(
+            service=service,
+            now=self.world.now,
+            children={n: Child.of(view[n]) for n in names if n in view},
+            deployment=serving.DeploymentView.of(deployment) if deployment else None,
+            pods=pods(view, "preamar.dev/inferenceservice", self.name),
+            claims=claims(view, serving.claims_named(service)),
+            demand=self.demand,
+            applied=self.applied,
+            refused=self.refused,
+        )
+
+    def job(self, view, body):
+        job = TrainingJob.model_validate(body)
+        uid = body["metadata"]["uid"]
+        jobs = tuple(
+            training.JobView.of(found)
+            for ref, found in sorted(view.items())
+            if ref.kind == "Job" and controller_of(found["metadata"]) == uid
+        )
+        names = training.children_named(job, jobs)
+        return training.Observed(
+            job=job,
+            now=self.world.now,
+            children={n: Child.of(view[n]) for n in names if n in view},
+            jobs=jobs,
+            pods=pods(view, "preamar.dev/trainingjob", self.name),
+            claims=claims(view, training.claims_named(job)),
+            applied=self.applied,
+            refused=self.refused,
+        )
+
+
+def pods(view, label, name):
+    return tuple(
+        PodView.of(found)
+        for ref, found in sorted(view.items())
+        if ref.kind == "Pod" and found["metadata"].get("labels", {}).get(label) == name
+    )
+
+
+def claims(view, names):
+    refs = {name: Ref("v1", "PersistentVolumeClaim", NAMESPACE, name) for name in names}
+    return {name: ClaimView.of(view[ref]) for name, ref in refs.items() if ref in view}
+
+
+def finish(coroutine):
+    """Run a coroutine that never waits, which is all that a cluster in memory needs."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("the cluster in memory has waited")

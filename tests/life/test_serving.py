@@ -1,0 +1,203 @@
+"""Whatever happens to it, an inference service becomes what its user asked for, and stays so."""
+
+from math import ceil
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from preamar.cluster.port import Conflict
+from preamar.core.plan import Ref
+from preamar.core.serving.observe import Demand
+from tests.life.operator import Operator
+from tests.life.world import NAMESPACE, World, ready, ref
+
+CLAIM = Ref("v1", "PersistentVolumeClaim", NAMESPACE, "models")
+CHILDREN = [
+    Ref("apps/v1", "Deployment", NAMESPACE, "m-serve"),
+    Ref("v1", "Service", NAMESPACE, "m-serve"),
+    Ref("policy/v1", "PodDisruptionBudget", NAMESPACE, "m-serve"),
+]
+A_CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "models", "namespace": NAMESPACE},
+    "spec": {"accessModes": ["ReadWriteMany"]},
+    "status": {"phase": "Bound", "accessModes": ["ReadWriteMany"]},
+}
+STRANGERS = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "other-serve", "namespace": NAMESPACE},
+    "spec": {"replicas": 0, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {}}},
+}
+
+
+def a_service():
+    return {
+        "apiVersion": "preamar.dev/v1alpha1",
+        "kind": "InferenceService",
+        "metadata": {"name": "m", "namespace": NAMESPACE},
+        "spec": {
+            "model": {"uri": "pvc://models/one"},
+            "accelerator": {"type": "CPU"},
+            "replicas": 1,
+            "scaling": {"mode": "Managed", "min": 0, "max": 4, "idleSeconds": 40},
+        },
+    }
+
+
+class ServingLives(RuleBasedStateMachine):
+    @initialize()
+    def begins(self):
+        self.world = World()
+        self.world.cluster.create(A_CLAIM)
+        self.world.cluster.create(STRANGERS)
+        self.world.cluster.create(a_service())
+        self.operator = Operator(self.world, "InferenceService", "m")
+        self.operator.look()
+
+    @property
+    def cluster(self):
+        return self.world.cluster
+
+    def edit(self, change):
+        self.cluster.edit(self.operator.ref, change)
+        self.operator.look()
+
+    @rule(late=st.integers(0, 4))
+    def operator_passes(self, late):
+        self.operator.look()
+        self.operator.passes(late)
+
+    @rule(writes=st.integers(0, 6))
+    def operator_dies_midway(self, writes):
+        self.operator.look()
+        self.operator.passes(dies_in=writes)
+
+    @rule(seconds=st.sampled_from([1, 5, 31, 61]))
+    def time_passes(self, seconds):
+        self.world.tick(seconds)
+        self.operator.look()
+
+    @rule(in_flight=st.sampled_from([None, 0, 1, 9, 17, 100]))
+    def demand_changes(self, in_flight):
+        self.operator.demand = Demand(in_flight, at_least=0)
+
+    @rule(path=st.sampled_from(["one", "two", "three"]))
+    def user_changes_the_model(self, path):
+        self.edit(lambda s: s["spec"]["model"].update(uri=f"pvc://models/{path}"))
+
+    @rule(mode=st.sampled_from(["Managed", "External", "Fixed"]), low=st.integers(0, 2))
+    def user_changes_the_scaling(self, mode, low):
+        self.edit(lambda s: s["spec"]["scaling"].update(mode=mode, min=low))
+
+    @rule(replicas=st.integers(0, 3))
+    def user_writes_a_size(self, replicas):
+        self.edit(lambda s: s["spec"].update(replicas=replicas))
+
+    @rule(broken=st.booleans())
+    def user_asks_for_what_is_not_there(self, broken):
+        kind = "Canary" if broken else "Rolling"
+        self.edit(lambda s: s["spec"].update(rollout={"strategy": kind}))
+
+    @rule(child=st.sampled_from(CHILDREN))
+    def stranger_deletes_a_child(self, child):
+        if child in self.cluster.objects:
+            self.cluster.remove(child)
+
+    @rule()
+    def stranger_resizes_the_deployment(self):
+        if CHILDREN[0] in self.cluster.objects:
+            self.cluster.edit(CHILDREN[0], lambda d: d["spec"].update(replicas=9))
+
+    @rule()
+    def stranger_takes_the_budget_away_from_us(self):
+        if CHILDREN[2] in self.cluster.objects:
+            self.cluster.edit(CHILDREN[2], lambda d: d["spec"].update(maxUnavailable=0))
+
+    @rule()
+    def the_volume_comes_or_goes(self):
+        if CLAIM in self.cluster.objects:
+            self.cluster.remove(CLAIM)
+        else:
+            self.cluster.create(A_CLAIM)
+
+    @rule()
+    def somebody_deletes_a_pod(self):
+        for pod in self.cluster.select("Pod")[:1]:
+            self.cluster.remove(ref(pod))
+
+    @precondition(lambda self: hasattr(self, "world"))
+    @rule()
+    def all_is_quiet(self):
+        self.settles()
+
+    def teardown(self):
+        if hasattr(self, "world"):
+            self.settles()
+
+    def settles(self):
+        """After a few quiet passes the plan is empty, and the cluster is what the user asked."""
+        for seconds in (1, 1, 1, 70, 1, 1, 70, 1, 1, 1, 1, 70):
+            self.world.tick(seconds)
+            self.operator.look()
+            try:
+                self.operator.passes()
+            except Conflict:
+                continue
+        self.world.tick(0)
+        self.operator.look()
+        self.operator.passes()
+        self.world.tick(0)
+        self.operator.look()
+        plan = self.operator.passes()
+        assert plan is not None and plan.empty, f"never at rest: {plan}"
+        self.judge()
+
+    def judge(self):
+        """The oracle. It knows the user's words and the cluster, and none of our decisions."""
+        service = self.cluster.get(self.operator.ref)
+        spec, status = service["spec"], service["status"]
+        told = {c["type"]: c for c in status["conditions"]}
+        assert status["observedGeneration"] == service["metadata"]["generation"]
+        assert self.cluster.get(ref(STRANGERS))["spec"]["replicas"] == 0
+        children = [self.cluster.get(child) for child in CHILDREN]
+        impossible = CLAIM not in self.cluster.objects or (
+            spec.get("rollout", {}).get("strategy") == "Canary"
+        )
+        if impossible:
+            assert told["Ready"]["status"] == "False"
+            assert told["Stalled"]["status"] == "True"
+            assert told["Stalled"]["message"]
+            return
+        for child in children:
+            assert child is not None
+            owner = child["metadata"]["ownerReferences"][0]
+            assert owner["uid"] == service["metadata"]["uid"] and owner["controller"]
+        deployment, endpoints, budget = children
+        assert deployment["spec"]["replicas"] == spec["replicas"]
+        assert endpoints["spec"]["selector"] == {"preamar.dev/inferenceservice": "m"}
+        assert budget["spec"]["maxUnavailable"] == 1
+        path = spec["model"]["uri"].removeprefix("pvc://models/")
+        init = deployment["spec"]["template"]["spec"]["initContainers"][0]
+        assert f'"/mnt/model/{path}"' in init["env"][0]["value"]
+        pods = [p for p in self.world.live_pods() if ready(p)]
+        assert len(pods) == spec["replicas"]
+        assert status["readyReplicas"] == spec["replicas"]
+        seen = self.operator.demand.in_flight
+        if spec["scaling"]["mode"] == "Managed":
+            low, high = spec["scaling"]["min"], spec["scaling"]["max"]
+            assert low <= spec["replicas"] <= high
+            if seen is not None:
+                assert spec["replicas"] == max(low, min(high, ceil(seen / 8)))
+            assert status["decision"]["replicas"] == spec["replicas"]
+        if spec["replicas"]:
+            assert told["Ready"]["status"] == "True"
+        elif spec["scaling"]["mode"] == "Managed" and seen is not None:
+            assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("True", "Asleep")
+        assert told["Stalled"]["status"] == ("True" if told["Ready"]["reason"] == "x" else "False")
+
+
+ServingLives.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=20, deadline=None, print_blob=True
+)
+test_a_service_becomes_what_was_asked_and_stays_so = ServingLives.TestCase

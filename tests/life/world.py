@@ -1,0 +1,201 @@
+"""A world for the operator to live in: a cluster in memory, its controllers, and time.
+
+The controllers do what the life test relies on and no more: Deployments and Jobs make and remove
+pods, a kubelet starts them, ends them gracefully and tells how they ended, garbage is collected.
+None of it looks at the operator's code.
+"""
+
+from datetime import UTC, datetime, timedelta
+from json import dumps
+
+from preamar.cluster.memory import MemoryCluster
+from preamar.core.plan import Ref
+
+NAMESPACE = "demo"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class World:
+    def __init__(self):
+        self.now = START
+        self.dies_in = None
+        self.cluster = MemoryCluster(clock=self.time, before=self._write)
+        self.model_loads = True
+        self.steps_left = 3
+        self.born = 0
+        self.failing = {}  # pod name -> (exit code, class)
+
+    def time(self):
+        return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _write(self, verb, ref):
+        if verb == "read" or self.dies_in is None:
+            return
+        self.dies_in -= 1
+        if self.dies_in < 0:
+            self.dies_in = None
+            raise Died
+
+    def tick(self, seconds=1.0):
+        """Time passes, and every controller has a look."""
+        self.now += timedelta(seconds=seconds)
+        for work in (self._garbage, self._deployments, self._jobs, self._kubelet, self._jobs, self._deployments):
+            work()
+
+    def live_pods(self, **labels):
+        wanted = {key.replace("_", "/"): value for key, value in labels.items()}
+        return [
+            pod
+            for pod in self.cluster.select("Pod", wanted)
+            if pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+        ]
+
+    def _garbage(self):
+        self.cluster.collect_garbage()
+
+    def _make_pod(self, owner, kind, name, template, extra):
+        labels = dict(template["metadata"]["labels"]) | extra
+        self.cluster.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "labels": labels,
+                    "finalizers": ["test/kubelet"],
+                    "ownerReferences": [
+                        {"kind": kind, "name": owner["metadata"]["name"], "apiVersion": "x",
+                         "uid": owner["metadata"]["uid"], "controller": True}
+                    ],
+                },
+                "spec": template["spec"],
+                "status": {"phase": "Pending"},
+            }
+        )
+
+    def _of(self, owner):
+        uid = owner["metadata"]["uid"]
+        return [
+            p for p in self.cluster.select("Pod")
+            if any(o["uid"] == uid for o in p["metadata"].get("ownerReferences", ()))
+        ]
+
+    def _deployments(self):
+        for deployment in self.cluster.select("Deployment"):
+            if deployment["metadata"].get("deletionTimestamp"):
+                continue
+            template = deployment["spec"]["template"]
+            pods = [p for p in self._of(deployment) if not gone(p)]
+            fresh = [p for p in pods if p["spec"] == template["spec"]
+                     and template["metadata"]["labels"].items() <= p["metadata"]["labels"].items()]
+            old = [p for p in pods if p not in fresh]
+            wanted = deployment["spec"].get("replicas", 1)
+            for _ in range(wanted - len(fresh)):
+                self.born += 1
+                name = f"{deployment['metadata']['name']}-{self.born}"
+                self._make_pod(deployment, "ReplicaSet", name, template, {})
+            surplus = fresh[wanted:] if len(fresh) > wanted else []
+            if len([p for p in fresh if ready(p)]) >= min(wanted, 1):
+                surplus += old
+            for pod in surplus:
+                self.cluster.remove(ref(pod))
+            pods = [p for p in self._of(deployment) if not gone(p)]
+            status = {
+                "observedGeneration": deployment["metadata"]["generation"],
+                "replicas": len(pods),
+                "readyReplicas": len([p for p in pods if ready(p)]),
+            }
+            if deployment.get("status") != status:
+                self.cluster.edit(ref(deployment), lambda d, s=status: d.update(status=s))
+
+    def _jobs(self):
+        for job in self.cluster.select("Job"):
+            if job["metadata"].get("deletionTimestamp") or job.get("status", {}).get("conditions"):
+                continue
+            pods = self._of(job)
+            wanted = job["spec"]["completions"]
+            seen = {p["metadata"]["labels"][INDEX] for p in pods}
+            status = {"startTime": job.get("status", {}).get("startTime", self.time())}
+            failed = [p for p in pods if p["status"]["phase"] == "Failed"]
+            done = [p for p in pods if p["status"]["phase"] == "Succeeded"]
+            lost = bool(job.get("status", {}).get("active")) and len(seen) < wanted
+            if failed or lost:
+                for pod in pods:
+                    if pod["status"]["phase"] in {"Pending", "Running"} and not gone(pod):
+                        self.cluster.remove(ref(pod))
+                if not [p for p in self._of(job) if p["status"]["phase"] in {"Pending", "Running"}]:
+                    status["conditions"] = [self._condition("Failed")]
+            elif len(done) == wanted:
+                status["conditions"] = [self._condition("Complete")]
+            else:
+                for index in range(wanted):
+                    if str(index) not in seen:
+                        name = f"{job['metadata']['name']}-{index}"
+                        template = job["spec"]["template"]
+                        self._make_pod(job, "Job", name, template, {INDEX: str(index)})
+                status["active"] = wanted - len(done)
+            if job.get("status") != status:
+                self.cluster.edit(ref(job), lambda d, s=status: d.update(status=s))
+
+    def _condition(self, kind):
+        return {"type": kind, "status": "True", "lastTransitionTime": self.time()}
+
+    def _kubelet(self):
+        for pod in self.cluster.select("Pod"):
+            phase, trainer = pod["status"]["phase"], "preamar.dev/trainingjob" in pod["metadata"]["labels"]
+            name = pod["metadata"]["name"]
+            if gone(pod):
+                if trainer and phase == "Running":
+                    self._end(pod, 75, {"outcome": "Stopped", "step": 1})
+                self.cluster.edit(ref(pod), lambda p: p["metadata"].update(finalizers=[]))
+            elif phase == "Pending":
+                self.cluster.edit(ref(pod), lambda p: p.update(status=self._running(ready=False)))
+            elif phase == "Running" and not trainer and not ready(pod) and self.model_loads:
+                self.cluster.edit(ref(pod), lambda p: p.update(status=self._running(ready=True)))
+            elif phase == "Running" and name in self.failing:
+                code, kind = self.failing.pop(name)
+                self._end(pod, code, {"outcome": "Failed", "class": kind, "explanation": "as told"})
+            elif phase == "Running" and trainer and self.steps_left <= 0:
+                self._end(pod, 0, {"outcome": "Done", "step": 10})
+        if any(p["status"]["phase"] == "Running" for p in self.cluster.select("Pod")):
+            self.steps_left -= 1
+
+    def _running(self, *, ready):
+        return {
+            "phase": "Running",
+            "conditions": [
+                {"type": "Ready", "status": str(ready), "lastTransitionTime": self.time()}
+            ],
+        }
+
+    def _end(self, pod, code, words):
+        state = {"exitCode": code, "finishedAt": self.time(), "message": dumps(words)}
+        status = {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [{"name": "trainer", "state": {"terminated": state}}],
+        }
+        self.cluster.edit(ref(pod), lambda p: p.update(status=status))
+
+
+class Died(BaseException):
+    """The operator is gone between two writes."""
+
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+def ref(body):
+    metadata = body["metadata"]
+    return Ref(body["apiVersion"], body["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+def gone(pod):
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def ready(pod):
+    return any(
+        c["type"] == "Ready" and c["status"] == "True"
+        for c in pod.get("status", {}).get("conditions", ())
+    )
