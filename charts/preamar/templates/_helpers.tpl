@@ -97,10 +97,8 @@ imagePullSecrets:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
-- name: PREAMAR_NAMESPACE
+- name: POD_NAMESPACE
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-- name: PREAMAR_WATCH_NAMESPACE
-  value: {{ .Values.watchNamespace | quote }}
 {{- end -}}

@@ -1,0 +1,217 @@
+"""The chart renders what parts rely on, grants little, and refuses mistakes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from helm_python import HelmError, lint
+
+from preamar.main import main as command
+from tests.chart.conftest import CHART
+
+PRESETS = sorted(CHART.glob("values-*.yaml"))
+
+
+def named(manifests, kind, name):
+    found = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
+    assert len(found) == 1, [(m["kind"], m["metadata"]["name"]) for m in manifests]
+    return found[0]
+
+
+def pod_of(manifests, part):
+    return named(manifests, "Deployment", f"preamar-{part}")["spec"]["template"]["spec"]
+
+
+def env_of(container):
+    return {e["name"]: e.get("value") for e in container["env"]}
+
+
+def test_helm_finds_nothing_to_complain_of():
+    found = lint(str(CHART), strict=True)
+    assert not found["errors"]
+    assert {m["error"] for m in found["messages"]} <= {"icon is recommended"}
+
+
+def test_names_are_those_that_parts_rely_on(render):
+    manifests = render()
+    operator = named(manifests, "Service", "preamar-operator")["spec"]
+    assert operator["clusterIP"] == "None"
+    assert operator["publishNotReadyAddresses"] is True
+    assert {p["name"]: p["port"] for p in operator["ports"]} == {"metrics": 8090, "demand": 8091}
+    gateway = named(manifests, "Service", "preamar-gateway")["spec"]
+    assert {p["name"]: p["port"] for p in gateway["ports"]} == {
+        "data": 8080,
+        "admin": 8081,
+        "grpc": 8082,
+    }
+
+
+def test_every_service_selects_the_pods_of_one_deployment(render):
+    manifests = render()
+    labels = {
+        m["metadata"]["name"]: m["spec"]["template"]["metadata"]["labels"]
+        for m in manifests
+        if m["kind"] == "Deployment"
+    }
+    for service in (m for m in manifests if m["kind"] == "Service"):
+        selector = service["spec"]["selector"].items()
+        assert sum(selector <= pod.items() for pod in labels.values()) == 1
+
+
+def test_the_operator_can_read_the_internal_key_only(render):
+    volumes = {v["name"]: v for v in pod_of(render(), "operator")["volumes"]}
+    assert [i["key"] for i in volumes["secrets"]["secret"]["items"]] == ["internal-key"]
+
+
+def test_streams_have_time_to_end(render):
+    from preamar.gateway.settings import FLAGS
+
+    defaults = {flag.name: flag.default for flag in FLAGS}
+    needed = defaults["propagation-seconds"] + defaults["grace-seconds"]
+    assert pod_of(render(), "gateway")["terminationGracePeriodSeconds"] > needed
+
+
+@pytest.mark.parametrize("part", ["operator", "gateway"])
+def test_every_environment_variable_is_one_that_the_program_reads(render, part, capsys):
+    container = pod_of(render(), part)["containers"][0]
+    with pytest.raises(SystemExit):
+        command([part, "--help"])
+    told = capsys.readouterr().out
+    flags = {f"PREAMAR_{f.upper().replace('-', '_')}" for f in re.findall(r"--([a-z-]+)", told)}
+    known = flags | set(re.findall(r"[A-Z_]{6,}", told)) | {"POD_NAME", "POD_NAMESPACE"}
+    assert set(env_of(container)) <= known
+    assert container["command"] == ["preamar", part]
+
+
+def test_workload_images_reach_the_operator(render):
+    values = {"image": {"registry": "r.example/p", "tag": "7"}, "workloads": {"triton": "x/y:1"}}
+    env = env_of(pod_of(render(values), "operator")["containers"][0])
+    assert env["PREAMAR_TRITON_IMAGE"] == "x/y:1"
+    assert env["PREAMAR_GPU_DEEPSPEED_IMAGE"] == "r.example/p/deepspeed-gpu:7"
+
+
+def rules(manifests):
+    return [
+        (m["metadata"]["name"], rule)
+        for m in manifests
+        if m["kind"] in {"Role", "ClusterRole"}
+        for rule in m["rules"]
+    ]
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespace": "team"}])
+def test_nobody_is_granted_secrets_wildcards_or_a_way_into_pods(render, values):
+    for name, rule in rules(render(values)):
+        for word in (*rule["apiGroups"], *rule["resources"], *rule["verbs"]):
+            assert "*" not in word, name
+        assert not {r for r in rule["resources"] if r.startswith(("secrets", "nodes"))}, name
+        assert not {"pods/exec", "pods/attach", "pods/portforward"} & set(rule["resources"])
+        assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])
+
+
+def test_the_gateway_can_change_nothing(render):
+    for name, rule in rules(render()):
+        if "gateway" in name:
+            assert set(rule["verbs"]) <= {"get", "list", "watch"}
+
+
+def test_one_namespace_can_be_served_with_rights_in_no_other(render):
+    manifests = render({"watchNamespace": "team"})
+    wide = {m["metadata"]["name"] for m in manifests if m["kind"] == "ClusterRoleBinding"}
+    assert wide == {"preamar-gateway"}  # tenants are cluster-scoped
+    for name, rule in rules([m for m in manifests if m["kind"] == "ClusterRole"]):
+        if name == "preamar-gateway":
+            assert rule["resources"] == ["tenants"]
+    assert named(manifests, "Role", "preamar-operator")["metadata"]["namespace"] == "team"
+    env = env_of(pod_of(manifests, "operator")["containers"][0])
+    assert env["PREAMAR_NAMESPACES"] == "team"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gatway": {}},
+        {"gateway": {"replicas": 2}},
+        {"gateway": {"service": {"type": "nodeport"}}},
+        {"gateway": {"adminSecretName": ""}},
+        {"gateway": {"terminationGracePeriodSeconds": 30}},
+        {"operator": {"resource": {}}},
+        {"image": {"pullPolicy": "Sometimes"}},
+        {"crds": {"keep": "yes"}},
+    ],
+)
+def test_mistakes_in_values_are_refused(render, values):
+    with pytest.raises(HelmError):
+        render(values)
+
+
+def test_crds_come_and_stay_with_the_release_unless_told_otherwise(render):
+    def crds(**told):
+        manifests = render({"crds": told})
+        return [m for m in manifests if m["kind"] == "CustomResourceDefinition"]
+
+    committed = {
+        (crd := yaml.safe_load(path.read_text()))["metadata"]["name"]: crd["spec"]
+        for path in (CHART.parents[1] / "crds").glob("*.yaml")
+    }
+    assert {m["metadata"]["name"]: m["spec"] for m in crds()} == committed
+    assert all(m["metadata"]["annotations"] for m in crds())
+    assert not any(m["metadata"].get("annotations") for m in crds(keep=False))
+    assert crds(enabled=False) == []
+
+
+def test_a_load_balancer_does_not_show_the_admin_port(render):
+    def ports(**service):
+        manifests = render({"gateway": {"service": {"type": "LoadBalancer", **service}}})
+        gateway = named(manifests, "Service", "preamar-gateway")["spec"]
+        return {p["name"] for p in gateway["ports"]}
+
+    assert ports() == {"data", "grpc"}
+    assert ports(exposeAdmin=True) == {"data", "admin", "grpc"}
+    admin = named(render(), "Service", "preamar-gateway-admin")["spec"]
+    assert admin["type"] == "ClusterIP"
+
+
+def test_the_ledger_is_kept_on_a_claim(render):
+    manifests = render()
+    claim = named(manifests, "PersistentVolumeClaim", "preamar-gateway")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    state = next(v for v in pod_of(manifests, "gateway")["volumes"] if v["name"] == "state")
+    assert state["persistentVolumeClaim"]["claimName"] == "preamar-gateway"
+    assert named(manifests, "Deployment", "preamar-gateway")["spec"]["strategy"] == {
+        "type": "Recreate"
+    }
+
+
+def test_no_secret_is_ever_made(render):
+    assert not [m for m in render() if m["kind"] == "Secret"]
+
+
+def test_the_notes_make_a_key_and_send_a_request(render):
+    notes = render(notes=True)
+    for needed in ("create secret generic preamar-admin", "/tenants/demo/keys", "/v1/embeddings"):
+        assert needed in notes
+    manifest = notes.split("<<YAML\n")[1].split("YAML")[0]
+    from preamar.api.inference import InferenceService
+
+    InferenceService.model_validate(yaml.safe_load(manifest))
+
+
+def test_monitors_are_made_only_where_the_cluster_knows_them(render):
+    def monitors(enabled):
+        told = {"prometheus": {"serviceMonitor": {"enabled": enabled}}}
+        return [m for m in render(told) if m["kind"] == "ServiceMonitor"]
+
+    assert monitors("auto") == []
+    assert len(monitors(True)) == 2
+    assert monitors(False) == []
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
+def test_presets_are_valid_values(render, preset: Path):
+    assert render(yaml.safe_load(preset.read_text()))
+
+
+def test_there_is_a_preset_for_every_cloud():
+    assert [p.stem for p in PRESETS] == ["values-aks", "values-eks", "values-gke", "values-onprem"]
