@@ -10,8 +10,10 @@ from preamar.cluster.execute import execute
 from preamar.core.objects import Child, ClaimView, controller_of
 from preamar.core.plan import Ref
 from preamar.core.pods import PodView
-from preamar.core.serving import observe as serving, reconcile as serving_reconcile
-from preamar.core.training import observe as training, reconcile as training_reconcile
+from preamar.core.serving import observe as serving
+from preamar.core.serving import reconcile as serving_reconcile
+from preamar.core.training import observe as training
+from preamar.core.training import reconcile as training_reconcile
 from tests.life.world import NAMESPACE, Died
 
 HISTORY = 6

@@ -2,8 +2,10 @@
 
 from math import ceil
 
-from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
 from preamar.cluster.port import Conflict
 from preamar.core.plan import Ref
 from preamar.core.serving.observe import Demand
@@ -123,13 +125,8 @@ class ServingLives(RuleBasedStateMachine):
 
     @rule()
     def somebody_deletes_a_pod(self):
-        for pod in self.cluster.select("Pod")[:1]:
+        for pod in self.world.select("Pod")[:1]:
             self.cluster.remove(ref(pod))
-
-    @precondition(lambda self: hasattr(self, "world"))
-    @rule()
-    def all_is_quiet(self):
-        self.settles()
 
     def teardown(self):
         if hasattr(self, "world"):
@@ -194,10 +191,10 @@ class ServingLives(RuleBasedStateMachine):
             assert told["Ready"]["status"] == "True"
         elif spec["scaling"]["mode"] == "Managed" and seen is not None:
             assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("True", "Asleep")
-        assert told["Stalled"]["status"] == ("True" if told["Ready"]["reason"] == "x" else "False")
+        assert told["Stalled"]["status"] == "False"
 
 
 ServingLives.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, print_blob=True
+    max_examples=40, stateful_step_count=25, deadline=None, print_blob=True
 )
 test_a_service_becomes_what_was_asked_and_stays_so = ServingLives.TestCase

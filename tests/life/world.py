@@ -39,15 +39,26 @@ class World:
     def tick(self, seconds=1.0):
         """Time passes, and every controller has a look."""
         self.now += timedelta(seconds=seconds)
-        for work in (self._garbage, self._deployments, self._jobs, self._kubelet, self._jobs, self._deployments):
+        for work in (
+            self._garbage,
+            self._deployments,
+            self._jobs,
+            self._kubelet,
+            self._jobs,
+            self._deployments,
+        ):
             work()
 
-    def live_pods(self, **labels):
-        wanted = {key.replace("_", "/"): value for key, value in labels.items()}
+    def select(self, kind):
+        """The objects of a kind by name, not copied: for reading only."""
+        found = sorted(self.cluster.objects.items())
+        return [body for ref, body in found if ref.kind == kind]
+
+    def live_pods(self):
         return [
             pod
-            for pod in self.cluster.select("Pod", wanted)
-            if pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+            for pod in self.select("Pod")
+            if pod["status"]["phase"] not in {"Succeeded", "Failed"}
         ]
 
     def _garbage(self):
@@ -65,8 +76,13 @@ class World:
                     "labels": labels,
                     "finalizers": ["test/kubelet"],
                     "ownerReferences": [
-                        {"kind": kind, "name": owner["metadata"]["name"], "apiVersion": "x",
-                         "uid": owner["metadata"]["uid"], "controller": True}
+                        {
+                            "kind": kind,
+                            "name": owner["metadata"]["name"],
+                            "apiVersion": "x",
+                            "uid": owner["metadata"]["uid"],
+                            "controller": True,
+                        }
                     ],
                 },
                 "spec": template["spec"],
@@ -77,18 +93,23 @@ class World:
     def _of(self, owner):
         uid = owner["metadata"]["uid"]
         return [
-            p for p in self.cluster.select("Pod")
+            p
+            for p in self.select("Pod")
             if any(o["uid"] == uid for o in p["metadata"].get("ownerReferences", ()))
         ]
 
     def _deployments(self):
-        for deployment in self.cluster.select("Deployment"):
+        for deployment in self.select("Deployment"):
             if deployment["metadata"].get("deletionTimestamp"):
                 continue
             template = deployment["spec"]["template"]
             pods = [p for p in self._of(deployment) if not gone(p)]
-            fresh = [p for p in pods if p["spec"] == template["spec"]
-                     and template["metadata"]["labels"].items() <= p["metadata"]["labels"].items()]
+            fresh = [
+                p
+                for p in pods
+                if p["spec"] == template["spec"]
+                and template["metadata"]["labels"].items() <= p["metadata"]["labels"].items()
+            ]
             old = [p for p in pods if p not in fresh]
             wanted = deployment["spec"].get("replicas", 1)
             for _ in range(wanted - len(fresh)):
@@ -110,7 +131,7 @@ class World:
                 self.cluster.edit(ref(deployment), lambda d, s=status: d.update(status=s))
 
     def _jobs(self):
-        for job in self.cluster.select("Job"):
+        for job in self.select("Job"):
             if job["metadata"].get("deletionTimestamp") or job.get("status", {}).get("conditions"):
                 continue
             pods = self._of(job)
@@ -142,8 +163,11 @@ class World:
         return {"type": kind, "status": "True", "lastTransitionTime": self.time()}
 
     def _kubelet(self):
-        for pod in self.cluster.select("Pod"):
-            phase, trainer = pod["status"]["phase"], "preamar.dev/trainingjob" in pod["metadata"]["labels"]
+        for pod in self.select("Pod"):
+            phase, trainer = (
+                pod["status"]["phase"],
+                "preamar.dev/trainingjob" in pod["metadata"]["labels"],
+            )
             name = pod["metadata"]["name"]
             if gone(pod):
                 if trainer and phase == "Running":
@@ -158,7 +182,7 @@ class World:
                 self._end(pod, code, {"outcome": "Failed", "class": kind, "explanation": "as told"})
             elif phase == "Running" and trainer and self.steps_left <= 0:
                 self._end(pod, 0, {"outcome": "Done", "step": 10})
-        if any(p["status"]["phase"] == "Running" for p in self.cluster.select("Pod")):
+        if any(p["status"]["phase"] == "Running" for p in self.select("Pod")):
             self.steps_left -= 1
 
     def _running(self, *, ready):

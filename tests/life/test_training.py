@@ -1,0 +1,216 @@
+"""Whatever happens to it, a training job ends as its user asked, one attempt at a time."""
+
+from json import loads
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from preamar.cluster.port import Conflict
+from preamar.core.plan import Ref
+from tests.life.operator import Operator
+from tests.life.world import NAMESPACE, World, gone, ref
+
+CLAIM = Ref("v1", "PersistentVolumeClaim", NAMESPACE, "data")
+A_CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "data", "namespace": NAMESPACE},
+    "spec": {"accessModes": ["ReadWriteMany"]},
+    "status": {"phase": "Bound", "accessModes": ["ReadWriteMany"]},
+}
+LIMIT = 2
+
+
+def a_job():
+    return {
+        "apiVersion": "preamar.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": "t", "namespace": NAMESPACE},
+        "spec": {
+            "accelerator": {"type": "CPU"},
+            "data": {"sources": [{"name": "books", "uri": "pvc://data/books"}]},
+            "checkpoint": {"uri": "pvc://data/ckpt", "schedule": "Steps", "everySteps": 5},
+            "batch": {"global": 16},
+            "steps": 10,
+            "workers": {"replicas": 2, "min": 1, "max": 4},
+            "restarts": {"limit": LIMIT},
+        },
+    }
+
+
+class TrainingLives(RuleBasedStateMachine):
+    @initialize()
+    def begins(self):
+        self.world = World()
+        self.world.steps_left = 12
+        self.world.cluster.create(A_CLAIM)
+        self.world.cluster.create(a_job())
+        self.operator = Operator(self.world, "TrainingJob", "t")
+        self.operator.look()
+        self.failures = set()  # attempts in which a rank was made to fail
+        self.users = False
+        self.deleted = 0
+
+    @property
+    def cluster(self):
+        return self.world.cluster
+
+    def edit(self, change):
+        self.cluster.edit(self.operator.ref, change)
+        self.operator.look()
+
+    @rule(late=st.integers(0, 4))
+    def operator_passes(self, late):
+        self.operator.look()
+        self.operator.passes(late)
+
+    @rule(writes=st.integers(0, 5))
+    def operator_dies_midway(self, writes):
+        self.operator.look()
+        self.operator.passes(dies_in=writes)
+
+    @rule(seconds=st.sampled_from([1, 1, 5, 21]))
+    def time_passes(self, seconds):
+        self.world.tick(seconds)
+        self.operator.look()
+
+    @rule(code=st.sampled_from([(1, "Unknown"), (137, "Killed"), (1, "PeerLost")]))
+    def a_rank_fails(self, code):
+        self._fail(code)
+
+    @rule()
+    def a_rank_finds_the_user_in_error(self):
+        if not self.failures:
+            self.users = self._fail((1, "ConfigError")) or self.users
+
+    def _fail(self, code):
+        for pod in self.world.live_pods():
+            running = pod["status"]["phase"] == "Running" and not gone(pod)
+            attempt = pod["metadata"]["labels"]["preamar.dev/attempt"]
+            if running and attempt not in self.failures and self.world.steps_left > 1:
+                self.world.failing[pod["metadata"]["name"]] = code
+                self.failures.add(attempt)
+                self.world.tick(1)
+                self.operator.look()
+                return True
+        return False
+
+    @rule(suspend=st.booleans())
+    def user_suspends_or_resumes(self, suspend):
+        self.edit(lambda j: j["spec"].update(suspend=suspend))
+
+    @rule(replicas=st.sampled_from([1, 2, 3, 4]))
+    def user_changes_the_size(self, replicas):
+        self.edit(lambda j: j["spec"]["workers"].update(replicas=replicas))
+
+    @rule()
+    def stranger_deletes_a_job(self):
+        for job in self.world.select("Job")[-1:]:
+            if not job.get("status", {}).get("conditions"):
+                self.cluster.remove(ref(job))
+                self.deleted += 1
+
+    @rule()
+    def stranger_deletes_the_service(self):
+        where = Ref("v1", "Service", NAMESPACE, "t-ranks")
+        if where in self.cluster.objects:
+            self.cluster.remove(where)
+
+    @rule()
+    def the_volume_comes_or_goes(self):
+        if CLAIM in self.cluster.objects:
+            self.cluster.remove(CLAIM)
+        else:
+            self.cluster.create(A_CLAIM)
+
+    @invariant()
+    def one_attempt_at_a_time(self):
+        if hasattr(self, "world"):
+            attempts = {
+                p["metadata"]["labels"]["preamar.dev/attempt"] for p in self.world.live_pods()
+            }
+            assert len(attempts) <= 1, f"attempts {attempts} have pods at once"
+
+    def teardown(self):
+        if hasattr(self, "world"):
+            self.settles()
+
+    def settles(self):
+        if CLAIM not in self.cluster.objects:
+            self.cluster.create(A_CLAIM)
+        spec = self.cluster.get(self.operator.ref)["spec"]
+        if spec["workers"]["replicas"] == 3:  # 16 samples on 3 ranks: the user is told, and repairs
+            self.world.tick(1)
+            self.operator.look()
+            self.edit(lambda j: j["spec"]["workers"].update(replicas=2))
+        for seconds in (1, 1, 1, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1):
+            self.world.tick(seconds)
+            self.operator.look()
+            self.one_attempt_at_a_time()
+            try:
+                self.operator.passes()
+            except Conflict:
+                continue
+        for _ in range(2):
+            self.world.tick(0)
+            self.operator.look()
+            plan = self.operator.passes()
+        assert plan is not None and plan.empty, f"never at rest: {plan}"
+        self.judge()
+
+    def judge(self):
+        """The oracle. It counts what was done to the job, and knows none of our decisions."""
+        job = self.cluster.get(self.operator.ref)
+        status, told = job["status"], {}
+        for condition in status["conditions"]:
+            told[condition["type"]] = (condition["status"], condition["reason"])
+            assert condition["message"]
+        assert status["observedGeneration"] == job["metadata"]["generation"]
+        assert CLAIM in self.cluster.objects
+        jobs = self.world.select("Job")
+        assert len({j["metadata"]["name"] for j in jobs}) <= 5
+        complete = [j for j in jobs if kind_of(j) == "Complete"]
+        for made in jobs:
+            check_attempt(made, job)
+        alive = self.world.live_pods()
+        if complete:
+            assert told["Succeeded"] == ("True", "Done") and len(complete) == 1
+            assert not alive
+            assert status["restarts"] == len(self.failures)
+        elif self.users:
+            assert told["Succeeded"] == ("False", "ConfigError")
+            assert told["Stalled"][0] == "True" and not alive
+        elif len(self.failures) > LIMIT:
+            assert told["Succeeded"] == ("False", "RestartsExhausted")
+            assert told["Stalled"][0] == "True" and not alive
+            assert status["failure"]["explanation"] == "as told"
+        else:
+            assert job["spec"].get("suspend"), "it neither ended nor was it stopped"
+            assert told["Suspended"] == ("True", "Suspended") and not alive
+            assert status["restarts"] == len(self.failures)
+
+
+def kind_of(job):
+    conditions = job.get("status", {}).get("conditions") or [{"type": ""}]
+    return conditions[0]["type"]
+
+
+def check_attempt(made, job):
+    spec = made["spec"]
+    assert made["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+    assert spec["completions"] == spec["parallelism"] and spec["backoffLimit"] == 0
+    container = spec["template"]["spec"]["containers"][0]
+    env = {v["name"]: v["value"] for v in container["env"]}
+    order = loads(env["PREAMAR_TRAIN"])
+    assert int(env["WORLD_SIZE"]) == spec["completions"]
+    assert order["attempt"] == int(made["metadata"]["labels"]["preamar.dev/attempt"])
+    batch = order["batch"]
+    assert batch["micro"] * batch["accumulation"] * spec["completions"] == batch["global"] == 16
+    assert env["MASTER_ADDR"] == f"{made['metadata']['name']}-0.t-ranks"
+
+
+TrainingLives.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, print_blob=True
+)
+test_a_job_ends_as_asked_one_attempt_at_a_time = TrainingLives.TestCase
