@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from preamar import __version__
+from preamar.gateway import tokens
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
@@ -93,19 +94,20 @@ class Kserve:
                     raise _explained(
                         line.model.name, answer, await answer.exchange.read_all(1 << 20)
                     )
-                response = await self._back(request, answer, line, call)
+                response = await self._back(request, route, answer, line, call)
             except CutShort:
                 raise broken_off(line.model.name) from None
             visit.done()
             return response
 
-    async def _back(
-        self, request: web.BaseRequest, answer: Answer, line: Line, call: Call
+    async def _back(  # noqa: C901 - one relay with its three ends
+        self, request: web.BaseRequest, route: Route, answer: Answer, line: Line, call: Call
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.head.status, headers={"x-request-id": call.id})
         for name, value in answer.head.headers:
             if name in _PASSED_BACK:
                 response.headers[name.decode()] = value.decode("latin-1")
+        usage = tokens.reader(route.action, answer.head)
         if line.model.digest:
             response.headers["x-preamar-model-digest"] = line.model.digest
         if call.cold_ms is not None:
@@ -115,6 +117,7 @@ class Kserve:
             response.content_length = int(length)
         # One piece is kept back, so that nobody has a whole answer that the ledger lacks.
         last = await answer.exchange.read()
+        usage.feed(last)
         call.first_token()
         began = False
         try:
@@ -124,9 +127,14 @@ class Kserve:
                     await response.prepare(request)
                 await response.write(last)
                 last = piece
+                usage.feed(piece)
+                usage.tell(call)
+                call.mark()
+            usage.tell(call, end=True)
             await call.settle(200)
         except (Problem, CutShort):
             if not began:
+                call.input_tokens = call.output_tokens = 0
                 raise
             # An answer that is cut must not look whole: end the connection within its framing.
             if request.transport is not None:

@@ -21,6 +21,7 @@ from preamar.gateway.call import Books
 from preamar.gateway.demand import Reporter
 from preamar.gateway.edge import Edge
 from preamar.gateway.fleet import Fleet
+from preamar.gateway.grpc_edge import GrpcEdge
 from preamar.gateway.keyring import Keyring
 from preamar.gateway.knowledge import Knowledge
 from preamar.gateway.metrics import Meters
@@ -65,6 +66,7 @@ class Gateway:
         admin = Admin(secrets.admin_key, self.keyring, self.engine, self.state)
         self.data = Port(edge.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
+        self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state)
 
     def _operators(self) -> tuple[tuple[str, int], ...]:
         return catalog.operators(
@@ -83,6 +85,8 @@ class Gateway:
         self.knowledge.load()
         await self.admin.listen(self.settings.host, self.settings.admin_port)
         await self.data.listen(self.settings.host, self.settings.port)
+        if self.settings.grpc_port >= 0:
+            await self.grpc.listen(self.settings.host, self.settings.grpc_port)
         tasks = [
             asyncio.create_task(_forever(self.knowledge.run, "watching models")),
             asyncio.create_task(_forever(self.keyring.follow, "following keys")),
@@ -96,12 +100,14 @@ class Gateway:
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self.data.refuse()
+        calls = asyncio.create_task(self.grpc.close(self.settings.grace_seconds))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.grace_seconds):
                 await self.state.idle()
         if self.state.active:
             log.warning("%d requests did not end within the grace", self.state.active)
         await self.data.close(1.0)
+        await calls
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -39,7 +39,7 @@ FLAGS = (
     Flag("keep-days", 400, "days that request rows are kept"),
     Flag("snapshot", "/var/lib/preamar/snapshot.json", "file with models and replicas last known"),
     Flag("kubeconfig", "", "kubeconfig; default: the pod's own account"),
-    Flag("namespace", "preamar-system", "namespace of the operator"),
+    Flag("namespace", "", "namespace of the operator; default: the pod's own"),
     Flag("watch-namespace", "", "namespace whose models are served; default: all"),
     Flag("operator-service", "preamar-operator", "Service that demand is reported to"),
     Flag("name", "", "name of this gateway; default: the host's name"),
@@ -109,6 +109,9 @@ def settings_of(argv: Sequence[str], environment: Mapping[str, str] = os.environ
             help=f"{flag.help} (default {flag.default or 'none'})",
         )
     given = vars(parser.parse_args(list(argv)))
+    # Where a gateway runs is where its operator runs, unless it was told otherwise.
+    if not given["namespace"]:
+        given["namespace"] = environment.get("POD_NAMESPACE") or "preamar-system"
     given["name"] = given["name"] or environment.get("POD_NAME", "") or socket.gethostname()
     for path in ("secrets_dir", "ledger", "snapshot"):
         given[path] = Path(given[path])

@@ -1,0 +1,123 @@
+"""The unmodified tritonclient over gRPC, through the gateway, to a fake model server."""
+
+import asyncio
+import queue
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc as stubs
+
+from .conftest import endpoints, service
+
+
+class Fake(stubs.GRPCInferenceServiceServicer):
+    cancelled = 0
+
+    async def ModelInfer(self, request, context):
+        if request.id == "bad":
+            await context.abort(grpc.StatusCode.INTERNAL, "secret: /dev/shm/region7")
+        return reply(request.model_name, 3, 0)
+
+    async def ModelStreamInfer(self, requests, context):
+        try:
+            async for request in requests:
+                for made in range(1, 4):
+                    yield pb.ModelStreamInferResponse(
+                        infer_response=reply(request.model_name, 2, made)
+                    )
+                if request.id == "endless":
+                    await asyncio.sleep(60)
+                if request.id == "bad":
+                    yield pb.ModelStreamInferResponse(error_message="secret: /dev/shm/region7")
+        except asyncio.CancelledError:
+            Fake.cancelled += 1
+            raise
+
+
+def reply(name, given, made):
+    counts = {"INPUT_TOKENS": given, "OUTPUT_TOKENS": made}
+    outputs = [
+        pb.ModelInferResponse.InferOutputTensor(name=n, datatype="INT32", shape=[1]) for n in counts
+    ]
+    raw = [np.array([c], np.int32).tobytes() for c in counts.values()]
+    return pb.ModelInferResponse(model_name=name, outputs=outputs, raw_output_contents=raw)
+
+
+@pytest.fixture
+async def fake(rig):
+    server = grpc.aio.server()
+    stubs.add_GRPCInferenceServiceServicer_to_server(Fake(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    slices = endpoints("net", 1)
+    slices[0]["ports"].append({"name": "grpc", "port": port})
+    rig.know([service("net")], [])
+    yield slices
+    await server.stop(0)
+
+
+def given():
+    tensor = triton.InferInput("IN", [1], "INT32")
+    tensor.set_data_from_numpy(np.array([1], np.int32))
+    return [tensor]
+
+
+async def test_one_request_waits_for_a_replica_and_is_counted(rig, fake):
+    headers = {"authorization": f"Bearer {rig.key}"}
+
+    def infer():
+        with triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}") as client:
+            assert client.is_server_live(headers=headers)
+            assert not client.is_model_ready("net", headers=headers)
+            with pytest.raises(triton.InferenceServerException, match="key"):
+                client.infer("net", given())
+            with pytest.raises(triton.InferenceServerException, match="does not exist"):
+                client.infer("other", given(), headers=headers)
+            answer = client.infer("net", given(), headers=headers)
+            with pytest.raises(triton.InferenceServerException) as failed:
+                client.infer("net", given(), headers=headers, request_id="bad")
+            assert "shm" not in str(failed.value)
+            with pytest.raises(triton.InferenceServerException):
+                client.get_model_repository_index(headers=headers)
+            return answer.as_numpy("INPUT_TOKENS")[0]
+
+    task = asyncio.create_task(asyncio.to_thread(infer))
+    await asyncio.sleep(0.5)
+    assert len(rig.line("net").hold) == 1
+    rig.know(slices=fake)
+    assert await task == 3
+    assert sorted((r.status, r.input_tokens) for r in rig.rows()) == [(200, 3), (500, 0)]
+
+
+@pytest.mark.parametrize("how", ["", "bad", "endless"])
+async def test_a_stream_is_relayed_counted_and_cancelled(rig, fake, how):
+    rig.know(slices=fake)
+    Fake.cancelled = 0
+
+    def stream():
+        found = queue.Queue()
+        client = triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}")
+        client.start_stream(
+            lambda result, error: found.put((result, error)),
+            headers={"authorization": f"Bearer {rig.key}"},
+        )
+        client.async_stream_infer("net", given(), request_id=how)
+        got = [found.get(timeout=5) for _ in range(4 if how == "bad" else 3)]
+        client.stop_stream(cancel_requests=how == "endless")
+        client.close()
+        return got
+
+    got = await asyncio.wait_for(asyncio.to_thread(stream), 20)
+    assert [r.as_numpy("OUTPUT_TOKENS")[0] for r, _ in got[:3]] == [1, 2, 3]
+    if how == "bad":
+        assert "shm" not in str(got[3][1])
+    await asyncio.sleep(0.5)
+    (row,) = rig.rows()
+    assert (row.input_tokens, row.output_tokens) == (2, 3)
+    assert row.status == (499 if how == "endless" else 200)
+    assert Fake.cancelled == (how == "endless")
+    assert rig.line("net").running == 0

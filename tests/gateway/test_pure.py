@@ -1,0 +1,189 @@
+"""Parsers, queues and choices on their own."""
+
+import json
+import struct
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preamar.gateway import asked, keys, pick, protobuf, template
+from preamar.gateway.errors import Problem
+from preamar.gateway.hold import Hold
+from preamar.gateway.http1 import Garbled, ResponseParser
+from preamar.gateway.incoming import MAX_DEPTH, _depth
+from preamar.gateway.sse import Events, event
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.data())
+def test_a_response_is_the_same_however_its_bytes_arrive(chunks, data):
+    body = b"".join(chunks)
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nX: y\r\n"
+    for wire in (
+        head + b"Transfer-Encoding: chunked\r\n\r\n" + framed,
+        head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+    ):
+        parser = ResponseParser()
+        rest = wire
+        while rest:
+            assert not parser.done
+            size = data.draw(st.integers(1, len(rest)))
+            parser.feed(rest[:size])
+            rest = rest[size:]
+        assert parser.done
+        assert parser.head.status == 200
+        assert b"".join(parser.pieces) == body
+
+
+@pytest.mark.parametrize("wire", [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\n : x\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"x" * 70000,
+])  # fmt: skip
+def test_a_garbled_response_is_refused(wire):
+    with pytest.raises(Garbled):
+        ResponseParser().feed(wire)
+
+
+def test_a_response_that_is_cut_is_never_whole():
+    wire = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    for at in range(len(wire)):
+        parser = ResponseParser()
+        parser.feed(wire[:at])
+        with pytest.raises(Garbled):
+            parser.eof()
+
+
+@given(st.lists(st.text(max_size=20), max_size=10), st.data())
+def test_events_are_the_same_however_their_bytes_arrive(texts, data):
+    wire = b"".join(event(json.dumps(text).encode()) for text in texts)
+    events, found = Events(), []
+    while wire:
+        size = data.draw(st.integers(1, len(wire)))
+        found += events.feed(wire[:size])
+        wire = wire[size:]
+    assert [json.loads(item) for item in found] == texts
+
+
+@given(st.lists(st.tuples(st.sampled_from(["enter", "leave", "next", "back"]), st.integers(0, 30))))
+def test_the_hold_serves_in_order_of_turns_and_keeps_its_bound(steps):
+    hold, inside, turn = Hold(), [], 0
+    for what, number in steps:
+        if what == "enter":
+            turn += 1
+            assert hold.enter(turn, turn, 5) == (len(inside) < 5)
+            inside = [*inside, turn] if len(inside) < 5 else inside
+        elif what == "leave":
+            assert hold.leave(number) == (number if number in inside else None)
+            inside = [t for t in inside if t != number]
+        else:
+            first = hold.next()
+            assert first == (inside.pop(0) if inside else None)
+            if what == "back" and first is not None:
+                assert hold.enter(first, first, 5)
+                inside.insert(0, first)
+        assert len(hold) == len(inside) <= 5
+    assert hold.clear() == inside
+
+
+@dataclass
+class Server:
+    in_flight: int = 0
+    failures: int = 0
+    ejected_until: float = 0.0
+
+
+def test_the_replica_with_least_in_flight_and_room_is_picked():
+    servers = [Server(3), Server(1), Server(1), Server(2)]
+    assert pick.pick(servers, 8, 0) is servers[1]
+    assert pick.pick(servers, 1, 0) is None
+    assert pick.pick([], 8, 0) is None
+
+
+def test_an_ejected_replica_returns_with_one_request_at_a_time():
+    server = Server(failures=2, ejected_until=10)
+    assert pick.pick([server], 8, 9) is None
+    assert pick.pick([server], 8, 11) is server
+    server.in_flight = 1
+    assert pick.pick([server], 8, 11) is None
+    assert [pick.ejection(n) for n in (1, 2, 3, 4, 9, 99)] == [0, 1, 2, 4, 10, 10]
+
+
+def test_a_key_is_what_it_says_or_nothing():
+    key, parts = keys.mint()
+    assert keys.parse(key) == parts
+    for at in range(len(key)):
+        other = "A" if key[at] != "A" else "B"
+        assert keys.parse(key[:at] + other + key[at + 1 :]) is None
+        assert keys.parse(key[:at]) is None
+    assert keys.parse(key + "\n") is None
+    assert keys.parse("") is None
+
+
+@given(st.text(max_size=100))
+def test_no_text_breaks_the_key_parser(text):
+    assert keys.parse(text) is None
+
+
+def test_a_template_renders_refuses_and_cannot_escape():
+    hi = [{"role": "user", "content": "hi"}]
+    assert template.prompt_of("", hi, "m") == "user: hi\nassistant:"
+    assert template.prompt_of("{{ messages[0].content }}!", hi, "m") == "hi!"
+    for text, status in (
+        ("{{ raise_exception('no') }}", 400),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", 500),
+        ("{% set x = messages.append(1) %}", 500),
+        ("{% for i in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", 500),
+        ("{{ 1 / 0 }}", 500),
+        ("{% if %}", 500),
+        ("x" * 70000, 500),
+    ):
+        with pytest.raises(Problem) as refused:
+            template.prompt_of(text, hi, "m")
+        assert refused.value.status == status
+
+
+def test_depth_counts_brackets_outside_of_strings():
+    assert _depth(b"[" * 40) == 40
+    assert _depth(json.dumps("[" * 1000).encode()) == 0
+    assert _depth(b'{"a":' * (MAX_DEPTH + 1)) == MAX_DEPTH + 1
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_protobuf_reader(data):
+    try:
+        for number, value in protobuf.fields(data):
+            assert number >= 0
+            assert isinstance(value, int | bytes)
+    except protobuf.NotProtobuf:
+        pass
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=5), st.lists(st.integers(0, 10**6), max_size=5))
+def test_tokens_are_read_from_raw_tensors(given_tokens, made_tokens):
+    message = b""
+    for name in (b"TEXT", b"INPUT_TOKENS", b"OUTPUT_TOKENS"):
+        message += protobuf.message(5, protobuf.message(1, name))
+    for raw in (b"x" * 300, struct.pack(f"<{len(given_tokens)}i", *given_tokens),
+                struct.pack(f"<{len(made_tokens)}i", *made_tokens)):  # fmt: skip
+        message += protobuf.message(6, raw)
+    assert protobuf.token_counts(message) == (sum(given_tokens), sum(made_tokens))
+
+
+def test_developer_speaks_as_system_and_parts_are_joined():
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = [{"role": "developer", "content": "x"}, {"role": "user", "content": parts}]
+    assert asked.messages_of({"messages": messages}) == [
+        {"role": "system", "content": "x"},
+        {"role": "user", "content": "ab"},
+    ]
+    for bad in (None, [], [1], [{"role": "user"}], [{"role": "x", "content": ""}],
+                [{"role": "user", "content": [{"type": "image_url"}]}]):  # fmt: skip
+        with pytest.raises(Problem):
+            asked.messages_of({"messages": bad})
