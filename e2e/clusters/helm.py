@@ -107,8 +107,8 @@ def settled(module: Any, helm: Any) -> bool:
         history = helm.history(RELEASE)
     except module.HelmNotFoundError:
         return False
-    latest = max(history, key=lambda one: int(one.get("version") or one.get("revision") or 0))
-    status = str(latest.get("status") or latest.get("info", {}).get("status", ""))
+    latest = max(history, key=lambda one: one["revision"])
+    status = latest["status"]
     if status.startswith("pending"):
         if len(history) > 1:
             helm.rollback(RELEASE)

@@ -11,11 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 from e2e.clusters import gobuild, helm, images, keys
 from e2e.clusters.kubectl import Kubectl
-from e2e.clusters.places import CACHE, CLUSTER_JSON, ROOT
+from e2e.clusters.places import CACHE, CLUSTER_JSON, ROOT, identity
 from e2e.clusters.port import Endpoints, Provider
 from e2e.clusters.say import TroubleError, say, step
 
@@ -42,6 +43,13 @@ def up(provider: Provider, without_chart: bool) -> None:
             endpoints, key = install(provider, kubectl)
         write(provider, endpoints, key)
     afterwards(without_chart)
+
+
+def alone() -> AbstractContextManager[None]:
+    """One `up` or `down` of a clone at a time."""
+    return gobuild.lock(
+        CACHE / f"locks/{identity()}.lock", "waiting for another `up` or `down` of this clone"
+    )
 
 
 def together(*tasks: Callable[[], None]) -> None:
@@ -169,7 +177,8 @@ def watch_for_end(provider: Provider) -> None:
 
 def down(provider: Provider) -> None:
     """Remove the cluster and what `up` wrote into the clone."""
-    provider.stop()
+    with alone():
+        provider.stop()
     for path in (CLUSTER_JSON, keys.KEY_FILE, keys.ADMIN_FILE):
         path.unlink(missing_ok=True)
     say("the cluster is gone")

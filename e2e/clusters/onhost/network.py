@@ -67,9 +67,9 @@ class Network:
 def choices(name: str) -> Iterator[IPv4Network]:
     """The row of blocks that an id tries, in order; always the same."""
     first = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
-    blocks = list(RANGE.subnets(new_prefix=20))
     for attempt in range(CHOICES):
-        yield blocks[(first + attempt * 37) % BLOCKS]
+        place = (first + attempt * 37) % BLOCKS
+        yield IPv4Network((RANGE.network_address + place * 4096, 20))
 
 
 def choose(name: str, taken: Iterable[IPv4Network]) -> Network:

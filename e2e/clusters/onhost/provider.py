@@ -6,6 +6,7 @@ The machine reaches the node, the pods and the Services over one link; nobody el
 
 import json
 import os
+import socket
 import ssl
 import urllib.request
 from pathlib import Path
@@ -121,7 +122,10 @@ class Host:
             directory.mkdir(parents=True, exist_ok=True)
         places.state.chmod(0o755)
         kube = instance.link_binary(places, kube)
-        net = instance.addresses(places)
+        with gobuild.lock(
+            CACHE / "locks/addresses.lock", "waiting for another cluster's addresses"
+        ):
+            net = instance.addresses(places)
         with step(f"starting the control plane and the node on {net.node}"):
             self.identities(kube, net)
             pause = images.ensure("pause")

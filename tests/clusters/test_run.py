@@ -1,0 +1,53 @@
+"""Programs end at their deadline with all they started, and failures say why and where."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from e2e.clusters.run import call
+from e2e.clusters.say import TroubleError
+
+
+def test_a_failure_names_the_log_and_shows_its_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    with pytest.raises(TroubleError) as failed:
+        call(["sh", "-c", "seq 100; echo no such package; exit 3"], timeout=10, log=log)
+    said = str(failed.value)
+    assert "exit 3" in said
+    assert str(log) in said
+    assert "no such package" in said
+    assert "\n    42\n" not in said
+
+
+def test_a_program_that_is_not_there_is_said_with_a_hint() -> None:
+    with pytest.raises(TroubleError, match=r"not-a-program was not found\. Install it\."):
+        call(["not-a-program"], timeout=5, hint="Install it.")
+
+
+def test_the_deadline_ends_children_too(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    began = time.monotonic()
+    with pytest.raises(TroubleError, match="not done after"):
+        call(["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"], timeout=0.5)
+    assert time.monotonic() - began < 10
+    child = int(pid_file.read_text())
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and alive(child):
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
+
+
+def test_what_a_program_prints_comes_back() -> None:
+    assert call(["cat"], timeout=5, stdin="words") == "words"
+    assert call(["sh", "-c", "echo $ONE"], timeout=5, env={"ONE": "1"}) == "1\n"
+    assert "ONE" not in os.environ
