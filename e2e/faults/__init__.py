@@ -1,0 +1,1 @@
+"""What if the operator dies before or after any of its writes?"""

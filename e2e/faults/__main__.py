@@ -1,0 +1,182 @@
+"""``make faults``: crash the operator before and after its writes, and see that nothing is lost.
+
+SHARD=i/n does every n-th point from the i-th (from 0). RESUME=1 keeps points that passed before.
+BUG=name plants a bug, and the sweep must fail; BUG=all tries each. Writes build/faults.json.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from e2e.clusters import gobuild, pki
+from e2e.clusters.bare import api_server
+from e2e.faults import sweep
+from e2e.faults.bugs import BUGS
+from e2e.faults.operators import preload
+from e2e.faults.proxy import Point, client_context
+from e2e.faults.sweep import KEY, Bench, Run
+from e2e.faults.workloads import WORKLOADS
+from e2e.faults.world import World
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "build/faults"
+
+
+def main() -> int:
+    """Sweep; 0 if every point passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--most", type=int, default=40, help="points over all workloads")
+    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--bug", default="", choices=["", "all", *BUGS])
+    parser.add_argument("--workload", default="", choices=["", *WORKLOADS])
+    given = parser.parse_args()
+    preload()
+    home = Path(tempfile.mkdtemp(prefix="preamar-faults-"))
+    try:
+        with api_server(controllers=True) as config:
+            if given.bug:
+                names = list(BUGS) if given.bug == "all" else [given.bug]
+                return asyncio.run(_teeth(given, config, home, names))
+            return asyncio.run(_sweep(given, config, home))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def _sweep(given: argparse.Namespace, config: Path, home: Path) -> int:
+    bench = await _bench(config, home)
+    began = time.monotonic()
+    results = await _points(given, bench)
+    report = {
+        "points": [result.told() if isinstance(result, Run) else result for result in results],
+        "seconds": round(time.monotonic() - began, 1),
+        "shard": given.shard,
+    }
+    told: list[dict[str, Any]] = report["points"]  # type: ignore[assignment]
+    report["verdicts"] = {
+        verdict: sum(1 for point in told if point["verdict"] == verdict)
+        for verdict in ("passed", "failed", "not reached")
+    }
+    out = ROOT / "build" / ("faults.json" if given.shard == "0/1" else f"faults-{_tag(given)}.json")
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{report['verdicts']} in {report['seconds']} s, written to {out.relative_to(ROOT)}")
+    reached = report["verdicts"]["passed"]
+    return 1 if report["verdicts"]["failed"] or not reached else 0
+
+
+async def _points(given: argparse.Namespace, bench: Bench) -> list[Any]:
+    """All points of this shard."""
+    names = [given.workload] if given.workload else list(WORKLOADS)
+    index, of = (int(part) for part in given.shard.split("/"))
+    plan: list[tuple[str, Point, Run]] = []
+    for name in names:
+        first, second = await _fault_free(bench, name)
+        found = sweep.points(first, second, given.most // len(names))
+        plan += [(name, point, first) for point in found]
+        print(f"{name}: {len(first.writes)} writes, {len(found)} points", flush=True)
+    allowed = asyncio.Semaphore(given.at_once)
+
+    async def one(name: str, point: Point, wanted: Run) -> Any:
+        if given.resume and (before := _before(name, point)):
+            return before
+        async with allowed:
+            result = await sweep.run(bench, name, point, wanted)
+        sweep.remember(KEPT, result)
+        told = "".join(f"\n    {problem}" for problem in result.problems[:6])
+        print(f"{result.verdict:12}{result.seconds:6.1f} s  {name}  {point}{told}", flush=True)
+        return result
+
+    return await asyncio.gather(*(one(*each) for each in plan[index::of]))
+
+
+async def _fault_free(bench: Bench, name: str) -> tuple[Run, Run]:
+    first = await sweep.run(bench, name, None, None)
+    second = await sweep.run(bench, name, None, first)
+    for result in (first, second):
+        if result.problems:
+            raise SystemExit(f"{name} fails without a fault:\n" + "\n".join(result.problems))
+    return first, second
+
+
+async def _teeth(given: argparse.Namespace, config: Path, home: Path, names: list[str]) -> int:
+    """Each planted bug must be caught: by a run without a fault, or by a crash after a write."""
+    good = await _bench(config, home)
+    missed = []
+    wanted = {name: (await _fault_free(good, name))[0] for name in WORKLOADS}
+    for bug in names:
+        bad = Bench(good.server, good.pki, good.proxy_pki, good.directory, good.logs, bug)
+        caught = ""
+        for name, reference in wanted.items():
+            writes = [w for w in reference.writes if "/status" not in w and "events" not in w]
+            tried = [None, *(Point(write, "after") for write in writes)]
+            for point in tried:
+                result = await sweep.run(bad, name, point, reference)
+                if result.problems:
+                    caught = f"{name}, {point or 'no fault'}: {result.problems[0]}"
+                    break
+            if caught:
+                break
+        print(f"{bug}: {'caught by ' + caught if caught else 'NOT caught'}", flush=True)
+        missed += [] if caught else [bug]
+    return 1 if missed else 0
+
+
+async def _bench(config: Path, home: Path) -> Bench:
+    """Certificates for the proxy, our CRDs on the server."""
+    server = _server(config)
+    directory = home / "runs"
+    pki.order(gobuild.kube(), home / "pki", (pki.apiserver(), pki.ADMIN))
+    directory.mkdir()
+    (KEPT / "logs").mkdir(parents=True, exist_ok=True)
+    (directory / "internal-key").write_text(KEY)
+    bench = Bench(server, config.parent / "pki", home / "pki", directory, KEPT / "logs")
+    connector = aiohttp.TCPConnector(ssl=client_context(bench.pki))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        world = World(server, session, "default")
+        for file in sorted((ROOT / "crds").glob("*.yaml")):
+            await world.call(
+                "POST",
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+                yaml.safe_load(file.read_text()),
+            )
+
+        async def served() -> bool:
+            found = await world.call("GET", "/apis/preamar.dev/v1alpha1")
+            names = {resource["name"] for resource in (found or {}).get("resources", ())}
+            return {"inferenceservices", "trainingjobs"} <= names
+
+        await world.until("the CRDs are served", served)
+    return bench
+
+
+def _server(config: Path) -> str:
+    return str(json.loads(config.read_text())["clusters"][0]["cluster"]["server"])
+
+
+def _before(name: str, point: Point) -> Any:
+    """What came of a point in an earlier sweep, if it passed."""
+    place = str(point).replace("/", "_").replace(" ", "-").replace("#", "")
+    file = KEPT / f"{name}-{place}.json"
+    if not file.is_file():
+        return None
+    told = json.loads(file.read_text())
+    return told if told["verdict"] == "passed" else None
+
+
+def _tag(given: argparse.Namespace) -> str:
+    return str(given.shard).replace("/", "-of-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
