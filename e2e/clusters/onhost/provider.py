@@ -34,53 +34,37 @@ STORAGE = {
     "reclaimPolicy": "Delete",
     "volumeBindingMode": "Immediate",
 }
-PROVISIONER_RIGHTS = [
-    {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+RIGHTS = "rbac.authorization.k8s.io"
+
+
+def binding(name: str, role: str, user: str) -> dict[str, Any]:
+    return {
+        "apiVersion": f"{RIGHTS}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": "preamar-directory-provisioner"},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": "system:persistent-volume-provisioner",
-        },
-        "subjects": [{"kind": "User", "name": PROVISIONER}],
-    },
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RIGHTS, "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "name": user}],
+    }
+
+
+def watching(group: str, *resources: str) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": list(resources), "verbs": ["list", "watch"]}
+
+
+BASICS = (
+    STORAGE,
+    binding("preamar-directory-provisioner", "system:persistent-volume-provisioner", PROVISIONER),
     {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "preamar-dns"},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": "system:kube-dns",
-        },
-        "subjects": [{"kind": "User", "name": "system:kube-dns"}],
-    },
-]
-DNS_ENDPOINTS = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "ClusterRole",
-    "metadata": {"name": "preamar-dns-slices"},
-    "rules": [
-        {
-            "apiGroups": ["discovery.k8s.io"],
-            "resources": ["endpointslices"],
-            "verbs": ["list", "watch"],
-        }
-    ],
-}
-DNS_BINDING = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "ClusterRoleBinding",
-    "metadata": {"name": "preamar-dns-slices"},
-    "roleRef": {
-        "apiGroup": "rbac.authorization.k8s.io",
+        "apiVersion": f"{RIGHTS}/v1",
         "kind": "ClusterRole",
-        "name": "preamar-dns-slices",
+        "metadata": {"name": "preamar-dns"},
+        "rules": [
+            watching("", "services", "pods", "namespaces"),
+            watching("discovery.k8s.io", "endpointslices"),
+        ],
     },
-    "subjects": [{"kind": "User", "name": "system:kube-dns"}],
-}
+    binding("preamar-dns", "preamar-dns", "system:kube-dns"),
+)
 
 
 class Host:
@@ -246,7 +230,7 @@ class Host:
             self.answers,
             lambda: tail(self.places.logs / "apiserver.log"),
         )
-        kubectl.apply([STORAGE, *PROVISIONER_RIGHTS, DNS_ENDPOINTS, DNS_BINDING])
+        kubectl.apply(BASICS)
 
         def ready() -> bool:
             node = kubectl.get("node", self.node) or {}
@@ -286,12 +270,17 @@ class Host:
 
     def dns(self) -> None:
         """Build CoreDNS if need be and run it on the node's address."""
-        if (self.places.services / "coredns.json").exists():
-            return
-        binary = instance.link_binary(self.places, gobuild.coredns())
-        instance.add_service(
-            self.places, "coredns", [str(binary), f"-conf={self.places.etc}/Corefile"]
-        )
+        address = (self.network.node, 53)
+        if not (self.places.services / "coredns.json").exists():
+            binary = instance.link_binary(self.places, gobuild.coredns())
+            argv = [str(binary), f"-conf={self.places.etc}/Corefile"]
+            instance.add_service(self.places, "coredns", argv)
+
+        def answers() -> bool:
+            with socket.create_connection(address, timeout=2):
+                return True
+
+        until("CoreDNS answers", 60, answers, lambda: tail(self.places.logs / "coredns.log"))
 
     def stop(self) -> None:
         with step("removing the cluster"):
