@@ -57,13 +57,13 @@ BASICS = (
     {
         "apiVersion": f"{RIGHTS}/v1",
         "kind": "ClusterRole",
-        "metadata": {"name": "preamar-dns"},
+        "metadata": {"name": "preamar-coredns"},
         "rules": [
             watching("", "services", "pods", "namespaces"),
             watching("discovery.k8s.io", "endpointslices"),
         ],
     },
-    binding("preamar-dns", "preamar-dns", "system:kube-dns"),
+    binding("preamar-coredns", "preamar-coredns", "system:kube-dns"),
 )
 
 
