@@ -12,6 +12,7 @@ from preamar_model.backends.detokenise import LETTERS
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 HEADS, SIZE, CONTEXT = 2, 64, 8192
+SHORT = 512
 WIDTH = HEADS * SIZE
 END = 256
 VOCABULARY = 257
@@ -26,6 +27,7 @@ def weights(seed: int = 3) -> dict[str, np.ndarray]:
     return {
         "words": draw(VOCABULARY, WIDTH, scale=1.0),
         "places": draw(CONTEXT, WIDTH, scale=0.7),
+        "head": draw(WIDTH, VOCABULARY, scale=0.2),
         "wq": draw(WIDTH, WIDTH, scale=WIDTH**-0.5),
         "wk": draw(WIDTH, WIDTH, scale=WIDTH**-0.5),
         "wv": draw(WIDTH, WIDTH, scale=WIDTH**-0.5),
@@ -44,13 +46,20 @@ def tokenizer() -> Tokenizer:
     return result
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, context: int = CONTEXT) -> Path:
     """The directory that an export writes."""
     graph(folder / "model.onnx", weights())
     tokenizer().save(str(folder / "tokenizer.json"))
-    config = {"model_type": "llama", "vocab_size": VOCABULARY, "eos_token_id": END, "max_position_embeddings": CONTEXT}
+    config = {
+        "model_type": "llama",
+        "vocab_size": VOCABULARY,
+        "eos_token_id": END,
+        "max_position_embeddings": context,
+    }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }} \"é\"\n"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": '{{ messages }} "é"\n'})
+    )
     return folder
 
 
@@ -79,11 +88,13 @@ def graph(path: Path, held: dict[str, np.ndarray]) -> Path:
     rows = add("Unsqueeze", add("Range", past, total, "one"), "ones")
     columns = add("Unsqueeze", add("Range", "zero", total, "one"), "zeros")
     mask = add("Where", add("LessOrEqual", columns, rows), "none", "least")
-    scores = add("Mul", add("MatMul", heads("wq"), add("Transpose", key, perm=[0, 1, 3, 2])), "scale")
+    scores = add(
+        "Mul", add("MatMul", heads("wq"), add("Transpose", key, perm=[0, 1, 3, 2])), "scale"
+    )
     mixed = add("MatMul", add("Softmax", add("Add", scores, mask), axis=-1), val)
     joined = add("Reshape", add("Transpose", mixed, perm=[0, 2, 1, 3]), "join")
     state = add("Add", x, joined)
-    add("Add", add("MatMul", state, add("Transpose", "words", perm=[1, 0])), "bias", to="logits")
+    add("Add", add("MatMul", state, "head"), "bias", to="logits")
     cache = ("batch", HEADS, "past", SIZE)
     grown = ("batch", HEADS, "total", SIZE)
     inputs = [value(n, TensorProto.INT64, "batch", "tokens") for n in ("input_ids", "position_ids")]
@@ -106,6 +117,6 @@ def greedy(prompt: str, count: int) -> bytes:
             scores = keys @ (x[-1] @ held["wq"])[part] * SIZE**-0.5
             shares = np.exp(scores - scores.max())
             mixed[part] = shares @ values / shares.sum()
-        logits = (x[-1] + mixed) @ held["words"].T + held["bias"]
+        logits = (x[-1] + mixed) @ held["head"] + held["bias"]
         ids.append(int(logits.argmax()))
     return bytes(ids[len(prompt.encode()) :])

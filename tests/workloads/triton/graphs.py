@@ -21,7 +21,10 @@ def value(name: str, kind: int, *dims: object) -> onnx.ValueInfoProto:
 
 def batched(path: Path) -> Path:
     """y[n] = 2 x[n] + 1, rows of three."""
-    nodes = [helper.make_node("Mul", ["x", "two"], ["m"]), helper.make_node("Add", ["m", "one"], ["y"])]
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["m"]),
+        helper.make_node("Add", ["m", "one"], ["y"]),
+    ]
     weights = {"two": np.float32([2]), "one": np.float32([1])}
     return save(
         path,

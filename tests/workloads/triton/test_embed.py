@@ -18,7 +18,10 @@ PUBLISHED = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]
 
 def formula(source, text: str) -> np.ndarray:
     """One sentence through BERT, in float64, one head and one token at a time where it is plain."""
-    w = {name: value.astype(np.float64) for name, value in load_file(source / "model.safetensors").items()}
+    w = {
+        name: value.astype(np.float64)
+        for name, value in load_file(source / "model.safetensors").items()
+    }
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)
@@ -26,7 +29,10 @@ def formula(source, text: str) -> np.ndarray:
 
     def norm(x, at):
         centred = x - x.mean(-1, keepdims=True)
-        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * w[f"{at}.weight"] + w[f"{at}.bias"]
+        return (
+            centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * w[f"{at}.weight"]
+            + w[f"{at}.bias"]
+        )
 
     def dense(x, at):
         return x @ w[f"{at}.weight"].T + w[f"{at}.bias"]

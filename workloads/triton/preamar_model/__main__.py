@@ -1,4 +1,4 @@
-"""The commands: `preamar-model build`, `preamar-model serve`; `check` is the builder's own trial."""
+"""The commands: `preamar-model build` and `preamar-model serve`."""
 
 import sys
 
@@ -15,10 +15,6 @@ def main() -> int:
             from preamar_model.serve import main as serve
 
             return serve(flags)
-        case ["check", path]:
-            from preamar_model.onnx_file import check
-
-            return check(path)
         case ["-h" | "--help"]:
             print(USAGE)
             return 0

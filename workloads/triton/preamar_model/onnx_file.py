@@ -5,6 +5,7 @@ directory. Whether ONNX Runtime accepts it is tried in a process of its own, bec
 graph can bring down whoever loads it.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -61,9 +62,15 @@ def store(source: Source, name: str, model: onnx.ModelProto, folder: Path) -> Pa
 
 def attempt(path: Path) -> None:
     """Load the model once with ONNX Runtime. Raises `Refusal` with its words if that fails."""
-    command = [sys.executable, "-m", "preamar_model", "check", str(path)]
+    here = str(Path(__file__).resolve().parent.parent)
+    found = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=TRIAL_SECONDS
+        [sys.executable, "-m", "preamar_model.trial", str(path)],
+        env=os.environ | {"PYTHONPATH": found},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TRIAL_SECONDS,
     )
     if done.returncode == 0:
         return
@@ -85,19 +92,3 @@ def opset(model: onnx.ModelProto) -> int:
     return next(
         (entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1
     )
-
-
-def check(path: str) -> int:
-    """The trial itself: exit status 0 when ONNX Runtime accepts the model."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
-    return 0

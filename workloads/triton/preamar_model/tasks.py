@@ -41,7 +41,9 @@ def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     batch = order.max_batch_size if signature.batched else 0
     if order.on_gpu:
         if bare := [t.name for t in (*signature.inputs, *signature.outputs) if not t.shape]:
-            raise unsupported(f"{bare[0]} has no dimensions, which Triton cannot carry; give it one.")
+            raise unsupported(
+                f"{bare[0]} has no dimensions, which Triton cannot carry; give it one."
+            )
         to.graph(signature, order.name, batch, {"task": order.task})
         return
     fields = {

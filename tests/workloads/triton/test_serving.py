@@ -1,0 +1,163 @@
+"""What ends a server, what it says then, and what it does not let in."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+from preamar_model.build import build
+from preamar_model.deaths import stubs
+from preamar_model.order import Order
+from test_refusals import trusted
+
+FAILING = """
+class TritonPythonModel:
+    def initialize(self, args):
+        raise ValueError("the weights do not fit the config")
+"""
+DYING = """
+import os, signal
+class TritonPythonModel:
+    def initialize(self, args):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+SLOW = """
+import time
+import triton_python_backend_utils as utils
+class TritonPythonModel:
+    def execute(self, requests):
+        time.sleep(2)
+        return [utils.InferenceResponse([utils.Tensor("y", utils.get_input_tensor_by_name(r, "x").as_numpy())]) for r in requests]
+"""
+
+
+def python_model(tmp_path: Path, body: str) -> Path:
+    source = trusted(tmp_path / "code", body)
+    build(Order("m", str(source), trust="Code"), tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [(FAILING, "the weights do not fit the config"), (DYING, "m")]
+)
+def test_a_model_that_fails_while_loading_ends_the_container_with_its_words(
+    tmp_path, alone, body, said
+):
+    running = alone(python_model(tmp_path, body))
+    assert running.process.wait(30) not in {0, 64}
+    message = running.message.read_text()
+    assert said in message
+    assert "\n" not in message and "Traceback" not in message and len(message) < 400
+
+
+def test_a_model_that_dies_while_serving_does_not_stay_ready(tmp_path, alone):
+    build(Order("m", str(graphs.batched(tmp_path / "m.onnx"))), tmp_path / "models")
+    running = alone(tmp_path / "models")
+    running.wait(["m"])
+    server = next(
+        int(p.name) for p in Path("/proc").iterdir()
+        if p.name.isdigit() and parent(p) == running.process.pid
+    )  # fmt: skip
+    (stub,) = stubs(server)
+    os.kill(stub, signal.SIGKILL)
+    assert running.process.wait(15) != 0
+    assert "died" in running.message.read_text()
+
+
+def parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_what_was_asked_before_the_end_is_answered(tmp_path, alone):
+    running = alone(python_model(tmp_path, SLOW))
+    running.wait(["m"])
+    got = {}
+    tensor = {"name": "x", "datatype": "INT32", "shape": [1], "data": [5]}
+    caller = threading.Thread(
+        target=lambda: got.update(
+            zip(("status", "answer"), running.infer("m", tensor), strict=True)
+        )
+    )
+    caller.start()
+    time.sleep(0.5)
+    running.process.terminate()
+    caller.join(20)
+    assert got["status"] == 200, got
+    assert got["answer"]["y"]["data"] == [5]
+    assert running.process.wait(20) == 0
+
+
+def test_administration_is_closed(served):
+    closed = [
+        ("POST", "/v2/repository/index"),
+        ("POST", "/v2/repository/models/minilm/unload"),
+        ("GET", "/v2/systemsharedmemory/status"),
+        ("POST", "/v2/systemsharedmemory/region/x/register"),
+        ("GET", "/v2/trace/setting"),
+        ("POST", "/v2/logging"),
+    ]
+    for method, path in closed:
+        assert served.call(method, path, {})[0] == 403, path
+    assert served.get("/v2/models/minilm/stats")[0] == 200
+    assert served.ready("minilm")
+
+
+STAND_IN = """
+import os, sys
+sys.path.extend(p for p in os.environ["PREAMAR_PYTHONPATH"].split(os.pathsep) if p not in sys.path)
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        path = args["model_repository"] + "/1/model.onnx/model.onnx"
+        self.session = onnxruntime.InferenceSession(path)
+        self.names = [i.name for i in self.session.get_inputs()]
+
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            feed = {n: utils.get_input_tensor_by_name(request, n).as_numpy() for n in self.names}
+            names = list(request.requested_output_names())
+            given = self.session.run(names, feed)
+            answers.append(utils.InferenceResponse([utils.Tensor(n, v) for n, v in zip(names, given)]))
+        return answers
+"""
+
+
+def test_the_models_in_front_work_over_a_graph_of_its_own(
+    tmp_path, alone, minilm, decoder_source, served
+):
+    """The layout for GPUs, with a stand-in for NVIDIA's ONNX Runtime backend, which needs one."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for name, source, task in (("minilm", minilm, "Embed"), ("story", decoder_source, "Generate")):
+        build(Order(name, str(source), task=task, accelerator="GPU"), tmp_path / name)
+        for part in (tmp_path / name).iterdir():
+            shutil.move(part, models)
+        graph = models / f"{name}-graph"
+        text = (graph / "config.pbtxt").read_text()
+        text = text.replace('"onnxruntime"', '"python"').replace("KIND_GPU", "KIND_CPU")
+        (graph / "config.pbtxt").write_text(
+            text.replace('default_model_filename: "model.onnx"', "")
+        )
+        (graph / "1/model.py").write_text(STAND_IN)
+    running = alone(models)
+    running.wait(["minilm", "story"])
+    rows, counts = running.embed("hello world", "hi")
+    wanted, same = served.embed("hello world", "hi")
+    assert counts == same
+    assert np.array(rows) == pytest.approx(np.array(wanted), abs=2e-5)
+    wish = {"prompt": "Once", "max_tokens": 20, "temperature": 0}
+    assert list(running.stream("story", **wish))[-1]["OUTPUT_TOKENS"] == 20
+    told = ["".join(e["TEXT"] for e in r.stream("story", **wish)) for r in (running, served)]
+    assert told[0] == told[1]
