@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 
 import aiohttp
@@ -40,6 +41,13 @@ def endpoints(name, *ports, ready=True, terminating=False):
         }
         for port in ports
     ]  # fmt: skip
+
+
+async def until(true, seconds=30):
+    """Wait for something to become true, however busy the machine is."""
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - anything may change it
+            await asyncio.sleep(0.01)
 
 
 class Rig:

@@ -11,18 +11,18 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
-from .conftest import endpoints, service
+from .conftest import endpoints, service, until
 
 
 class Fake(stubs.GRPCInferenceServiceServicer):
     cancelled = 0
 
-    async def ModelInfer(self, request, context):
+    async def ModelInfer(self, request, context):  # noqa: N802
         if request.id == "bad":
             await context.abort(grpc.StatusCode.INTERNAL, "secret: /dev/shm/region7")
         return reply(request.model_name, 3, 0)
 
-    async def ModelStreamInfer(self, requests, context):
+    async def ModelStreamInfer(self, requests, context):  # noqa: N802
         try:
             async for request in requests:
                 for made in range(1, 4):
@@ -86,8 +86,7 @@ async def test_one_request_waits_for_a_replica_and_is_counted(rig, fake):
             return answer.as_numpy("INPUT_TOKENS")[0]
 
     task = asyncio.create_task(asyncio.to_thread(infer))
-    await asyncio.sleep(0.5)
-    assert len(rig.line("net").hold) == 1
+    await until(lambda: len(rig.line("net").hold) == 1)
     rig.know(slices=fake)
     assert await task == 3
     assert sorted((r.status, r.input_tokens) for r in rig.rows()) == [(200, 3), (500, 0)]
@@ -106,18 +105,18 @@ async def test_a_stream_is_relayed_counted_and_cancelled(rig, fake, how):
             headers={"authorization": f"Bearer {rig.key}"},
         )
         client.async_stream_infer("net", given(), request_id=how)
-        got = [found.get(timeout=5) for _ in range(4 if how == "bad" else 3)]
+        got = [found.get(timeout=30) for _ in range(4 if how == "bad" else 3)]
         client.stop_stream(cancel_requests=how == "endless")
         client.close()
         return got
 
-    got = await asyncio.wait_for(asyncio.to_thread(stream), 20)
+    got = await asyncio.wait_for(asyncio.to_thread(stream), 60)
     assert [r.as_numpy("OUTPUT_TOKENS")[0] for r, _ in got[:3]] == [1, 2, 3]
     if how == "bad":
         assert "shm" not in str(got[3][1])
-    await asyncio.sleep(0.5)
+    await until(lambda: [row.state for row in rig.rows()] == ["done"])
     (row,) = rig.rows()
     assert (row.input_tokens, row.output_tokens) == (2, 3)
     assert row.status == (499 if how == "endless" else 200)
-    assert Fake.cancelled == (how == "endless")
-    assert rig.line("net").running == 0
+    await until(lambda: Fake.cancelled == (how == "endless"))
+    await until(lambda: rig.line("net").running == 0)

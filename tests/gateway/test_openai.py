@@ -7,7 +7,7 @@ import struct
 import openai
 import pytest
 
-from .conftest import ADMIN, endpoints, service
+from .conftest import ADMIN, endpoints, service, until
 from .fake_triton import FakeTriton
 
 
@@ -116,12 +116,16 @@ async def test_a_model_that_dies_midway_ends_the_stream_with_an_error(rig, how):
         rig.know([service("gpt")], endpoints("gpt", fake.port))
         stream = await client(rig).completions.create(model="gpt", prompt="hi", stream=True)
         texts = []
-        with pytest.raises(openai.APIError) as failed:
+
+        async def read():
             async for chunk in stream:
-                texts.append(chunk.choices[0].text)
+                texts.append(chunk.choices[0].text)  # noqa: PERF401 - kept when it breaks off
+
+        with pytest.raises(openai.APIError) as failed:
+            await read()
         assert "".join(texts) == "one two "
         assert "shm" not in str(failed.value.body)
-        await asyncio.sleep(0.1)
+        await until(rig.rows)
         (row,) = rig.rows()
         assert (row.output_tokens, row.state) == (2, "done")
         assert row.status in {500, 502}
@@ -134,11 +138,11 @@ async def test_a_client_that_leaves_cancels_the_model_and_leaves_a_record(rig):
         async for _ in stream:
             break
         await stream.close()
-        await asyncio.sleep(0.5)
-        assert fake.cancelled == 1
+        await until(lambda: fake.cancelled == 1)
+        await until(lambda: [row.state for row in rig.rows()] == ["done"])
         (row,) = rig.rows()
         assert row.status == 499
-        assert 1 <= row.output_tokens < 30
+        assert 1 <= row.output_tokens < 400
         assert rig.line("gpt").running == 0
 
 

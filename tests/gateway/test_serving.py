@@ -14,7 +14,7 @@ import tritonclient.http
 
 from preamar.gateway.catalog import Heard
 
-from .conftest import ADMIN, endpoints, service
+from .conftest import ADMIN, endpoints, service, until
 from .fake_triton import FakeTriton
 
 ASK = {"model": "gpt", "prompt": "hi"}
@@ -29,8 +29,8 @@ async def test_requests_wait_for_the_first_replica_and_say_how_long(rig, http):
     async with FakeTriton() as fake:
         rig.know([service("gpt")], [])
         waiting = [asyncio.create_task(ask(http, rig)) for _ in range(20)]
-        await asyncio.sleep(0.2)
-        assert len(rig.line("gpt").hold) == 20
+        await until(lambda: len(rig.line("gpt").hold) == 20)
+        await asyncio.sleep(0.15)
         rig.know(slices=endpoints("gpt", fake.port))
         answers = await asyncio.gather(*waiting)
         assert {status for status, _, _ in answers} == {200}
@@ -39,9 +39,9 @@ async def test_requests_wait_for_the_first_replica_and_say_how_long(rig, http):
 
 
 async def test_the_hold_is_bounded_in_number_and_in_time(rig, http):
-    rig.know([service("gpt", hold={"maxRequests": 3, "maxSeconds": 0.5})], [])
+    rig.know([service("gpt", hold={"maxRequests": 3, "maxSeconds": 3})], [])
     waiting = [asyncio.create_task(ask(http, rig)) for _ in range(3)]
-    await asyncio.sleep(0.1)
+    await until(lambda: len(rig.line("gpt").hold) == 3)
     status, headers, text = await ask(http, rig)
     assert (status, json.loads(text)["error"]["code"]) == (503, "hold_full")
     assert 1 <= int(headers["Retry-After"]) <= 120
@@ -53,10 +53,10 @@ async def test_the_hold_is_bounded_in_number_and_in_time(rig, http):
 async def test_a_client_that_leaves_the_hold_is_gone_at_once_and_leaves_a_record(rig, http):
     rig.know([service("gpt")], [])
     task = asyncio.create_task(ask(http, rig))
-    await asyncio.sleep(0.1)
+    await until(lambda: len(rig.line("gpt").hold) == 1)
     task.cancel()
-    await asyncio.sleep(0.2)
-    assert len(rig.line("gpt").hold) == 0
+    await until(lambda: len(rig.line("gpt").hold) == 0)
+    await until(rig.rows)
     assert [row.status for row in rig.rows()] == [499]
 
 
@@ -76,7 +76,7 @@ async def test_a_streaming_client_hears_comments_while_it_waits(rig, http):
 async def test_a_stalled_or_deleted_model_lets_nobody_wait(rig, http):
     rig.know([service("gpt")], [])
     first = asyncio.create_task(ask(http, rig))
-    await asyncio.sleep(0.1)
+    await until(lambda: rig.line("gpt").hold)
     stalled = service("gpt") | {
         "status": {"conditions": [{"type": "Stalled", "status": "True", "reason": "ModelNotFound"}]}
     }
@@ -85,7 +85,7 @@ async def test_a_stalled_or_deleted_model_lets_nobody_wait(rig, http):
     assert (status, json.loads(text)["error"]["code"]) == (503, "model_stalled")
     rig.know([service("gpt")])
     second = asyncio.create_task(ask(http, rig))
-    await asyncio.sleep(0.1)
+    await until(lambda: rig.line("gpt").hold)
     rig.know([])
     assert (await second)[0] == 404
 
@@ -130,7 +130,7 @@ async def test_load_is_shared_by_least_in_flight_and_the_rest_waits_here(rig, ht
         spec = {"scaling": {"target": {"value": "2"}}, "runtime": {"batching": {"maxBatchSize": 1}}}
         rig.know([service("gpt", **spec)], endpoints("gpt", a.port, b.port))
         tasks = [asyncio.create_task(ask(http, rig)) for _ in range(12)]
-        await asyncio.sleep(0.3)
+        await until(lambda: len(a.requests) + len(b.requests) + len(rig.line("gpt").hold) == 12)
         assert (len(a.requests), len(b.requests), len(rig.line("gpt").hold)) == (4, 4, 4)
         async with http.get(rig.url + "/metrics") as answer:
             text = await answer.text()
@@ -148,8 +148,7 @@ async def test_idle_connections_of_a_terminating_pod_are_closed(rig, http):
         (replica,) = rig.line("gpt").replicas.values()
         (idle,) = replica.pool._idle
         rig.know(slices=endpoints("gpt", fake.port, ready=False, terminating=True))
-        await asyncio.sleep(0.05)
-        assert not idle.usable
+        await until(lambda: not idle.usable)
 
 
 async def test_binary_tensors_pass_untouched_to_an_unmodified_tritonclient(rig):
@@ -269,12 +268,12 @@ async def test_sigterm_finishes_streams_flushes_and_exits_with_zero(tmp_path, ht
             "--no-cluster", "--host", "127.0.0.1", "--port", str(port), "--admin-port",
             str(port + 1), "--grpc-port", "-1", "--secrets-dir", str(secrets), "--ledger",
             str(tmp_path / "ledger.sqlite"), "--snapshot", str(tmp_path / "s.json"),
-            "--propagation-seconds", "0.5", "--grace-seconds", "20",
+            "--propagation-seconds", "3", "--grace-seconds", "20",
             env={"PYTHONPATH": "operator"},
         )  # fmt: skip
         try:
             url = f"http://127.0.0.1:{port}"
-            for _ in range(100):
+            for _ in range(600):
                 try:
                     async with http.get(url + "/readyz") as answer:
                         if answer.status == 200:
@@ -290,16 +289,19 @@ async def test_sigterm_finishes_streams_flushes_and_exits_with_zero(tmp_path, ht
             await stream.content.readany()
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.2)
-            async with http.get(url + "/readyz") as answer:
-                assert answer.status == 503
+            for _ in range(200):
+                async with http.get(url + "/readyz") as answer:
+                    if answer.status == 503:
+                        break
+                await asyncio.sleep(0.01)
+            assert answer.status == 503
             async with http.get(url + "/v1/models", headers=auth) as answer:
                 assert answer.status == 200
                 assert answer.headers["Connection"] == "close"
             text = (await stream.content.read()).decode()
             assert text.endswith("data: [DONE]\n\n")
-            assert await asyncio.wait_for(process.wait(), 10) == 0
-            assert 0.5 < time.monotonic() - began < 10
+            assert await asyncio.wait_for(process.wait(), 60) == 0
+            assert 3 < time.monotonic() - began < 60
         finally:
             if process.returncode is None:
                 process.kill()

@@ -44,7 +44,7 @@ async def read_body(request: web.BaseRequest, limit: int, seconds: float, room: 
                 size += len(part)
                 parts.append(part)
                 if size > limit:
-                    raise too_large(limit)
+                    break
     except BaseException as error:
         room.left += size
         if isinstance(error, TimeoutError):
@@ -52,6 +52,9 @@ async def read_body(request: web.BaseRequest, limit: int, seconds: float, room: 
         if isinstance(error, web.PayloadAccessError | ValueError):
             raise bad("The request's body is broken.") from None
         raise
+    if size > limit:
+        room.left += size
+        raise too_large(limit)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

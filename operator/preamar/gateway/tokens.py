@@ -60,7 +60,7 @@ class _Streamed:
         except (Garbled, ValueError, TypeError, AttributeError):
             self._events = None
 
-    def tell(self, call: Call, *, end: bool = False) -> None:
+    def tell(self, call: Call, *, end: bool = False) -> None:  # noqa: ARG002 - says it anyway
         call.input_tokens = max(call.input_tokens, self._given)
         call.output_tokens = max(call.output_tokens, self._made)
 
