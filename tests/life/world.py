@@ -55,11 +55,7 @@ class World:
         return [body for ref, body in found if ref.kind == kind]
 
     def live_pods(self):
-        return [
-            pod
-            for pod in self.select("Pod")
-            if pod["status"]["phase"] not in {"Succeeded", "Failed"}
-        ]
+        return [pod for pod in self.select("Pod") if alive(pod)]
 
     def _garbage(self):
         self.cluster.collect_garbage()
@@ -132,32 +128,33 @@ class World:
 
     def _jobs(self):
         for job in self.select("Job"):
-            if job["metadata"].get("deletionTimestamp") or job.get("status", {}).get("conditions"):
-                continue
-            pods = self._of(job)
-            wanted = job["spec"]["completions"]
-            seen = {p["metadata"]["labels"][INDEX] for p in pods}
-            status = {"startTime": job.get("status", {}).get("startTime", self.time())}
-            failed = [p for p in pods if p["status"]["phase"] == "Failed"]
-            done = [p for p in pods if p["status"]["phase"] == "Succeeded"]
-            lost = bool(job.get("status", {}).get("active")) and len(seen) < wanted
-            if failed or lost:
-                for pod in pods:
-                    if pod["status"]["phase"] in {"Pending", "Running"} and not gone(pod):
-                        self.cluster.remove(ref(pod))
-                if not [p for p in self._of(job) if p["status"]["phase"] in {"Pending", "Running"}]:
-                    status["conditions"] = [self._condition("Failed")]
-            elif len(done) == wanted:
-                status["conditions"] = [self._condition("Complete")]
-            else:
-                for index in range(wanted):
-                    if str(index) not in seen:
-                        name = f"{job['metadata']['name']}-{index}"
-                        template = job["spec"]["template"]
-                        self._make_pod(job, "Job", name, template, {INDEX: str(index)})
-                status["active"] = wanted - len(done)
-            if job.get("status") != status:
-                self.cluster.edit(ref(job), lambda d, s=status: d.update(status=s))
+            ended = job.get("status", {}).get("conditions")
+            if not ended and not gone(job):
+                self._job(job)
+
+    def _job(self, job):
+        """One pod per index; the first that fails or vanishes ends them all."""
+        pods, before = self._of(job), job.get("status", {})
+        wanted = job["spec"]["completions"]
+        status = {"startTime": before.get("startTime", self.time())}
+        seen = {p["metadata"]["labels"][INDEX] for p in pods}
+        lost = bool(before.get("active")) and len(seen) < wanted
+        if lost or any(p["status"]["phase"] == "Failed" for p in pods):
+            for pod in pods:
+                if alive(pod) and not gone(pod):
+                    self.cluster.remove(ref(pod))
+            if not any(alive(p) for p in self._of(job)):
+                status["conditions"] = [self._condition("Failed")]
+        elif sum(p["status"]["phase"] == "Succeeded" for p in pods) == wanted:
+            status["conditions"] = [self._condition("Complete")]
+        else:
+            for index in range(wanted):
+                if str(index) not in seen:
+                    name = f"{job['metadata']['name']}-{index}"
+                    self._make_pod(job, "Job", name, job["spec"]["template"], {INDEX: str(index)})
+            status["active"] = wanted
+        if before != status:
+            self.cluster.edit(ref(job), lambda d: d.update(status=status))
 
     def _condition(self, kind):
         return {"type": kind, "status": "True", "lastTransitionTime": self.time()}
@@ -216,6 +213,10 @@ def ref(body):
 
 def gone(pod):
     return "deletionTimestamp" in pod["metadata"]
+
+
+def alive(pod):
+    return pod["status"]["phase"] in {"Pending", "Running"}
 
 
 def ready(pod):

@@ -51,7 +51,13 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         return Ending("PodLost", f"Pod {lost.name} was taken away: {why}.", rank(lost), free=True)
     if own:
         return _told(*own[0])
-    if any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
+    stopped = [
+        end.finished or LATEST
+        for pod in mine
+        if (end := end_of(pod)) is not None and end.exit_code == STOPPED
+    ]
+    # Ranks that outlive a failure are told to stop as well: only who stopped first was asked to.
+    if stopped and (not failed or min(stopped) < (failed[0][1].finished or LATEST)):
         return Ending("Stopped", "The ranks were asked to stop and saved first.", free=True)
     if len(mine) < job.workers and (failed or mine):
         return Ending("PodLost", "A pod was deleted while it trained.", free=True)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from preamar.core.moments import moment
 from preamar.core.training.desired import ORDER, RESTARTS, order_digest
-from preamar.core.training.endings import Ending, ending
+from preamar.core.training.endings import Ending, ending, pods_of
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.sizes import split
 
@@ -89,9 +89,12 @@ def next_step(observed: Observed) -> Step:
 def _running(observed: Observed, last: JobView, here: Step) -> Step:
     if last.deleting:
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+    left = deadline_in(observed)
+    if last.failing or any(p.phase == "Failed" for p in pods_of(last, observed.pods)):
+        # Its controller ends the others by itself; deleting it now would hide why it failed.
+        return _but(here, Do.TRAIN, Why.TRAINING, LOOK_AGAIN)
     if observed.job.spec.suspend:
         return _but(here, Do.STOP, Why.SUSPENDED)
-    left = deadline_in(observed)
     if left is not None and left <= 0:
         return _but(here, Do.STOP, Why.DEADLINE)
     if _never_ran(observed, last) and last.workers != observed.job.spec.workers.replicas:

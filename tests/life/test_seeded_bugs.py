@@ -1,0 +1,151 @@
+"""Would the life test notice? Each bug here is one line, put in on purpose, and must turn it red."""
+
+import dataclasses
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from preamar.core import due
+from preamar.core.plan import Applied
+from preamar.core.serving import desired, scaling
+from preamar.core.serving import reconcile as serving
+from preamar.core.serving import status as told_serving
+from preamar.core.training import endings, lifecycle
+from preamar.core.training import reconcile as training
+from preamar.core.training import status as told_training
+from tests.life.test_serving import ServingLives
+from tests.life.test_training import TrainingLives
+
+QUICK = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def never_repairs(patch):
+    real = due.due
+
+    def only_missing(wanted, owner, children, applied, refused):
+        found = real(wanted, owner, children, applied, refused)
+        return tuple(m for m in found if due.ref_of(m) not in children)
+
+    patch.setattr(serving, "due", only_missing)
+
+
+def forgets_the_version_of_what_it_sent(patch):
+    real = due.due
+
+    def by_digest_alone(wanted, owner, children, applied, refused):
+        as_seen = {
+            r: Applied(a.digest, children[r].version if r in children else a.version)
+            for r, a in applied.items()
+        }
+        return real(wanted, owner, children, as_seen, refused)
+
+    patch.setattr(serving, "due", by_digest_alone)
+
+
+def ignores_the_size(patch):
+    real = desired.desired
+    patch.setattr(serving, "desired", lambda s, c, n, claim: real(s, c, 1, claim))
+
+
+def always_writes_status(patch):
+    real = told_serving.status
+
+    def with_the_time(observed, *rest):
+        wanted, told = real(observed, *rest)
+        return wanted | {
+            "url": f"x{observed.now.timestamp()}{observed.service.metadata.resource_version}"
+        }, told
+
+    patch.setattr(serving, "status", with_the_time)
+
+
+def follows_demand_beyond_max(patch):
+    patch.setattr(scaling, "LIMITS", (scaling.load_once, scaling.cool_before_shrinking))
+
+
+def never_shrinks(patch):
+    real = scaling.cool_before_shrinking
+
+    def upwards_only(policy, situation, proposed):
+        found = real(policy, situation, proposed)
+        kept = max(found.replicas, situation.replicas)
+        return dataclasses.replace(found, replicas=kept)
+
+    patch.setattr(scaling, "LIMITS", (scaling.load_once, upwards_only, scaling.within_bounds))
+
+
+def starts_beside_the_old_pods(patch):
+    real = lifecycle._again
+
+    def at_once(observed, here, last):
+        return real(dataclasses.replace(observed, pods=()), here, last)
+
+    patch.setattr(lifecycle, "_again", at_once)
+
+
+def counts_in_memory_only(patch):
+    patch.setattr(lifecycle, "counted_before", lambda observed, last: 0)
+
+
+def restarts_after_the_users_error(patch):
+    patch.setattr(endings, "FINAL", frozenset())
+
+
+def counts_nothing(patch):
+    real = training.next_step
+    patch.setattr(training, "next_step", lambda o: dataclasses.replace(real(o), restarts=0))
+
+
+def never_stops(patch):
+    patch.setattr(training, "_stop", lambda observed, step: ())
+
+
+def writes_no_status(patch):
+    real = told_training.status
+    patch.setattr(
+        training,
+        "status",
+        lambda o, s, t: real(o, s, t) | {"conditions": real(o, s, t)["conditions"][:1]},
+    )
+
+
+SERVING = (
+    never_repairs,
+    forgets_the_version_of_what_it_sent,
+    ignores_the_size,
+    always_writes_status,
+    follows_demand_beyond_max,
+    never_shrinks,
+)
+TRAINING = (
+    starts_beside_the_old_pods,
+    counts_in_memory_only,
+    restarts_after_the_users_error,
+    counts_nothing,
+    never_stops,
+    writes_no_status,
+)
+
+
+@pytest.mark.parametrize("bug", SERVING, ids=lambda bug: bug.__name__)
+def test_the_life_of_a_service_shows_a_bug(bug, monkeypatch):
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(ServingLives, settings=QUICK)
+
+
+@pytest.mark.parametrize("bug", TRAINING, ids=lambda bug: bug.__name__)
+def test_the_life_of_a_job_shows_a_bug(bug, monkeypatch):
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(TrainingLives, settings=QUICK)
