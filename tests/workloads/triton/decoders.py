@@ -38,7 +38,7 @@ def weights(seed: int = 3) -> dict[str, np.ndarray]:
 
 def tokenizer() -> Tokenizer:
     """Every byte is a token; there are no merges."""
-    vocabulary = {letter: byte for letter, byte in LETTERS.items()}
+    vocabulary = dict(LETTERS)
     result = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     result.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     result.decoder = decoders.ByteLevel()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -102,7 +103,7 @@ class Running:
             stderr=self.log.open("w"),
         )
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -81,7 +81,7 @@ def reference(w: dict, ids: list[int], offset: int, activation: str) -> np.ndarr
         "gelu_new": lambda v: (
             0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
         ),
-        "relu": lambda v: max(v, 0.0),
+        "relu": lambda v: v * (v > 0),
     }[activation]
     x = w["embeddings.word_embeddings.weight"][ids]
     x = x + w["embeddings.position_embeddings.weight"][offset : offset + len(ids)]
@@ -169,7 +169,7 @@ def test_an_encoder_that_is_onnx_already_gets_the_pooling_its_files_ask_for(tmp_
         {"table": table},
     )
     (folder / "config.json").write_text('{"max_position_embeddings": 8}')
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b"]))
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb")
     build(Order(name="m", source=str(folder), task="Embed"), tmp_path / "models")
     session = onnxruntime.InferenceSession(tmp_path / "models/m/1/model.onnx")
     feed = {"input_ids": np.int64([[4, 5, 0]]), "attention_mask": np.int64([[1, 1, 0]])}

@@ -23,7 +23,8 @@ def test_a_greedy_stream_is_the_text_that_the_formula_gives(served):
     assert all(not event["FINISH_REASON"] for event in events[:-1])
     assert {event["INPUT_TOKENS"] for event in events} == {len(PROMPT.encode())}
     counts = [event["OUTPUT_TOKENS"] for event in events]
-    assert counts == sorted(counts) and counts[-1] == 60
+    assert counts == sorted(counts)
+    assert counts[-1] == 60
     assert len(events) > 10, "the text came in one piece"
 
 

@@ -141,7 +141,7 @@ def encoder(folder: Path, **changes: object) -> Path:
         "max_position_embeddings": 8, "vocab_size": 10,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config | changes))
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]))
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na")
     shapes = {"word_embeddings.weight": (10, 4), "position_embeddings.weight": (8, 4),
               "token_type_embeddings.weight": (2, 4), "LayerNorm.weight": (4,), "LayerNorm.bias": (4,)}  # fmt: skip
     save_file(

@@ -79,7 +79,7 @@ class Head:
         self.opset = opset
 
     def write(self, hidden: str, mask: str, pooling: Pooling, output: str) -> None:
-        """From hidden [b,t,h] float32 and mask [b,t] int64 to output [b, h × modes]."""
+        """From hidden [b,t,h] float32 and mask [b,t] int64 to output [b, modes * h]."""
         add, small = self.graph.add, self.graph.small
         weight = add("Unsqueeze", add("Cast", mask, to=onnx.TensorProto.FLOAT), small([2]))
         parts = [self._pooled(mode, hidden, weight) for mode in pooling.modes]

@@ -35,12 +35,13 @@ def store_tokenizer(source: Source, config: Mapping, folder: Path) -> Tokens:
         stated = (
             json_at(source, "tokenizer_config.json") if source.has("tokenizer_config.json") else {}
         )
-        tokenizer = BertWordPieceTokenizer(
+        made = BertWordPieceTokenizer(
             str(source.at("vocab.txt")),
             lowercase=bool(stated.get("do_lower_case", True)),
             strip_accents=stated.get("strip_accents"),
             handle_chinese_chars=bool(stated.get("tokenize_chinese_chars", True)),
-        )._tokenizer
+        )
+        tokenizer = Tokenizer.from_str(made.to_str())
     else:
         raise invalid(f"There is neither {FILE} nor vocab.txt, so text cannot become tokens.")
     # Lengths are the server's business; a fixed padding in the file would waste most of the work.

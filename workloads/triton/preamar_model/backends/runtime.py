@@ -4,7 +4,6 @@ Both take and give tensors by name. A value that only travels from one call to t
 key-value cache) stays what it is, on the device where it was made.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -75,7 +74,7 @@ class TritonGraph:
 def graph(parameters: Mapping[str, str], folder: str) -> LocalGraph | TritonGraph:
     if name := parameters.get("graph"):
         return TritonGraph(name)
-    return LocalGraph(os.path.join(folder, "model.onnx"), int(parameters.get("threads_over", "1")))
+    return LocalGraph(f"{folder}/model.onnx", int(parameters.get("threads_over", "1")))
 
 
 def opened(args: Mapping[str, str]) -> tuple[dict, dict[str, str], str]:
@@ -86,4 +85,4 @@ def opened(args: Mapping[str, str]) -> tuple[dict, dict[str, str], str]:
     parameters = {
         name: value["string_value"] for name, value in config.get("parameters", {}).items()
     }
-    return config, parameters, os.path.join(args["model_repository"], args["model_version"])
+    return config, parameters, f"{args['model_repository']}/{args['model_version']}"
