@@ -47,6 +47,7 @@ def chosen(fresh: bool) -> Provider:
 
 def build_images(names: list[str]) -> None:
     provider = chosen(fresh=False)
+    provider.check()
     for name in names or [one.name for one in images.available()]:
         full = images.reference(name)
         if provider.running():

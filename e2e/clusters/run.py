@@ -14,6 +14,7 @@ from pathlib import Path
 from e2e.clusters.say import TroubleError
 
 LAST_LINES = 15
+RUNNING: "set[subprocess.Popen[bytes]]" = set()
 
 
 def call(
@@ -49,6 +50,7 @@ def call(
     finally:
         if log:
             out.close()
+    RUNNING.add(process)
     try:
         printed, errors = process.communicate(
             stdin.encode() if stdin is not None else None, timeout=timeout
@@ -60,12 +62,21 @@ def call(
                 f"{' '.join(command[:3])} was not done after {timeout:.0f} s. {tail(log)}{hint}"
             ) from None
         raise
+    finally:
+        RUNNING.discard(process)
     if process.returncode:
         said = tail(log) if log else last((errors or b"") + (printed or b""))
         raise TroubleError(
             f"{' '.join(command[:4])} failed (exit {process.returncode}). {said}{hint}"
         )
     return (printed or b"").decode(errors="replace")
+
+
+def end_all() -> None:
+    """End what other threads are running: they sit in groups of their own and would outlive us."""
+    for process in tuple(RUNNING):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def succeeds(argv: Sequence[str | Path], timeout: float = 20.0) -> bool:

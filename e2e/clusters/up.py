@@ -4,22 +4,27 @@ The node and the images are made side by side. What the first answer does not ne
 image) is made afterwards by a process of its own, and whoever needs it waits for it.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from e2e.clusters import gobuild, helm, images, keys
 from e2e.clusters.kubectl import Kubectl
 from e2e.clusters.places import CACHE, CLUSTER_JSON, ROOT, identity
 from e2e.clusters.port import Endpoints, Provider
+from e2e.clusters.run import end_all
 from e2e.clusters.say import TroubleError, say, step
 
+LATER = ROOT / "build/later.pids"
 GPUS = "nvidia.com/gpu"
 WORKLOADS = {"triton": "triton", "deepspeed": "deepspeed"}
 
@@ -55,8 +60,13 @@ def alone() -> AbstractContextManager[None]:
 def together(*tasks: Callable[[], None]) -> None:
     """Run side by side; the first failure is the one told, after all have ended."""
     with ThreadPoolExecutor(len(tasks), thread_name_prefix="up") as pool:
-        for task in [pool.submit(one) for one in tasks]:
-            task.result()
+        begun = [pool.submit(one) for one in tasks]
+        try:
+            for task in begun:
+                task.result()
+        except (SystemExit, KeyboardInterrupt):
+            end_all()  # told to stop: the pool would wait for builds to finish
+            raise
 
 
 def built(provider: Provider, names: Sequence[str]) -> None:
@@ -139,7 +149,7 @@ def afterwards(without_chart: bool) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     arguments = ["later", *(["--without-images"] if without_chart else [])]
     with log.open("wb") as out:
-        subprocess.Popen(
+        process = subprocess.Popen(
             ["nice", sys.executable, "-m", "e2e.clusters", *arguments],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -147,11 +157,33 @@ def afterwards(without_chart: bool) -> None:
             stderr=out,
             start_new_session=True,
         )
+    with LATER.open("a") as file:
+        file.write(f"{process.pid}\n")
+
+
+def end_later(seconds: float = 15.0) -> None:
+    """End what is still being made for the cluster, before the cluster goes."""
+    pids = [int(line) for line in LATER.read_text().split()] if LATER.exists() else []
+    deadline = time.monotonic() + seconds
+    for pid in pids:
+        while is_later(pid) and time.monotonic() < deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            time.sleep(0.2)
+    LATER.unlink(missing_ok=True)
+
+
+def is_later(pid: int) -> bool:
+    """Whether a process is one that `afterwards` began, of this clone and not ended."""
+    try:
+        place = Path(f"/proc/{pid}/cwd").readlink()
+        return place == ROOT and b"e2e.clusters\0later" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def later(provider: Provider, without_images: bool) -> None:
     """DNS first: it is quick, and training needs both."""
-    watch_for_end(provider)
     provider.dns()
     for one in () if without_images else images.available():
         if one.later:
@@ -164,19 +196,9 @@ def ready(provider: Provider, name: str) -> None:
     provider.load(images.reference(name))
 
 
-def watch_for_end(provider: Provider) -> None:
-    """Stop building for a cluster that was taken down meanwhile."""
-
-    def look() -> None:
-        while provider.running():
-            threading.Event().wait(2)
-        os._exit(0)
-
-    threading.Thread(target=look, daemon=True).start()
-
-
 def down(provider: Provider) -> None:
     """Remove the cluster and what `up` wrote into the clone."""
+    end_later()
     with alone():
         provider.stop()
     for path in (CLUSTER_JSON, keys.KEY_FILE, keys.ADMIN_FILE):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.clusters.run import call
+from e2e.clusters.run import RUNNING, call
 from e2e.clusters.say import TroubleError
+from e2e.clusters.up import together
 
 
 def test_a_failure_names_the_log_and_shows_its_last_lines(tmp_path: Path) -> None:
@@ -51,3 +52,16 @@ def test_what_a_program_prints_comes_back() -> None:
     assert call(["cat"], timeout=5, stdin="words") == "words"
     assert call(["sh", "-c", "echo $ONE"], timeout=5, env={"ONE": "1"}) == "1\n"
     assert "ONE" not in os.environ
+
+
+def test_being_told_to_stop_ends_builds_of_other_threads(tmp_path: Path) -> None:
+    began = time.monotonic()
+
+    def stop() -> None:
+        while not RUNNING:
+            time.sleep(0.01)
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        together(stop, lambda: call(["sleep", "60"], timeout=70))
+    assert time.monotonic() - began < 20
