@@ -18,7 +18,7 @@ MASKED = {
     "uid", "resourceVersion", "creationTimestamp", "managedFields", "lastTransitionTime", "at",
     "startTime", "clusterIP", "clusterIPs", "decisions", "learned", "controller-uid",
     "batch.kubernetes.io/controller-uid", "lastUpdateTime", "signal", "deployment.kubernetes.io/revision",
-    "completionTime", "generation", "observedGeneration", "terminating", "uncountedTerminatedPods",
+    "completionTime", "startedAt", "finishedAt", "generation", "observedGeneration", "terminating", "uncountedTerminatedPods",
     "message", "goodput", "disruptedPods", "wanted",
 }  # fmt: skip
 

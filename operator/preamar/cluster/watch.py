@@ -49,6 +49,10 @@ class Heard:
         return time.monotonic() - self.at
 
 
+class _Unusable(Exception):
+    """A callback raised: what its owner knows may now be wrong."""
+
+
 class _Forgotten(Exception):
     """The server no longer knows the version we have (410)."""
 
@@ -80,26 +84,44 @@ async def watch(
         try:
             if not version:
                 items, version = await _list(client, path, chosen, api_version)
-                on_snapshot(items)
+                _hand_over(on_snapshot, items)
                 heard.at, heard.synced = time.monotonic(), True
                 heard.lists += 1
             async for kind, changed in _stream(client, path, chosen, version):
                 heard.at, heard.failures = time.monotonic(), 0
                 version = changed["metadata"]["resourceVersion"]
                 if kind != "BOOKMARK":
-                    on_change(cast("ChangeType", kind), changed)
+                    _hand_over(on_change, cast("ChangeType", kind), changed)
             heard.failures = 0
         except _Forgotten:
             log.info("watch of %s: the version is forgotten, listing again", path)
             version = ""
-        except (ClusterError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (
+            ClusterError,
+            aiohttp.ClientError,
+            TimeoutError,
+            OSError,
+            ValueError,
+            KeyError,
+        ) as error:
             heard.failures += 1
             log.warning("watch of %s: %s", path, error or type(error).__name__)
-        except Exception:
+        except _Unusable as error:
             heard.failures += 1
-            log.exception("watch of %s: what was heard could not be used, listing again", path)
+            log.error(  # noqa: TRY400  # the callback's own error is the one to show
+                "watch of %s: what was heard could not be used, listing again",
+                path,
+                exc_info=error.__cause__,
+            )
             version = ""
         await asyncio.sleep(pause(heard.failures))
+
+
+def _hand_over(callback: Callable[..., None], *news: Any) -> None:
+    try:
+        callback(*news)
+    except Exception as error:
+        raise _Unusable from error
 
 
 def pause(failures: int) -> float:

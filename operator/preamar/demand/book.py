@@ -69,6 +69,7 @@ class DemandBook:
     def __init__(self) -> None:
         self._reports: dict[str, tuple[float, Report]] = {}
         self._first: float | None = None
+        self._was_whole = False
 
     def take(self, report: Report, now: float) -> Changes:
         """Note a report. Raises ``TooMany``."""
@@ -92,6 +93,10 @@ class DemandBook:
             if load.queued and not (before and before.queued):
                 urgent.add(name)
         changed |= last.services.keys() - report.services.keys()
+        if (whole := self._whole(now)) != self._was_whole:
+            # Every sum has become known, or unknown, though no number changed.
+            self._was_whole = whole
+            changed |= {name for _, other in self._reports.values() for name in other.services}
         return Changes(frozenset(changed), frozenset(urgent))
 
     def demand(self, service: str, now: float) -> Demand:
@@ -101,10 +106,13 @@ class DemandBook:
         loads = [report.services[service] for report in fresh if service in report.services]
         at_least = sum(load.in_flight for load in loads)
         queued = sum(load.queued for load in loads)
-        # Just after our start not every gateway has had its say.
-        settled = self._first is not None and now - self._first >= FRESH_SECONDS
-        complete = settled and bool(loads) and len(loads) == len(self._reports)
+        complete = self._whole(now) and bool(loads) and len(loads) == len(self._reports)
         return Demand(at_least if complete else None, at_least, queued)
+
+    def _whole(self, now: float) -> bool:
+        """Whether every gateway had its say: not just after our start, and none may be silent."""
+        settled = self._first is not None and now - self._first >= FRESH_SECONDS
+        return settled and all(now - at < FRESH_SECONDS for at, _ in self._reports.values())
 
     def gateways(self, now: float) -> dict[str, float]:
         """Seconds since each gateway was heard."""
