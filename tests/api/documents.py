@@ -7,6 +7,7 @@ repeated. About half should be accepted: a judge that always says no would agree
 import copy
 import random
 import re
+from functools import cache
 from re import _constants as op  # what the patterns themselves are made of
 from re import _parser as parser
 from typing import Any
@@ -22,6 +23,11 @@ ODD_TEXTS = (
     "1999-12-31T23:59:59Z", "2027-01-31T18:00:00Z", "2027-01-31T18:00:00.5Z", "0000-01-01T00:00:00Z",
     "2027-01-31T18:00:00+01:00", "2028-02-29T00:00:00Z", "2027-06-30T23:59:60Z", "PREAMAR_X", "1Gi", "1gi", "-1", "100m", "1.5Gi",
 )  # fmt: skip
+
+
+@cache
+def parsed(pattern: str) -> Any:
+    return parser.parse(pattern)
 
 
 def text_like(pattern: str, rng: random.Random, most: int) -> str:  # noqa: C901
@@ -51,7 +57,7 @@ def text_like(pattern: str, rng: random.Random, most: int) -> str:  # noqa: C901
         return chr(rng.randint(*value)) if kind is op.RANGE else chr(value)
 
     for _ in range(50):
-        found = draw(parser.parse(pattern))
+        found = draw(parsed(pattern))
         if len(found) <= most and re.search(pattern, found):
             return found
     raise ValueError(f"no text of {most} characters for {pattern!r}")

@@ -99,9 +99,9 @@ class Server:
             deadline = time.monotonic() + 30
             while True:
                 _, found = self.call("GET", path)
-                conditions = {
-                    c["type"]: c["status"] for c in found.get("status", {}).get("conditions", ())
-                }
+                # Right after the CRD is made the list is null.
+                told = (found.get("status") or {}).get("conditions") or ()
+                conditions = {c["type"]: c["status"] for c in told}
                 assert conditions.get("NonStructuralSchema") != "True", found["status"]
                 if conditions.get("Established") == "True":
                     break

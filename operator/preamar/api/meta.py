@@ -7,6 +7,7 @@ always be read.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -43,7 +44,7 @@ class Word(BaseModel):
             return value
         # The API server removes the nulls of fields that it knows before it judges; a field that
         # it does not know is refused with any value.
-        known = {field.alias for field in cls.model_fields.values()}
+        known = _known(cls)
         return {k: v for k, v in value.items() if v is not None or k not in known}
 
     @model_validator(mode="after")
@@ -67,6 +68,11 @@ class Word(BaseModel):
     def json_body(self) -> dict[str, Any]:
         """As JSON in camelCase, without what is absent."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+@cache
+def _known(model: type[Word]) -> frozenset[str | None]:
+    return frozenset(field.alias for field in model.model_fields.values())
 
 
 class Seen(Word):
