@@ -121,7 +121,7 @@ def test_every_family_and_activation_equals_the_formula(tmp_path, family, activa
 @pytest.mark.parametrize(
     "modes",
     [["cls"], ["max"], ["mean_sqrt_len"], ["cls", "max"]],
-    ids=lambda modes: "+".join(modes),
+    ids="+".join,
 )
 def test_every_pooling_equals_the_formula(tmp_path, modes):
     names = {
