@@ -13,7 +13,7 @@ server-side apply, which is create and patch; most go with their owner, so few a
   verbs: [patch]
 - apiGroups: [preamar.dev]
   resources: [inferenceservices/scale]
-  verbs: [update]
+  verbs: [patch]
 - apiGroups: [preamar.dev]
   # Where OwnerReferencesPermissionEnforcement is on, an owner that blocks deletion needs this.
   resources: [inferenceservices/finalizers, trainingjobs/finalizers]
