@@ -6,6 +6,7 @@ import sys
 import pytest
 from preamar_model import deaths, threads
 from preamar_model.last_error import LastError
+from running import environment
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_the_first_failed_model_is_the_cause_and_its_words_are_plain():
 def test_the_command_says_how_it_is_used():
     done = subprocess.run(
         [sys.executable, "-m", "preamar_model"],
-        env={"PYTHONPATH": next(p for p in sys.path if p.endswith("workloads/triton"))},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
