@@ -73,7 +73,7 @@ def application(
 
 def parse(body: Any) -> Report:
     """A report from its JSON. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
-    services: Mapping[str, Any] = body.get("services") or {}
+    services = _object(_object(body).get("services", {}))
     if len(services) > MOST_SERVICES:
         raise ValueError(f"more than {MOST_SERVICES} services")
     return Report(
@@ -82,6 +82,12 @@ def parse(body: Any) -> Report:
         services={_name(name): _load(load) for name, load in services.items()},
         leaving=body.get("leaving") is True,
     )
+
+
+def _object(body: Any) -> Mapping[str, Any]:
+    if not isinstance(body, dict):
+        raise TypeError("a report and its services are objects")
+    return body
 
 
 def _load(body: Any) -> Load:
