@@ -65,23 +65,26 @@ class Options:
     workers: int = 16
 
 
-async def run(options: Options) -> int:
-    """Run until told to stop (0) or until something breaks (1). Raises ``Unreachable``."""
+async def run(options: Options, stopping: asyncio.Event | None = None) -> int:
+    """Run until told to stop (0), by SIGTERM or by ``stopping``, or until something breaks (1).
+    Raises ``Unreachable``."""
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = options.kubeconfig  # where Kopf looks
     with hearing() as ears:
         async with connect(options.kubeconfig) as client:
-            return await _Operator(options, ears, client).run()
+            return await _Operator(options, ears, client, stopping).run()
 
 
 class _Operator:
     """All parts, put together."""
 
-    def __init__(self, options: Options, ears: Ears, client: Any) -> None:
+    def __init__(
+        self, options: Options, ears: Ears, client: Any, stopping: asyncio.Event | None
+    ) -> None:
         self.options = options
         self.client = client
         self.metrics = Metrics()
-        self.stopping = asyncio.Event()
+        self.stopping = stopping or asyncio.Event()
         self.kopf_stop = asyncio.Event()
         leases = Leases(client, options.lease_namespace, "preamar-operator")
         self.keeper = LeaseKeeper(leases, options.identity or _identity())
