@@ -18,6 +18,8 @@ class FakeTriton:
         self.finished = 0
         self.die_after = None
         self.error_after = None
+        self.stop_after = None
+        self.hang_up = 0
         self.status = 200
         self.answer = b""
         self.gate = asyncio.Event()
@@ -95,11 +97,17 @@ class FakeTriton:
         self.requests.append((request.path, dict(request.headers), asked))
         try:
             await self.gate.wait()
+            if self.hang_up:
+                self.hang_up -= 1
+                request.transport.abort()
+                return web.Response()
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await response.prepare(request)
             for at, word in enumerate(self.words):
                 if self.error_after == at:
                     await response.write(b'data: {"error":"secret: /dev/shm/region7"}\n\n')
+                    return response
+                if self.stop_after == at:
                     return response
                 if self.die_after == at:
                     request.transport.abort()

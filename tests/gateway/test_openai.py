@@ -109,7 +109,7 @@ async def test_errors_are_what_the_client_knows(rig):
     assert rig.rows() == []
 
 
-@pytest.mark.parametrize("how", ["die_after", "error_after"])
+@pytest.mark.parametrize("how", ["die_after", "error_after", "stop_after"])
 async def test_a_model_that_dies_midway_ends_the_stream_with_an_error(rig, how):
     async with FakeTriton(pause=0.01) as fake:
         setattr(fake, how, 2)

@@ -99,6 +99,21 @@ async def test_a_replica_that_refuses_connections_is_passed_over(rig, http):
         assert fake.finished == 12
 
 
+async def test_a_request_whose_replica_hangs_up_before_answering_is_tried_again(rig, http):
+    async with FakeTriton() as fake:
+        fake.hang_up = 1
+        rig.know([service("gpt")], endpoints("gpt", fake.port))
+        assert (await ask(http, rig))[0] == 200
+        assert rig.line("gpt").running == 0
+        fake.hang_up = 1000
+        assert (await ask(http, rig))[0] == 502
+        await until(lambda: sorted(row.status for row in rig.rows()) == [200, 502])
+        assert rig.line("gpt").running == 0
+        tries = [await ask(http, rig) for _ in range(30)]
+        assert {status for status, _, _ in tries} == {502}
+        assert len(fake.requests) <= 32 + 15
+
+
 async def test_nothing_is_lost_or_answered_twice_while_replicas_come_and_go(rig, http):
     chance = random.Random(7)
     async with (
