@@ -18,7 +18,7 @@ from tests.life.test_serving import ServingLives
 from tests.life.test_training import TrainingLives
 
 QUICK = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=25,
     deadline=None,
     database=None,

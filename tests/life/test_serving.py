@@ -209,6 +209,6 @@ class ServingLives(RuleBasedStateMachine):
 
 
 ServingLives.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, print_blob=True
+    max_examples=25, stateful_step_count=25, deadline=None, print_blob=True
 )
 test_a_service_becomes_what_was_asked_and_stays_so = ServingLives.TestCase

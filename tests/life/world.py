@@ -23,6 +23,7 @@ class World:
         self.model_loads = True
         self.steps_left = 3
         self.born = 0
+        self.ending = set()
         self.failing = {}  # pod name -> (exit code, class)
 
     def time(self):
@@ -166,7 +167,10 @@ class World:
                 "preamar.dev/trainingjob" in pod["metadata"]["labels"],
             )
             name = pod["metadata"]["name"]
-            if gone(pod):
+            if gone(pod) and name not in self.ending:
+                self.ending.add(name)  # ending takes a while
+            elif gone(pod):
+                self.ending.discard(name)
                 if trainer and phase == "Running":
                     self._end(pod, 75, {"outcome": "Stopped", "step": 1})
                 self.cluster.edit(ref(pod), lambda p: p["metadata"].update(finalizers=[]))
