@@ -156,9 +156,10 @@ class Story:
         start = time.monotonic()
         stream = client(self.cluster, 240).completions.create(
             model="gpt",
-            prompt="The sea",
+            prompt="This command",
             max_tokens=32,
-            temperature=0,
+            temperature=0.7,
+            seed=7,
             stream=True,
             stream_options={"include_usage": True},
         )
