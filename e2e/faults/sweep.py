@@ -26,7 +26,7 @@ from e2e.faults.workloads import WORKLOADS
 from e2e.faults.world import Gateway, Kubelet, World
 
 KEY = "faults"
-WORKLOAD_SECONDS = 60.0
+WORKLOAD_SECONDS = 90.0
 # After a restart: the promise is 30 s; demand alone is unknown for the first five.
 CONVERGE_SECONDS = 30.0
 QUIET_SECONDS = 1.5
@@ -92,8 +92,12 @@ async def run(bench: Bench, name: str, point: Point | None, wanted: Run | None) 
             result.problems = await _settle(world, proxy, wanted)
         except (TimeoutError, RuntimeError) as error:
             result.problems = [f"the workload did not get on: {error}"]
+            found = await oracles.snapshot(world)
             if wanted is not None:
-                result.problems += oracles.differences(wanted.state, await oracles.snapshot(world))
+                result.problems += oracles.differences(wanted.state, found)
+            else:
+                told = {name: part.get("status", part) for name, part in found.items()}
+                result.problems.append(json.dumps(told, sort_keys=True)[:6000])
         result.converged_seconds = time.monotonic() - converged_from - QUIET_SECONDS
         if not operator.alive:
             result.problems.append("the operator ended by itself")
@@ -149,6 +153,9 @@ async def _stage(
         world = World(bench.server, session, namespace)
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         await world.call("POST", "/api/v1/namespaces", body)
+        # Without its account no pod can be made, and controllers wait long before another try.
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+        await world.until("the default account exists", lambda: world.call("GET", account))
         proxy = Proxy(bench.server, session, server_context(bench.proxy_pki))
         port = await proxy.start()
         stack.push_async_callback(proxy.stop)

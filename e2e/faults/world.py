@@ -77,7 +77,7 @@ class World:
         status = {"phase": "Bound", "accessModes": ["ReadWriteMany"]}
         await self.patch("persistentvolumeclaims", name, {"status": status}, "status")
 
-    async def until(self, what: str, true: Callable[[], Any], seconds: float = 30.0) -> None:
+    async def until(self, what: str, true: Callable[[], Any], seconds: float = 45.0) -> None:
         """Wait for something to become true of the cluster."""
         try:
             async with asyncio.timeout(seconds):
