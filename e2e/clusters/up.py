@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,18 @@ def alone() -> AbstractContextManager[None]:
 
 
 def together(*tasks: Callable[[], None]) -> None:
-    """Run side by side; the first failure is the one told, after all have ended."""
+    """Run side by side; the first failure ends the others and is the one told."""
     with ThreadPoolExecutor(len(tasks), thread_name_prefix="up") as pool:
         begun = [pool.submit(one) for one in tasks]
         try:
-            for task in begun:
-                task.result()
+            done, others = wait(begun, return_when=FIRST_EXCEPTION)
+            if others:
+                end_all()
         except (SystemExit, KeyboardInterrupt):
             end_all()  # told to stop: the pool would wait for builds to finish
             raise
+    for task in (*done, *others):
+        task.result()
 
 
 def built(provider: Provider, names: Sequence[str]) -> None:

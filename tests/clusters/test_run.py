@@ -54,14 +54,17 @@ def test_what_a_program_prints_comes_back() -> None:
     assert "ONE" not in os.environ
 
 
-def test_being_told_to_stop_ends_builds_of_other_threads(tmp_path: Path) -> None:
+def when_the_other_runs(error: BaseException) -> None:
+    while not RUNNING:
+        time.sleep(0.01)
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(143), TroubleError("no disk")], ids=["stop", "failure"]
+)
+def test_builds_of_other_threads_end_with_the_first_failure(error: BaseException) -> None:
     began = time.monotonic()
-
-    def stop() -> None:
-        while not RUNNING:
-            time.sleep(0.01)
-        raise SystemExit(143)
-
-    with pytest.raises(SystemExit):
-        together(stop, lambda: call(["sleep", "60"], timeout=70))
+    with pytest.raises(type(error), match=str(error)):
+        together(lambda: when_the_other_runs(error), lambda: call(["sleep", "60"], timeout=70))
     assert time.monotonic() - began < 20

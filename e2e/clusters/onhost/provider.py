@@ -80,6 +80,7 @@ class Host:
         os.environ["PATH"] = needs.with_sbin(os.environ.get("PATH", ""))
 
     def check(self) -> None:
+        gobuild.go()
         needs.check(first=not (CACHE / "go/kube").exists())
 
     def running(self) -> bool:
