@@ -40,14 +40,15 @@ def a_job():
 
 
 class TrainingLives(RuleBasedStateMachine):
-    @initialize()
-    def begins(self):
+    @initialize(started=st.integers(0, 4))
+    def begins(self, started):
         self.world = World()
-        self.world.steps_left = 12
+        self.world.steps_left = 16
         self.world.cluster.create(A_CLAIM)
         self.world.cluster.create(a_job())
         self.operator = Operator(self.world, "TrainingJob", "t")
         self.operator.look()
+        self.all_goes_well(started)
         self.failures = set()  # attempts in which a rank was made to fail
         self.spoiled = set()  # the same, including those whose Job a stranger took away
         self.users = False
@@ -65,6 +66,12 @@ class TrainingLives(RuleBasedStateMachine):
     def operator_passes(self, late):
         self.operator.look()
         self.operator.passes(late)
+
+    @rule(times=st.integers(1, 4))
+    def all_goes_well(self, times):
+        for _ in range(times):
+            self.world.tick(1)
+            self.operator_passes(0)
 
     @rule(writes=st.integers(0, 5))
     def operator_dies_midway(self, writes):

@@ -107,7 +107,7 @@ def _scale(observed: Observed, decision: Decision) -> Scale | None:
 def _resized(scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
     if scale is None:
         return ()
-    return (Event(decision.reason, f"The size is now {scale.replicas} replicas."),)
+    return (Event(decision.reason, f"The size is now {scale.replicas}."),)
 
 
 def _status(

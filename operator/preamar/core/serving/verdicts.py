@@ -130,6 +130,10 @@ def _scaled(
     exist = deployment.replicas if deployment else 0
     ready = len(ready_pods(observed))
     if exist != wanted or ready != wanted:
-        return Verdict("Scaled", "False", Reason.RESIZING, f"{wanted} replicas are on their way.")
+        return Verdict("Scaled", "False", Reason.RESIZING, f"On the way to {_copies(wanted)}.")
     reason = str(decision.reason) if decision else str(Reason.SIZED)
-    return Verdict("Scaled", "True", reason, f"{wanted} replicas, as wanted.")
+    return Verdict("Scaled", "True", reason, f"{_copies(wanted)}, as wanted.")
+
+
+def _copies(count: int) -> str:
+    return "1 replica" if count == 1 else f"{count} replicas"
