@@ -6,6 +6,7 @@ import sys
 import pytest
 from preamar_model import deaths, threads
 from preamar_model.last_error import LastError
+from preamar_model.serve import forget_shared_memory
 from running import environment
 
 
@@ -82,3 +83,10 @@ def test_the_command_says_how_it_is_used():
         check=False,
     )
     assert (done.returncode, "usage" in done.stderr) == (2, True)
+
+
+def test_only_what_a_crashed_server_left_is_forgotten(tmp_path):
+    for name in ("triton_python_backend_shm_region_1", "somebody_elses"):
+        (tmp_path / name).write_text("")
+    forget_shared_memory(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["somebody_elses"]

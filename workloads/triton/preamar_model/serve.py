@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from preamar_model import triton_tree
 from preamar_model.deaths import OutOfMemory, stubs
@@ -39,6 +40,9 @@ def arguments(tree: triton_tree.Tree, models: str, drain: int) -> list[str]:
         f"--backend-directory={tree.backends}",
         "--disable-auto-complete-config",
         "--exit-on-error=true",
+        # Several Python models that start at once on a busy machine can abort Triton (seen in 2.51:
+        # boost's lock_exception); a pod has one, or two with a graph of its own.
+        "--model-load-thread-count=1",
         "--strict-readiness=true",
         f"--exit-timeout-secs={drain}",
         f"--http-address={address}",
@@ -65,11 +69,19 @@ def main(flags: list[str]) -> int:
         last_words(sentence(f"Triton cannot start: {error}."))
         print(f"Triton cannot start: {error}", file=sys.stderr)
         return 1
+    if os.getpid() == 1:
+        forget_shared_memory(Path("/dev/shm"))
     environment = os.environ | tree.environment()
     if triton_tree.NVIDIA not in tree.binary.parents:
         environment["TRITON_SERVER_CPU_ONLY"] = "1"
     command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models"), drain) + flags
     return Server(command, environment, drain).run()
+
+
+def forget_shared_memory(place: Path) -> None:
+    """A container that crashed leaves its regions in the pod's memory; restarts must not fill it."""
+    for region in place.glob("triton_python_backend_shm_region_*"):
+        region.unlink(missing_ok=True)
 
 
 class Server:
