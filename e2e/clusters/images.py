@@ -4,6 +4,7 @@ An image's tag is a hash of all that goes into it, so one that has not changed i
 loaded again, and a pod's image says which sources it holds.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from e2e.clusters import bases, buildah, gobuild
 from e2e.clusters.places import CACHE, REGISTRY, ROOT
 from e2e.clusters.say import TroubleError, step
 
+KEPT = 3
+SHORT = 15_000_000_000
 IGNORED = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 
 
@@ -156,7 +159,26 @@ def ensure(name: str) -> str:
                     ROOT / image.context,
                     CACHE / f"logs/image-{name}.log",
                 )
+                forget(name)
     return full
+
+
+def forget(name: str) -> None:
+    """Keep the last few builds of an image; layers that no image names go when the disk is short."""
+    prefix = f"{registry()}/{name}:"
+    shown = buildah.run(*("images", "--format", "{{.CreatedAtRaw}} {{.Name}}:{{.Tag}}"), timeout=60)
+    tags = sorted((line for line in shown.splitlines() if prefix in line), reverse=True)
+    # One built wholly from old layers looks old, so the newest is known by its name.
+    for line in (old for old in tags[KEPT:] if not old.endswith(reference(name))):
+        with contextlib.suppress(TroubleError):  # in use by a build of somebody else
+            buildah.run("rmi", line.split()[-1], timeout=120)
+    if short_of_disk():
+        with contextlib.suppress(TroubleError):
+            buildah.run("rmi", "--prune", timeout=300)
+
+
+def short_of_disk() -> bool:
+    return shutil.disk_usage(CACHE).free < SHORT
 
 
 def prepare_pause() -> None:

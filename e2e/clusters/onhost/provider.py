@@ -9,62 +9,17 @@ import os
 import socket
 import ssl
 import urllib.request
-from pathlib import Path
 from typing import Any
 
-from e2e.clusters import controlplane, gobuild, images, pki
-from e2e.clusters.controlplane import Plane
+from e2e.clusters import gobuild, images
 from e2e.clusters.kubectl import Kubectl, until
-from e2e.clusters.onhost import cgroups, instance, needs, settings
+from e2e.clusters.onhost import cgroups, instance, needs, parts, settings
+from e2e.clusters.onhost.basics import BASICS
 from e2e.clusters.onhost.network import Network, mtu
 from e2e.clusters.places import CACHE, Places
 from e2e.clusters.port import Endpoints
 from e2e.clusters.run import call, tail
 from e2e.clusters.say import TroubleError, step
-
-PROVISIONER = "preamar.dev/directory"
-STORAGE = {
-    "apiVersion": "storage.k8s.io/v1",
-    "kind": "StorageClass",
-    "metadata": {
-        "name": "preamar-directory",
-        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-    },
-    "provisioner": PROVISIONER,
-    "reclaimPolicy": "Delete",
-    "volumeBindingMode": "Immediate",
-}
-RIGHTS = "rbac.authorization.k8s.io"
-
-
-def binding(name: str, role: str, user: str) -> dict[str, Any]:
-    return {
-        "apiVersion": f"{RIGHTS}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": RIGHTS, "kind": "ClusterRole", "name": role},
-        "subjects": [{"kind": "User", "name": user}],
-    }
-
-
-def watching(group: str, *resources: str) -> dict[str, Any]:
-    return {"apiGroups": [group], "resources": list(resources), "verbs": ["list", "watch"]}
-
-
-BASICS = (
-    STORAGE,
-    binding("preamar-directory-provisioner", "system:persistent-volume-provisioner", PROVISIONER),
-    {
-        "apiVersion": f"{RIGHTS}/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "preamar-coredns"},
-        "rules": [
-            watching("", "services", "pods", "namespaces"),
-            watching("discovery.k8s.io", "endpointslices"),
-        ],
-    },
-    binding("preamar-coredns", "preamar-coredns", "system:kube-dns"),
-)
 
 
 class Host:
@@ -112,47 +67,14 @@ class Host:
         ):
             net = instance.addresses(places)
         with step(f"starting the control plane and the node on {net.node}"):
-            self.identities(kube, net)
+            parts.identities(places, self.node, kube, net)
             pause = images.ensure("pause")
             self.configure(net, pause)
             instance.begin(places, net)
-            self.add_services(kube, net)
+            for name, argv in parts.services(places, self.node, kube, net).items():
+                instance.add_service(places, name, argv)
             self.wait_ready()
             self.load(pause)  # no pod starts without it, and nobody else has it
-
-    def identities(self, kube: Path, net: Network) -> None:
-        """Certificates once per set of addresses: the server's name them."""
-        stamp = self.places.pki / "for"
-        if stamp.exists() and stamp.read_text() == net.node:
-            return
-        first = str(net.services.network_address + 1)
-        pki.order(
-            kube,
-            self.places.pki,
-            (
-                pki.apiserver(net.node, first),
-                pki.ADMIN,
-                pki.CONTROLLER_MANAGER,
-                pki.SCHEDULER,
-                ("kubelet", f"system:node:{self.node}", ("system:nodes",), (self.node, net.node)),
-                ("kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",), ()),
-                ("proxy", "system:kube-proxy", (), ()),
-                ("provisioner", PROVISIONER, (), ()),
-                ("dns", "system:kube-dns", (), ()),
-            ),
-        )
-        server = f"https://{net.node}:6443"
-        for user in (
-            "admin",
-            "controller-manager",
-            "scheduler",
-            "kubelet",
-            "proxy",
-            "provisioner",
-            "dns",
-        ):
-            pki.kubeconfig(self.places.etc / f"{user}.kubeconfig", server, self.places.pki, user)
-        stamp.write_text(net.node)
 
     def configure(self, net: Network, pause: str) -> None:
         plugins = settings.cni_plugins()
@@ -176,52 +98,6 @@ class Host:
         }
         for name, text in files.items():
             (etc / name).write_text(text)
-
-    def add_services(self, kube: Path, net: Network) -> None:
-        places, etc = self.places, self.places.etc
-        plane = Plane(
-            kube, places.pki, places.state / "etcd", net.node, 6443, 2379, 2380, str(net.services)
-        )
-        as_kubelet = (
-            f"--kubelet-client-certificate={places.pki}/kubelet-client.crt",
-            f"--kubelet-client-key={places.pki}/kubelet-client.key",
-            f"--kubelet-certificate-authority={places.pki}/ca.crt",
-            "--kubelet-preferred-address-types=InternalIP",
-            "--enable-admission-plugins=NodeRestriction",
-        )
-        manager = controlplane.controller_manager(
-            plane,
-            etc / "controller-manager.kubeconfig",
-            f"--flex-volume-plugin-dir={places.state}/volume-plugins",
-        )
-        program = str(kube)
-        services = {
-            "etcd": controlplane.etcd(plane),
-            "apiserver": controlplane.apiserver(plane, *as_kubelet),
-            "controller-manager": manager,
-            "scheduler": [
-                *(program, "kube-scheduler", f"--kubeconfig={etc}/scheduler.kubeconfig"),
-                f"--authentication-kubeconfig={etc}/scheduler.kubeconfig",
-                f"--authorization-kubeconfig={etc}/scheduler.kubeconfig",
-                *("--bind-address=127.0.0.1", "--leader-elect=false"),
-                f"--tls-cert-file={places.pki}/scheduler.crt",
-                f"--tls-private-key-file={places.pki}/scheduler.key",
-            ],
-            "containerd": [found("containerd"), f"--config={etc}/containerd.toml"],
-            "kubelet": [
-                *(program, "kubelet", f"--config={etc}/kubelet.json"),
-                f"--kubeconfig={etc}/kubelet.kubeconfig",
-                f"--hostname-override={self.node}",
-                f"--node-ip={net.node}",
-            ],
-            "kube-proxy": [program, "kube-proxy", f"--config={etc}/kube-proxy.json"],
-            "provisioner": [
-                *(program, "provisioner", f"--kubeconfig={etc}/provisioner.kubeconfig"),
-                *(f"--name={PROVISIONER}", f"--root={places.volumes}", f"--node={self.node}"),
-            ],
-        }
-        for name, argv in services.items():
-            instance.add_service(places, name, argv)
 
     def wait_ready(self) -> None:
         kubectl = self.kubectl()
@@ -257,6 +133,18 @@ class Host:
             return
         with step(f"loading {reference}"), images.archive(reference) as file:
             call([*ctr, "images", "import", str(file)], timeout=900, log=CACHE / "logs/import.log")
+        if images.short_of_disk():
+            self.forget(ctr, reference)
+
+    def forget(self, ctr: list[str], reference: str) -> None:
+        """Remove older builds of an image that no container uses; nothing else ever would."""
+        listed = call([*ctr, "images", "list", "--quiet"], timeout=60).split()
+        used = call([*ctr, "containers", "list"], timeout=60)
+        name = reference.rpartition(":")[0]
+        old = [one for one in listed if one.rpartition(":")[0] == name and one not in used]
+        for one in old:
+            if one != reference:
+                call([*ctr, "images", "rm", one], timeout=120)
 
     def values(self) -> dict[str, Any]:
         return {}
@@ -287,8 +175,3 @@ class Host:
         with step("removing the cluster"):
             instance.end(self.places)
             instance.erase(self.places)
-
-
-def found(command: str) -> str:
-    path = call(["sh", "-c", f"command -v {command}"], timeout=10).strip()
-    return str(Path(path).resolve())
