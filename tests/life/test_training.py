@@ -99,7 +99,8 @@ class TrainingLives(RuleBasedStateMachine):
             judged = Ref("batch/v1", "Job", NAMESPACE, f"t-{attempt}") in self.cluster.objects
             if running and judged and attempt not in self.spoiled and self.world.steps_left > 1:
                 self.world.failing[pod["metadata"]["name"]] = code
-                self.failures.add(attempt)
+                if code[1] != "PeerLost":  # who only lost a peer has not failed
+                    self.failures.add(attempt)
                 self.spoiled.add(attempt)
                 self.users_attempt = attempt if code[1] == "ConfigError" else self.users_attempt
                 self.world.tick(1)

@@ -51,18 +51,16 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         return Ending("PodLost", f"Pod {lost.name} was taken away: {why}.", rank(lost), free=True)
     if own:
         return _told(*own[0])
-    stopped = [
-        end.finished or LATEST
-        for pod in mine
-        if (end := end_of(pod)) is not None and end.exit_code == STOPPED
-    ]
-    # Ranks that outlive a failure are told to stop as well: only who stopped first was asked to.
-    if stopped and (not failed or min(stopped) < (failed[0][1].finished or LATEST)):
-        return Ending("Stopped", "The ranks were asked to stop and saved first.", free=True)
-    if len(mine) < job.workers and (failed or mine):
-        return Ending("PodLost", "A pod was deleted while it trained.", free=True)
     if failed:
-        return _told(*failed[0])
+        # A rank that fails leaves its pod behind. Where all that did only lost a peer, that peer
+        # was deleted or cut off; its own pod may be gone with what it said.
+        who = rank(failed[0][0])
+        sentence = "A rank lost its peers: one was deleted or cut off from the network."
+        return Ending("PeerLost", sentence, who, free=True)
+    if any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
+        return Ending("Stopped", "The ranks were asked to stop and saved first.", free=True)
+    if mine and len(mine) < job.workers:
+        return Ending("PodLost", "A pod was deleted while it trained.", free=True)
     return Ending("Unknown", job.message[:LONGEST_SENTENCE] or "The attempt's Job failed.")
 
 
