@@ -4,6 +4,7 @@ Dynamic, so that custom resources and built-in kinds are handled alike. Every wa
 says what it last saw.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,14 +79,13 @@ class Kube:
     def row(self, api_version: str, kind: str, name: str, namespace: str) -> dict[str, str]:
         """What ``kubectl get -o wide`` shows of one object: column → text, as the server prints it."""
         resource = self.kind(api_version, kind)
-        answer = self.client.client.call_api(
-            resource.path(name=name, namespace=namespace),
+        prepared = self.client.client.param_serialize(
             "GET",
+            resource.path(name=name, namespace=namespace),
             header_params={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"},
             auth_settings=["BearerToken"],
-            response_type="object",
-            _return_http_data_only=True,
         )
+        answer = json.loads(self.client.client.call_api(*prepared).read())
         cells = answer["rows"][0]["cells"]
         names = [column["name"] for column in answer["columnDefinitions"]]
         return {title: str(cell) for title, cell in zip(names, cells, strict=True)}
