@@ -12,7 +12,15 @@ STAGES = (
     Stage("generated files", (PYTHON, "-m", "preamar.api.crd", "--check")),
     Stage(
         "unit and property tests",
-        (PYTHON, "-m", "pytest", "-q", "-m", "not apiserver and not cluster and not slow", "tests"),
+        (
+            PYTHON,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "not apiserver and not cluster and not image and not slow",
+            "tests",
+        ),
     ),
 )
 

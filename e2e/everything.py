@@ -19,10 +19,10 @@ def pytest(*arguments: str) -> tuple[str, ...]:
 
 RINGS = (
     Stage("check", ("make", "check"), deadline=420),
-    Stage("contract tests", pytest("-m", "apiserver", "tests"), deadline=1800),
+    Stage("contract tests", pytest("-m", "apiserver and not image", "tests"), deadline=1800),
     Stage(
         "workload tests",
-        pytest("-m", "slow and not apiserver and not cluster", "tests"),
+        pytest("-m", "slow and not apiserver and not cluster and not image", "tests"),
         deadline=900,
     ),
 )

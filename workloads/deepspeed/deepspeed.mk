@@ -1,7 +1,7 @@
 .PHONY: test-deepspeed lock-deepspeed
 
 test-deepspeed: setup ## real DeepSpeed on two ranks inside the trainer's image (needs root)
-	@PREAMAR_DEEPSPEED_TESTS=1 $(PY) -m pytest --durations=5 tests/workloads/deepspeed/image
+	@$(PY) -m pytest --durations=5 tests/workloads/deepspeed/image
 
 # Python 3.13 is what Debian trixie has; the hashes of all files of a release suit other ones too.
 lock-deepspeed: | $(UV) ## choose the trainer image's packages again
