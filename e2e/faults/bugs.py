@@ -38,7 +38,8 @@ def _delete_has_no_precondition() -> None:
     from preamar.cluster.kinds import location
 
     async def wrong(self: Any, ref: Any, uid: str) -> None:
-        await self._call("delete", "DELETE", location(ref), None, {"kind": "DeleteOptions"})
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        await self._call("delete", "DELETE", location(ref), None, body)
 
     live.LiveCluster.delete = wrong  # type: ignore[method-assign]
 
@@ -60,19 +61,26 @@ def _children_have_no_owner() -> None:
     passes.execute = wrong
 
 
-def _what_was_applied_is_never_looked_for_again() -> None:
-    """The first process writes the first child only; later ones believe that all is done."""
+def _children_are_made_when_the_resource_is_new() -> None:
+    """What handlers of creation do: status first, then children; who died between the two comes
+    back to a resource that is not new, and believes that all is done."""
     from preamar.shell import passes
 
     execute = passes.execute
+    mine: set[str] = set()
 
     async def wrong(cluster: Any, plan: Any, regarding: Any) -> Any:
-        if plan.status is None and len(plan.apply) < 2:
-            return await execute(cluster, plan, regarding)
-        status = await execute(cluster, dataclasses.replace(plan, apply=(), scale=None), regarding)
-        if (regarding.get("status") or {}).get("conditions"):
-            return status
-        return await execute(cluster, dataclasses.replace(plan, status=None, events=()), regarding)
+        uid = regarding["metadata"]["uid"]
+        if not (regarding.get("status") or {}).get("conditions"):
+            mine.add(uid)
+        if uid not in mine:
+            plan = dataclasses.replace(plan, apply=())
+        first = dataclasses.replace(plan, apply=(), scale=None, delete=(), events=())
+        outcome = await execute(cluster, first, regarding)
+        if outcome.error is not None:
+            return outcome
+        rest = await execute(cluster, dataclasses.replace(plan, status=None), regarding)
+        return dataclasses.replace(rest, version=outcome.version or rest.version)
 
     passes.execute = wrong
 
@@ -81,5 +89,5 @@ BUGS = {
     "names-drawn": _children_are_named_anew_by_each_process,
     "delete-unconditional": _delete_has_no_precondition,
     "no-owner": _children_have_no_owner,
-    "status-ahead": _what_was_applied_is_never_looked_for_again,
+    "edge-triggered": _children_are_made_when_the_resource_is_new,
 }

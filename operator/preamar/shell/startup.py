@@ -6,6 +6,7 @@ anew is safe at any point, running on half is not.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -145,8 +146,10 @@ class _Operator:
             await self._listen(self._demand_application(), self.options.demand_port),
         ]
         tasks: list[asyncio.Task[Any]] = []
+        self._take_signals()
         try:
-            await self._wait_for_kinds()
+            if not await self._kinds_are_there():
+                return 0
             parts = {
                 "stop": self.stopping.wait(),
                 "pulse": self.health.beat(),
@@ -159,8 +162,8 @@ class _Operator:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             failed = [task for task in done if task.get_name() != "stop"]
             for task in failed:
-                reason = "cancelled" if task.cancelled() else task.exception()
-                log.error("%s ended: %s", task.get_name(), reason or "for no reason")
+                reasons = ", ".join(_reasons(task)) or "for no reason"
+                log.error("%s ended: %s", task.get_name(), reasons)
             return 1 if failed else 0
         finally:
             await self.queue.stop()
@@ -193,16 +196,20 @@ class _Operator:
     async def _kopf_started(self, **kwargs: Any) -> None:
         self.mirror.connect(kwargs)
         # Kopf has just taken the signals; we stop in our own order and tell it then.
+        self._take_signals()
+
+    def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
 
-    async def _wait_for_kinds(self) -> None:
+    async def _kinds_are_there(self) -> bool:
+        """Wait for our CRDs; False if told to stop before they come."""
         while True:
             try:
                 missing = await missing_kinds(self.client)
                 if not missing:
-                    return
+                    return True
                 log.error(
                     "The CRDs %s are not installed. Install the chart with crds.enabled=true, or "
                     "call: kubectl apply -f crds/. Looking again every %g s.",
@@ -211,7 +218,10 @@ class _Operator:
                 )
             except ClusterError as error:
                 log.error("The API server does not answer: %s", error)  # noqa: TRY400
-            await asyncio.sleep(CRD_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CRD_SECONDS):
+                    await self.stopping.wait()
+                    return False
 
     def _demand_application(self) -> web.Application:
         key = receiver.InternalKey(self.options.secrets / "internal-key")
@@ -275,6 +285,16 @@ def kopf_selector(watched: Watched) -> tuple[str, str, str]:
 def _identity() -> str:
     """The pod's name; anywhere else something that no other process has."""
     return os.environ.get("POD_NAME") or f"{os.uname().nodename}-{os.getpid()}"
+
+
+def _reasons(task: asyncio.Task[Any]) -> list[str]:
+    """Why a task ended; a group of tasks has a reason for each that failed."""
+    if task.cancelled():
+        return ["it was cancelled"]
+    error = task.exception()
+    if isinstance(error, BaseExceptionGroup):
+        return [str(each) or type(each).__name__ for each in error.exceptions]
+    return [] if error is None else [str(error) or type(error).__name__]
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:
