@@ -89,6 +89,8 @@ async def test_one_request_waits_for_a_replica_and_is_counted(rig, fake):
     await until(lambda: len(rig.line("net").hold) == 1)
     rig.know(slices=fake)
     assert await task == 3
+    # The row of a failed call is written after its answer.
+    await until(lambda: len(rig.rows()) == 2)
     assert sorted((r.status, r.input_tokens) for r in rig.rows()) == [(200, 3), (500, 0)]
 
 
