@@ -89,6 +89,12 @@ def differences(wanted: Any, found: Any, place: str = "") -> list[str]:
             for key in sorted(wanted.keys() | found.keys())
             for line in differences(wanted.get(key), found.get(key), f"{place}/{key}")
         ]
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        return [
+            line
+            for index, (left, right) in enumerate(zip(wanted, found, strict=True))
+            for line in differences(left, right, f"{place}/{index}")
+        ]
     return [] if wanted == found else [f"{place}: {_short(wanted)} became {_short(found)}"]
 
 

@@ -30,6 +30,8 @@ WORKLOAD_SECONDS = 90.0
 # After a restart: the promise is 30 s; demand alone is unknown for the first five.
 CONVERGE_SECONDS = 30.0
 QUIET_SECONDS = 1.5
+# The run to compare with must have come to rest: demand is unknown for five seconds after a start.
+REST_SECONDS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ async def run(bench: Bench, name: str, point: Point | None, wanted: Run | None) 
             else:
                 told = {name: part.get("status", part) for name, part in found.items()}
                 result.problems.append(json.dumps(told, sort_keys=True)[:6000])
-        result.converged_seconds = time.monotonic() - converged_from - QUIET_SECONDS
+        result.converged_seconds = time.monotonic() - converged_from
         if not operator.alive:
             result.problems.append("the operator ended by itself")
         result.state = await oracles.snapshot(world)
@@ -119,7 +121,7 @@ async def _settle(world: World, proxy: Proxy, wanted: Run | None) -> list[str]:
     deadline = time.monotonic() + CONVERGE_SECONDS
     while True:
         count = len(proxy.writes)
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(QUIET_SECONDS if wanted else REST_SECONDS)
         quiet = len(proxy.writes) == count
         state = await oracles.snapshot(world)
         wrong = oracles.differences(wanted.state, state) if wanted else []

@@ -22,6 +22,7 @@ from preamar.shell.mirror import Add
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, DEADLINE_SECONDS, SHOWN_SECONDS = 5.0, 2.0, 15.0
+PAUSE_SECONDS = 1.0
 AT_ONCE = 16
 LARGEST_ANSWER = 64 * 1024
 AGENT_PORT = 29400
@@ -94,7 +95,8 @@ class Poller:
                 await asyncio.gather(
                     *(self._one(session, allowed, key) for key in tuple(self._runs))
                 )
-                await asyncio.sleep(max(1.0, EVERY_SECONDS - (time.monotonic() - started)))
+                spent = time.monotonic() - started
+                await asyncio.sleep(max(PAUSE_SECONDS, EVERY_SECONDS - spent))
 
     async def _one(
         self, session: aiohttp.ClientSession, allowed: asyncio.Semaphore, key: Key

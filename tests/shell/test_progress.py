@@ -1,0 +1,144 @@
+"""Rank 0 is asked, within bounds, and a status is written only for news."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from preamar.core.pods import PodView
+from preamar.core.training.observe import JobView
+from preamar.core.training.progress import Progress
+from preamar.shell import progress
+from preamar.shell.keys import JOB_KIND, Key
+from preamar.shell.progress import Agent, Poller, rank_zero
+
+GPT = Key(JOB_KIND, "demo", "gpt")
+
+
+class AnAgent:
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.asked, self.port = answer, 0, 0
+
+    @contextlib.asynccontextmanager
+    async def polled(self, added: list[Key]) -> AsyncIterator[Poller]:
+        async def handle(_request: web.Request) -> web.StreamResponse:
+            self.asked += 1
+            if self.answer == "silence":
+                await asyncio.sleep(60)
+            if isinstance(self.answer, str):
+                return web.Response(text=self.answer)
+            return web.json_response(self.answer)
+
+        app = web.Application()
+        app.router.add_get("/progress", handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        poller = Poller(added.append, runner.addresses[0][1])
+        task = asyncio.create_task(poller.run())
+        try:
+            yield poller
+        finally:
+            assert not task.done()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "DEADLINE_SECONDS", 0.2)
+
+
+async def asked(agent: AnAgent, times: int) -> None:
+    async with asyncio.timeout(5):
+        while agent.asked < times:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_steps_alone_are_shown_every_fifteen_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, added = AnAgent({"attempt": 1, "state": "Training", "step": 1}), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(1, "127.0.0.1"))
+        await asked(agent, 2)
+        assert added == [GPT]
+        agent.answer = {"attempt": 1, "state": "Training", "step": 2}
+        await asked(agent, 5)
+        assert added == [GPT]
+        assert poller.shown(GPT) == Progress(1, "Training", 1)
+        now = time.monotonic
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now() + 15)
+        await asked(agent, 8)
+    assert poller.shown(GPT) == Progress(1, "Training", 2)
+    assert len(added) == 2
+
+
+async def test_a_new_state_is_shown_at_once() -> None:
+    agent, added = AnAgent({"attempt": 1, "state": "Training", "step": 1}), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(1, "127.0.0.1"))
+        await asked(agent, 2)
+        agent.answer = {"attempt": 1, "state": "Saving", "step": 1}
+        await asked(agent, 4)
+    assert len(added) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", ["silence", "no json", [], {"attempt": 7, "state": "Training"}, {}], ids=str
+)
+async def test_what_is_no_answer_of_this_attempt_is_no_news(answer: Any) -> None:
+    agent, added = AnAgent(answer), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(1, "127.0.0.1"))
+        await asked(agent, 3)
+        assert poller.shown(GPT) is None
+    assert added == []
+
+
+async def test_who_has_left_is_not_asked() -> None:
+    agent, added = AnAgent({"attempt": 1}), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(1, "127.0.0.1"))
+        await asked(agent, 1)
+        poller.leave(GPT)
+        await asyncio.sleep(0.1)
+        before = agent.asked
+        await asyncio.sleep(0.2)
+        assert agent.asked == before
+        assert poller.shown(GPT) is None
+
+
+def a_pod(rank: str, attempt: str = "1", **more: Any) -> PodView:
+    labels = {"batch.kubernetes.io/job-completion-index": rank, "preamar.dev/attempt": attempt}
+    return PodView(
+        name=rank, uid=rank, **({"phase": "Running", "ip": "1.2.3.4"} | more), labels=labels
+    )
+
+
+def a_job(attempt: int, **more: Any) -> JobView:
+    return JobView(name=f"gpt-{attempt}", uid="u", version="1", attempt=attempt, **more)
+
+
+def test_rank_zero_of_the_newest_attempt_is_the_one_to_ask() -> None:
+    pods = (a_pod("1", ip="9.9.9.9"), a_pod("0", "1"), a_pod("0", "2", ip="5.6.7.8"))
+    assert rank_zero((a_job(1), a_job(2)), pods) == Agent(2, "5.6.7.8")
+    assert rank_zero((a_job(1),), pods) == Agent(1, "1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    "pod", [a_pod("0", phase="Pending"), a_pod("0", ip=""), a_pod("0", deleting=True), a_pod("1")]
+)
+def test_a_rank_that_cannot_answer_is_not_asked(pod: PodView) -> None:
+    assert rank_zero((a_job(1),), (pod,)) is None
+
+
+def test_nobody_is_asked_after_the_end() -> None:
+    assert rank_zero((a_job(1, complete=True),), (a_pod("0"),)) is None
+    assert rank_zero((), ()) is None
