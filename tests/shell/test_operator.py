@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from e2e.clusters.bare import api_server, free_ports
 from preamar.cluster.call import MERGE, call
 from preamar.cluster.connect import connect
 from preamar.cluster.kinds import PLURALS, collection, location
+from preamar.cluster.port import ClusterError
 from preamar.core.plan import Ref
 from preamar.shell.startup import Options, run
 
@@ -334,6 +337,44 @@ async def test_after_the_resource_is_deleted_nothing_is_made_anew(place: Place) 
             await call(place.client, "DELETE", location(ref))
         await asyncio.sleep(2)
     assert await place.children() == {}
+
+
+async def test_sigterm_gives_the_lease_back_and_ends_well(place: Place) -> None:
+    options = place.options
+    environment = os.environ | {
+        "KUBECONFIG": str(options.kubeconfig),
+        "PREAMAR_NAMESPACE": place.namespace,
+        "PREAMAR_WATCH_NAMESPACE": place.namespace,
+        "PREAMAR_SECRETS_DIR": str(options.secrets),
+        "PREAMAR_HOST": "127.0.0.1",
+        "PREAMAR_PROBE_PORT": str(place.probes),
+        "PREAMAR_DEMAND_PORT": str(place.demand),
+        "POD_NAME": "operator-7",
+        "PYTHONPATH": str(CRDS.parent / "operator"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "preamar.main", "operator", env=environment
+    )
+    lease = location(Ref("coordination.k8s.io/v1", "Lease", place.namespace, "preamar-operator"))
+
+    async def holder() -> str:
+        with contextlib.suppress(ClusterError):
+            return str((await call(place.client, "GET", lease))["spec"]["holderIdentity"])
+        return ""
+
+    try:
+        await place.until("it leads", lambda: _is(holder, "operator-7"), 60)
+        process.terminate()
+        await place.until("the Lease is free", lambda: _is(holder, ""), 5)
+        async with asyncio.timeout(15):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+async def _is(ask: Any, wanted: str) -> bool:
+    return bool(await ask() == wanted)
 
 
 def _api(found: dict[str, Any]) -> str:

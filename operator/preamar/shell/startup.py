@@ -177,6 +177,8 @@ class _Operator:
         """Work while the Lease is ours."""
         while not self.health.indices_full():  # noqa: ASYNC110  # Kopf has no event for it
             await asyncio.sleep(0.05)
+        # Kopf took the signals as it began; we stop in our own order and tell it then.
+        self._take_signals()
         await self.keeper.acquire()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.keeper.keep())
@@ -195,8 +197,6 @@ class _Operator:
 
     async def _kopf_started(self, **kwargs: Any) -> None:
         self.mirror.connect(kwargs)
-        # Kopf has just taken the signals; we stop in our own order and tell it then.
-        self._take_signals()
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
