@@ -76,7 +76,8 @@ def preload() -> None:
 
 def _run(setup: Setup) -> None:
     """In the child."""
-    from preamar.shell.startup import Options, run
+    from preamar.shell.options import Options
+    from preamar.shell.startup import run
 
     out = os.open(setup.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(out, 1)

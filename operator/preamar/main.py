@@ -88,8 +88,10 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
 def _run_operator(given: argparse.Namespace) -> int:
     import asyncio
 
+    from preamar.cluster.connect import Unreachable
     from preamar.core.settings import Settings
-    from preamar.shell.startup import Options, Unreachable, run
+    from preamar.shell.options import Options
+    from preamar.shell.startup import run
 
     logging.basicConfig(
         level=given.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -20,7 +20,8 @@ from preamar.cluster.connect import connect
 from preamar.cluster.kinds import PLURALS, collection, location
 from preamar.cluster.port import ClusterError
 from preamar.core.plan import Ref
-from preamar.shell.startup import Options, run
+from preamar.shell.options import Options
+from preamar.shell.startup import run
 
 pytestmark = pytest.mark.apiserver
 

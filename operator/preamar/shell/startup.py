@@ -6,64 +6,43 @@ anew is safe at any point, running on half is not.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import kopf
 from aiohttp import web
 
-from preamar.cluster.census import census, missing_kinds
-from preamar.cluster.connect import Unreachable, connect
+from preamar.cluster.census import census
+from preamar.cluster.connect import connect
 from preamar.cluster.fenced import FencedCluster
 from preamar.cluster.lease import Leases
 from preamar.cluster.live import LiveCluster
-from preamar.cluster.port import ClusterError
 from preamar.core.pods import PodView
 from preamar.core.serving.observe import Demand
-from preamar.core.settings import Settings
 from preamar.demand import receiver
 from preamar.demand.book import Changes, DemandBook
 from preamar.shell import probes, serving, training
 from preamar.shell.audit import Audit
 from preamar.shell.claims import Claims
+from preamar.shell.crds import kinds_are_there
 from preamar.shell.hearing import Ears, hearing
-from preamar.shell.keys import JOB_KIND, OURS, SERVICE_KIND, Key
+from preamar.shell.keys import JOB_KIND, SERVICE_KIND, Key
+from preamar.shell.kopf_settings import kopf_settings
 from preamar.shell.lease import LeaseKeeper
 from preamar.shell.login import login
 from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Mirror, Watched, children_of_kind
+from preamar.shell.options import Options
 from preamar.shell.passes import Passes
-from preamar.shell.progress import AGENT_PORT, Poller
+from preamar.shell.progress import Poller
 from preamar.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
-CRD_SECONDS = 5.0
 PODS = children_of_kind("v1", "Pod", "pods")
 SERVICES = children_of_kind("v1", "Service", "services")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line and the environment say. Empty ``namespaces`` means all."""
-
-    settings: Settings = field(default_factory=Settings)
-    kubeconfig: str | None = None
-    namespaces: tuple[str, ...] = ()
-    lease_namespace: str = "preamar-system"
-    identity: str = ""
-    secrets: Path = Path("/etc/preamar/secrets")
-    host: str = "0.0.0.0"  # noqa: S104  # probes and reports come from other pods
-    probe_port: int = 8090
-    demand_port: int = 8091
-    agent_port: int = AGENT_PORT
-    workers: int = 16
 
 
 async def run(options: Options, stopping: asyncio.Event | None = None) -> int:
@@ -148,7 +127,7 @@ class _Operator:
         tasks: list[asyncio.Task[Any]] = []
         self._take_signals()
         try:
-            if not await self._kinds_are_there():
+            if not await kinds_are_there(self.client, self.stopping):
                 return 0
             parts = {
                 "stop": self.stopping.wait(),
@@ -203,26 +182,6 @@ class _Operator:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
 
-    async def _kinds_are_there(self) -> bool:
-        """Wait for our CRDs; False if told to stop before they come."""
-        while True:
-            try:
-                missing = await missing_kinds(self.client)
-                if not missing:
-                    return True
-                log.error(
-                    "The CRDs %s are not installed. Install the chart with crds.enabled=true, or "
-                    "call: kubectl apply -f crds/. Looking again every %g s.",
-                    ", ".join(missing),
-                    CRD_SECONDS,
-                )
-            except ClusterError as error:
-                log.error("The API server does not answer: %s", error)  # noqa: TRY400
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CRD_SECONDS):
-                    await self.stopping.wait()
-                    return False
-
     def _demand_application(self) -> web.Application:
         key = receiver.InternalKey(self.options.secrets / "internal-key")
         return receiver.application(self.book, key, self._demand_changed)
@@ -251,37 +210,6 @@ class _Operator:
         return runner
 
 
-def kopf_settings(watched: list[Watched]) -> kopf.OperatorSettings:
-    """Kopf's settings, each with its reason."""
-    settings = kopf.OperatorSettings()
-    # An operator of somebody else's with Kopf's default names would fight over finalizers with us.
-    settings.persistence.finalizer = "preamar.dev/kopf"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="preamar.dev")
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="preamar.dev")
-    # Our events are written by decisions, on transitions only.
-    settings.posting.enabled = False
-    # Who leads is decided by a Lease; peering compares wall clocks.
-    settings.peering.standalone = True
-    # No list or watch of CRDs and namespaces: that would need rights for nothing.
-    settings.scanning.disabled = True
-    # A limit below the number of indexed objects would lock up the start.
-    settings.queueing.worker_limit = None
-    # The default of five minutes would hide an API server that accepts and never answers.
-    settings.networking.request_timeout = 60
-    settings.networking.connect_timeout = 10
-    settings.watching.connect_timeout = 10
-    for kind in watched:
-        if kind.selector == OURS:
-            settings.watching.label_selectors[kopf_selector(kind)] = OURS
-    return settings
-
-
-def kopf_selector(watched: Watched) -> tuple[str, str, str]:
-    """Group, version and plural."""
-    place: Mapping[str, str] = watched.place
-    return place["group"], place["version"], place["plural"]
-
-
 def _identity() -> str:
     """The pod's name; anywhere else something that no other process has."""
     return os.environ.get("POD_NAME") or f"{os.uname().nodename}-{os.getpid()}"
@@ -304,6 +232,3 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-__all__ = ["Options", "Unreachable", "kopf_settings", "run"]
