@@ -2,29 +2,19 @@
 
 from math import ceil
 
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
-from preamar.cluster.port import Conflict
-from preamar.core.plan import Plan, Ref
+from preamar.core.plan import Ref
 from preamar.core.serving.observe import Demand
-from tests.life.operator import Operator
-from tests.life.world import NAMESPACE, World, ready, ref
+from tests.life.machine import LIVES, Lives
+from tests.life.world import NAMESPACE, ready, ref
 
-CLAIM = Ref("v1", "PersistentVolumeClaim", NAMESPACE, "models")
 CHILDREN = [
     Ref("apps/v1", "Deployment", NAMESPACE, "m-serve"),
     Ref("v1", "Service", NAMESPACE, "m-serve"),
     Ref("policy/v1", "PodDisruptionBudget", NAMESPACE, "m-serve"),
 ]
-A_CLAIM = {
-    "apiVersion": "v1",
-    "kind": "PersistentVolumeClaim",
-    "metadata": {"name": "models", "namespace": NAMESPACE},
-    "spec": {"accessModes": ["ReadWriteMany"]},
-    "status": {"phase": "Bound", "accessModes": ["ReadWriteMany"]},
-}
 STRANGERS = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -47,44 +37,17 @@ def a_service():
     }
 
 
-class ServingLives(RuleBasedStateMachine):
+class ServingLives(Lives):
+    volume = "models"
+    quiet = (1, 1, 1, 70, 1, 70, 1, 1, 70)
+
     @initialize()
     def begins(self):
-        self.world = World()
-        self.world.cluster.create(A_CLAIM)
-        self.world.cluster.create(STRANGERS)
-        self.world.cluster.create(a_service())
-        self.operator = Operator(self.world, "InferenceService", "m")
-        self.operator.look()
-
-    @property
-    def cluster(self):
-        return self.world.cluster
-
-    def edit(self, change):
-        self.cluster.edit(self.operator.ref, change)
-        self.operator.look()
-
-    @rule(late=st.integers(0, 4))
-    def operator_passes(self, late):
-        self.operator.look()
-        self.operator.passes(late)
-
-    @rule(times=st.integers(1, 4))
-    def all_goes_well(self, times):
-        for _ in range(times):
-            self.world.tick(1)
-            self.operator_passes(0)
-
-    @rule(writes=st.integers(0, 6))
-    def operator_dies_midway(self, writes):
-        self.operator.look()
-        self.operator.passes(dies_in=writes)
+        self.start(a_service(), STRANGERS)
 
     @rule(seconds=st.sampled_from([1, 5, 31, 61]))
     def time_passes(self, seconds):
-        self.world.tick(seconds)
-        self.operator.look()
+        self.pass_time(seconds)
 
     @rule(in_flight=st.sampled_from([None, 0, 1, 9, 17, 100]))
     def demand_changes(self, in_flight):
@@ -123,50 +86,25 @@ class ServingLives(RuleBasedStateMachine):
             self.cluster.edit(CHILDREN[2], lambda d: d["spec"].update(maxUnavailable=0))
 
     @rule()
-    def the_volume_comes_or_goes(self):
-        if CLAIM in self.cluster.objects:
-            self.cluster.remove(CLAIM)
-        else:
-            self.cluster.create(A_CLAIM)
-
-    @rule()
     def somebody_deletes_a_pod(self):
         for pod in self.world.select("Pod")[:1]:
             self.cluster.remove(ref(pod))
 
-    def teardown(self):
-        if not hasattr(self, "world"):
-            return
-        self.settles()
+    def settles(self):
+        """At rest, the cluster is what the user asked, or the user is told why it cannot be."""
+        self.rests()
+        self.judge()
         if self.impossible():
             # What stood in the way is settled, and nothing of what happened meanwhile is forgotten.
-            if CLAIM not in self.cluster.objects:
-                self.cluster.create(A_CLAIM)
+            self.the_volume_comes()
             self.edit(lambda s: s["spec"].update(rollout={"strategy": "Rolling"}))
-            self.settles()
+            self.rests()
+            self.judge()
 
     def impossible(self):
         spec = self.cluster.get(self.operator.ref)["spec"]
         canary = spec.get("rollout", {}).get("strategy") == "Canary"
-        return canary or CLAIM not in self.cluster.objects
-
-    def settles(self):
-        """After a few quiet passes the plan is empty, and the cluster is what the user asked."""
-        for seconds in (1, 1, 1, 70, 1, 70, 1, 1, 70):
-            self.world.tick(seconds)
-            self.operator.look()
-            try:
-                self.operator.passes()
-            except Conflict:
-                continue
-        self.world.tick(0)
-        self.operator.look()
-        self.operator.passes()
-        self.world.tick(0)
-        self.operator.look()
-        plan = self.operator.passes()
-        assert plan == Plan(recheck_in=plan.recheck_in), f"never at rest: {plan}"
-        self.judge()
+        return canary or self.claim not in self.cluster.objects
 
     def judge(self):
         """The oracle. It knows the user's words and the cluster, and none of our decisions."""
@@ -209,7 +147,5 @@ class ServingLives(RuleBasedStateMachine):
         assert told["Stalled"]["status"] == "False"
 
 
-ServingLives.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, print_blob=True
-)
+ServingLives.TestCase.settings = LIVES
 test_a_service_becomes_what_was_asked_and_stays_so = ServingLives.TestCase

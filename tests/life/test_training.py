@@ -2,23 +2,13 @@
 
 from json import loads
 
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from preamar.cluster.port import Conflict
-from preamar.core.plan import Plan, Ref
-from tests.life.operator import Operator
-from tests.life.world import NAMESPACE, World, gone, ref
+from preamar.core.plan import Ref
+from tests.life.machine import LIVES, Lives
+from tests.life.world import NAMESPACE, gone, ref
 
-CLAIM = Ref("v1", "PersistentVolumeClaim", NAMESPACE, "data")
-A_CLAIM = {
-    "apiVersion": "v1",
-    "kind": "PersistentVolumeClaim",
-    "metadata": {"name": "data", "namespace": NAMESPACE},
-    "spec": {"accessModes": ["ReadWriteMany"]},
-    "status": {"phase": "Bound", "accessModes": ["ReadWriteMany"]},
-}
 LIMIT = 2
 
 
@@ -39,49 +29,23 @@ def a_job():
     }
 
 
-class TrainingLives(RuleBasedStateMachine):
+class TrainingLives(Lives):
+    volume = "data"
+    quiet = (1, 1, 1, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1)
+
     @initialize(started=st.integers(0, 4))
     def begins(self, started):
-        self.world = World()
+        self.start(a_job())
         self.world.steps_left = 16
-        self.world.cluster.create(A_CLAIM)
-        self.world.cluster.create(a_job())
-        self.operator = Operator(self.world, "TrainingJob", "t")
-        self.operator.look()
         self.all_goes_well(started)
         self.failures = set()  # attempts in which a rank was made to fail
         self.spoiled = set()  # the same, including those whose Job a stranger took away
         self.users = False
         self.users_attempt = ""
 
-    @property
-    def cluster(self):
-        return self.world.cluster
-
-    def edit(self, change):
-        self.cluster.edit(self.operator.ref, change)
-        self.operator.look()
-
-    @rule(late=st.integers(0, 4))
-    def operator_passes(self, late):
-        self.operator.look()
-        self.operator.passes(late)
-
-    @rule(times=st.integers(1, 4))
-    def all_goes_well(self, times):
-        for _ in range(times):
-            self.world.tick(1)
-            self.operator_passes(0)
-
-    @rule(writes=st.integers(0, 5))
-    def operator_dies_midway(self, writes):
-        self.operator.look()
-        self.operator.passes(dies_in=writes)
-
     @rule(seconds=st.sampled_from([1, 1, 5, 21]))
     def time_passes(self, seconds):
-        self.world.tick(seconds)
-        self.operator.look()
+        self.pass_time(seconds)
 
     @rule(code=st.sampled_from([(1, "Unknown"), (137, "Killed"), (1, "PeerLost")]))
     def a_rank_fails(self, code):
@@ -132,13 +96,6 @@ class TrainingLives(RuleBasedStateMachine):
         if where in self.cluster.objects:
             self.cluster.remove(where)
 
-    @rule()
-    def the_volume_comes_or_goes(self):
-        if CLAIM in self.cluster.objects:
-            self.cluster.remove(CLAIM)
-        else:
-            self.cluster.create(A_CLAIM)
-
     @invariant()
     def one_attempt_at_a_time(self):
         if hasattr(self, "world"):
@@ -147,32 +104,17 @@ class TrainingLives(RuleBasedStateMachine):
             }
             assert len(attempts) <= 1, f"attempts {attempts} have pods at once"
 
-    def teardown(self):
-        if hasattr(self, "world"):
-            self.settles()
+    def holds(self):
+        self.one_attempt_at_a_time()
 
     def settles(self):
-        if CLAIM not in self.cluster.objects:
-            self.cluster.create(A_CLAIM)
+        self.the_volume_comes()
         spec = self.cluster.get(self.operator.ref)["spec"]
         if spec["workers"]["replicas"] == 3:  # 16 samples on 3 ranks: the user is told, and repairs
-            self.world.tick(1)
-            self.operator.look()
+            self.pass_time(1)
             self.edit(lambda j: j["spec"]["workers"].update(replicas=2))
         must_rest = spec.get("suspend") and self.world.steps_left > 8
-        for seconds in (1, 1, 1, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1):
-            self.world.tick(seconds)
-            self.operator.look()
-            self.one_attempt_at_a_time()
-            try:
-                self.operator.passes()
-            except Conflict:
-                continue
-        for _ in range(2):
-            self.world.tick(0)
-            self.operator.look()
-            plan = self.operator.passes()
-        assert plan == Plan(recheck_in=plan.recheck_in), f"never at rest: {plan}"
+        self.rests()
         self.judge()
         if must_rest:
             assert not [j for j in self.world.select("Job") if kind_of(j) == "Complete"]
@@ -186,7 +128,7 @@ class TrainingLives(RuleBasedStateMachine):
             told[condition["type"]] = (condition["status"], condition["reason"])
             assert condition["message"]
         assert status["observedGeneration"] == job["metadata"]["generation"]
-        assert CLAIM in self.cluster.objects
+        assert self.claim in self.cluster.objects
         jobs = self.world.select("Job")
         assert len({j["metadata"]["name"] for j in jobs}) <= 5
         complete = [j for j in jobs if kind_of(j) == "Complete"]
@@ -233,7 +175,5 @@ def check_attempt(made, job):
     assert env["MASTER_ADDR"] == f"{made['metadata']['name']}-0.t-ranks"
 
 
-TrainingLives.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, print_blob=True
-)
+TrainingLives.TestCase.settings = LIVES
 test_a_job_ends_as_asked_one_attempt_at_a_time = TrainingLives.TestCase
