@@ -1,11 +1,9 @@
 """KServe v2 gRPC on a port of its own: the same keys, hold, routing and rows; messages pass as bytes.
 
-Only the methods listed exist. A stream stays on the replica that its first message went to. Error
-texts are our own here too.
+Only the methods listed exist. Error texts are our own here too.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -23,11 +21,10 @@ from preamar.gateway.errors import (
     bad_key,
     forbidden,
     ledger_down,
-    model_failed,
     unknown_model,
-    unreachable,
 )
-from preamar.gateway.fleet import Fleet, Line, Place, Replica
+from preamar.gateway.fleet import Fleet, Line
+from preamar.gateway.grpc_upstream import SERVICE, GrpcUpstream, counts
 from preamar.gateway.keyring import Keyring
 from preamar.gateway.metrics import NOBODY, UNKNOWN
 from preamar.gateway.settings import Settings
@@ -35,9 +32,6 @@ from preamar.gateway.state import State
 from preamar.ledger.rows import Kind
 from preamar.ledger.writer import LedgerUnavailable
 
-log = logging.getLogger(__name__)
-SERVICE = "/inference.GRPCInferenceService/"
-ATTEMPTS = 5
 YES, NO = b"\x08\x01", b""
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -61,7 +55,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._keyring = keyring
         self._books = books
         self._state = state
-        self._channels: dict[Replica, Any] = {}
+        self._upstream = GrpcUpstream(settings.answer_seconds)
         self._server: Any = None
         self.number = 0
 
@@ -98,8 +92,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         """No new calls; those under way end within ``grace`` seconds."""
         if self._server is not None:
             await self._server.stop(grace)
-        for channel in self._channels.values():
-            await channel.close()
+        await self._upstream.close()
 
     async def _live(self, _body: bytes, context: Context) -> bytes:
         await self._who(context)
@@ -174,15 +167,15 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         finally:
             call.settle_soon(line_status)
             self._state.end()
-            await self._sweep()
+            await self._upstream.sweep()
 
     async def _unary(self, body: bytes, context: Context, method: str) -> bytes:
         caller = await self._who(context)
         line = await self._line(body, caller, context)
         async with self._call(line, caller, context, method) as call:
-            answer = await self._ask(line, method, body)
+            answer = await self._upstream.ask(line, method, body)
             if method == "ModelInfer":
-                call.input_tokens, call.output_tokens = _counts(answer)
+                call.input_tokens, call.output_tokens = counts(answer)
                 call.first_token()
             try:
                 await call.settle(200)
@@ -192,23 +185,6 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             await context.send_initial_metadata((("x-request-id", call.id),))
             return answer
         raise AssertionError
-
-    async def _ask(self, line: Line, method: str, body: bytes) -> bytes:
-        turn, deadline = line.turn(), monotonic() + line.model.hold_seconds
-        for attempt in range(ATTEMPTS):
-            place = await line.enter(turn, deadline)
-            reached = True
-            try:
-                send = self._channel(place.replica).unary_unary(SERVICE + method)
-                return bytes(await send(body, timeout=self._settings.answer_seconds))
-            except grpc.aio.AioRpcError as error:
-                reached = not _not_sent(error)
-                if reached:
-                    raise _explained(line, error) from None
-            finally:
-                place.release(reached=reached)
-            await asyncio.sleep(0.05 * attempt)
-        raise unreachable(line.model.name)
 
     async def _stream(
         self, messages: AsyncIterator[bytes], context: Context
@@ -223,66 +199,11 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             turn = line.turn()
             place = await line.enter(turn, monotonic() + line.model.hold_seconds)
             try:
-                async for answer in self._relay(place, line, first, messages, call):
+                async for answer in self._upstream.relay(place, line, first, messages, call):
                     yield answer
                 await call.settle(200)
             finally:
                 place.release()
-
-    async def _relay(
-        self, place: Place, line: Line, first: bytes, messages: AsyncIterator[bytes], call: Call
-    ) -> AsyncIterator[bytes]:
-        async def given() -> AsyncIterator[bytes]:
-            yield first
-            async for message in messages:
-                # One stream, one model: another one could be out of this caller's reach.
-                if protobuf.text(message, 1) != line.model.name:
-                    return
-                yield message
-
-        sending = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")(given())
-        done_given = done_made = 0
-        latest = (0, 0)
-        try:
-            async for answer in sending:
-                inner, failed = _inner(answer)
-                if failed:
-                    yield protobuf.message(1, model_failed(line.model.name).message.encode())
-                    continue
-                counted = _counts(inner)
-                if counted[1] < latest[1]:
-                    # The next request on the stream counts from its own beginning.
-                    done_given, done_made = done_given + latest[0], done_made + latest[1]
-                latest = counted if counted != (0, 0) else latest
-                if not call.output_tokens:
-                    call.first_token()
-                call.input_tokens = done_given + latest[0]
-                call.output_tokens = done_made + latest[1]
-                call.mark()
-                yield bytes(answer)
-        except grpc.aio.AioRpcError as error:
-            raise _explained(line, error) from None
-        finally:
-            sending.cancel()
-
-    def _channel(self, replica: Replica) -> Any:
-        channel = self._channels.get(replica)
-        if channel is None:
-            ip = f"[{replica.address.ip}]" if ":" in replica.address.ip else replica.address.ip
-            channel = self._channels[replica] = grpc.aio.insecure_channel(
-                f"{ip}:{replica.address.grpc}",
-                options=[
-                    ("grpc.max_receive_message_length", -1),
-                    ("grpc.max_send_message_length", -1),
-                    ("grpc.use_local_subchannel_pool", 1),
-                ],
-            )
-        return channel
-
-    async def _sweep(self) -> None:
-        """Close channels of replicas that left."""
-        for replica in [r for r in self._channels if not r.usable and not r.in_flight]:
-            await self._channels.pop(replica).close()
 
 
 def _async(method: Callable[[bytes, Context], Awaitable[bytes]]) -> Any:
@@ -290,38 +211,3 @@ def _async(method: Callable[[bytes, Context], Awaitable[bytes]]) -> Any:
         return await method(body, context)
 
     return handle
-
-
-def _counts(response: bytes) -> tuple[int, int]:
-    try:
-        return protobuf.token_counts(response)
-    except protobuf.NotProtobuf:
-        return 0, 0
-
-
-def _inner(answer: bytes) -> tuple[bytes, bool]:
-    """The response within a stream's message, and whether the message is an error."""
-    inner, failed = b"", False
-    try:
-        for number, value in protobuf.fields(answer):
-            if number == 1 and value:
-                failed = True
-            elif number == 2 and isinstance(value, bytes):
-                inner = value
-    except protobuf.NotProtobuf:
-        failed = True
-    return inner, failed
-
-
-def _not_sent(error: grpc.aio.AioRpcError) -> bool:
-    details = error.details() or ""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and "ailed to connect" in details
-
-
-def _explained(line: Line, error: grpc.aio.AioRpcError) -> Problem:
-    name = line.model.name
-    if _not_sent(error):
-        return unreachable(name)
-    if error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}:
-        return bad(f"The model '{name}' refused the request: check its inputs.")
-    return model_failed(name)

@@ -1,0 +1,143 @@
+"""gRPC calls to replicas: one channel each, tries again what was not sent, and streams that stay on the
+replica that their first message went to. What a model server says of its errors is not passed on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from preamar.gateway import protobuf
+from preamar.gateway.call import Call
+from preamar.gateway.errors import Problem, bad, model_failed, unreachable
+from preamar.gateway.fleet import Line, Place, Replica
+
+SERVICE = "/inference.GRPCInferenceService/"
+ATTEMPTS = 5
+
+
+class GrpcUpstream:
+    """The channels to all replicas that were called."""
+
+    def __init__(self, answer_seconds: float) -> None:
+        self._answer_seconds = answer_seconds
+        self._channels: dict[Replica, Any] = {}
+
+    async def ask(self, line: Line, method: str, body: bytes) -> bytes:
+        """One answer, held until a replica has room. Raises ``Problem``."""
+        turn, deadline = line.turn(), monotonic() + line.model.hold_seconds
+        for attempt in range(ATTEMPTS):
+            place = await line.enter(turn, deadline)
+            reached = True
+            try:
+                send = self._channel(place.replica).unary_unary(SERVICE + method)
+                return bytes(await send(body, timeout=self._answer_seconds))
+            except grpc.aio.AioRpcError as error:
+                reached = not _not_sent(error)
+                if reached:
+                    raise _explained(line, error) from None
+            finally:
+                place.release(reached=reached)
+            await asyncio.sleep(0.05 * attempt)
+        raise unreachable(line.model.name)
+
+    async def relay(
+        self, place: Place, line: Line, first: bytes, messages: AsyncIterator[bytes], call: Call
+    ) -> AsyncIterator[bytes]:
+        """The answers of one stream as they come, counted in ``call``. Raises ``Problem``."""
+
+        async def given() -> AsyncIterator[bytes]:
+            yield first
+            async for message in messages:
+                # One stream, one model: another one could be out of this caller's reach.
+                if protobuf.text(message, 1) != line.model.name:
+                    return
+                yield message
+
+        sending = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")(given())
+        done_given = done_made = 0
+        latest = (0, 0)
+        try:
+            async for answer in sending:
+                inner, failed = _inner(answer)
+                if failed:
+                    yield protobuf.message(1, model_failed(line.model.name).message.encode())
+                    continue
+                counted = counts(inner)
+                if counted[1] < latest[1]:
+                    # The next request on the stream counts from its own beginning.
+                    done_given, done_made = done_given + latest[0], done_made + latest[1]
+                latest = counted if counted != (0, 0) else latest
+                if not call.output_tokens:
+                    call.first_token()
+                call.input_tokens = done_given + latest[0]
+                call.output_tokens = done_made + latest[1]
+                call.mark()
+                yield bytes(answer)
+        except grpc.aio.AioRpcError as error:
+            raise _explained(line, error) from None
+        finally:
+            sending.cancel()
+
+    def _channel(self, replica: Replica) -> Any:
+        channel = self._channels.get(replica)
+        if channel is None:
+            ip = f"[{replica.address.ip}]" if ":" in replica.address.ip else replica.address.ip
+            channel = self._channels[replica] = grpc.aio.insecure_channel(
+                f"{ip}:{replica.address.grpc}",
+                options=[
+                    ("grpc.max_receive_message_length", -1),
+                    ("grpc.max_send_message_length", -1),
+                    ("grpc.use_local_subchannel_pool", 1),
+                ],
+            )
+        return channel
+
+    async def sweep(self) -> None:
+        """Close channels of replicas that left."""
+        for replica in [r for r in self._channels if not r.usable and not r.in_flight]:
+            await self._channels.pop(replica).close()
+
+    async def close(self) -> None:
+        """End all channels."""
+        for channel in self._channels.values():
+            await channel.close()
+
+
+def counts(response: bytes) -> tuple[int, int]:
+    """Input and output tokens that a response tells of, zeros where it tells of none."""
+    try:
+        return protobuf.token_counts(response)
+    except protobuf.NotProtobuf:
+        return 0, 0
+
+
+def _inner(answer: bytes) -> tuple[bytes, bool]:
+    """The response within a stream's message, and whether the message is an error."""
+    inner, failed = b"", False
+    try:
+        for number, value in protobuf.fields(answer):
+            if number == 1 and value:
+                failed = True
+            elif number == 2 and isinstance(value, bytes):
+                inner = value
+    except protobuf.NotProtobuf:
+        failed = True
+    return inner, failed
+
+
+def _not_sent(error: grpc.aio.AioRpcError) -> bool:
+    details = error.details() or ""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and "ailed to connect" in details
+
+
+def _explained(line: Line, error: grpc.aio.AioRpcError) -> Problem:
+    name = line.model.name
+    if _not_sent(error):
+        return unreachable(name)
+    if error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}:
+        return bad(f"The model '{name}' refused the request: check its inputs.")
+    return model_failed(name)
