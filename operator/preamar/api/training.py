@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictStr
+from pydantic import Field
 
 from preamar.api import GROUP, VERSION
 from preamar.api.checkpoints import Checkpoint
-from preamar.api.lists import EMPTY, Frozen, NoNulls, keyed
+from preamar.api.lists import EMPTY, Frozen
 from preamar.api.meta import ObjectMeta, Readable, Word
 from preamar.api.names import NAME_RULES
+from preamar.api.recipe import (
+    Batch,
+    Data,
+    TrainingModel,
+    TrainingParallelism,
+    TrainingPrecision,
+)
 from preamar.api.rules import Change, Rule
 from preamar.api.shared import (
     Accelerator,
@@ -21,32 +28,9 @@ from preamar.api.shared import (
     PullSecrets,
     Resources,
 )
-from preamar.api.texts import Above0, Flag, Image, Label63, ObjectName, Time, Whole
+from preamar.api.texts import Flag, Image, ObjectName, Time, Whole
 from preamar.api.training_status import TrainingJobStatus
-from preamar.api.uri import Source, Target
-
-
-class Offload(StrEnum):
-    """Where optimizer state goes that does not fit."""
-
-    NONE = "None"
-    CPU = "CPU"
-    NVME = "NVMe"
-
-
-class Stage(StrEnum):
-    """Whether data is copied near the accelerators first."""
-
-    NONE = "None"
-    NODE_LOCAL = "NodeLocal"
-
-
-class TrainingPrecision(StrEnum):
-    """The number format of training."""
-
-    FP32 = "FP32"
-    BF16 = "BF16"
-    FP16 = "FP16"
+from preamar.api.uri import Target
 
 
 class Lending(StrEnum):
@@ -54,88 +38,6 @@ class Lending(StrEnum):
 
     NEVER = "Never"
     WHEN_SERVING_NEEDS = "WhenServingNeeds"
-
-
-class TrainingModel(Word):
-    """Which built-in model is trained, and its shape."""
-
-    preset: Annotated[
-        StrictStr, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-    ] = Field(default="gpt-tiny", description="The built-in model, such as gpt-tiny or moe-tiny.")
-    parameters: Annotated[
-        Mapping[str, Annotated[Whole, Field(ge=0, le=1_000_000_000)]],
-        Field(max_length=32),
-        NoNulls,
-        Frozen,
-    ] = Field(
-        default=EMPTY, description="Sizes that replace the preset's own, such as {layers: 4}."
-    )
-
-
-class TrainingParallelism(Word):
-    """How the model is split over ranks."""
-
-    tensor: Whole = Field(
-        default=1, ge=1, le=1024, description="Ranks that share each layer, such as 2."
-    )
-    pipeline: Whole = Field(
-        default=1, ge=1, le=1024, description="Stages that the layers are cut into, such as 2."
-    )
-    expert: Whole = Field(
-        default=1, ge=1, le=1024, description="Ranks that share the experts, such as 2."
-    )
-    zero_stage: Whole = Field(
-        default=1, ge=0, le=3, description="DeepSpeed's ZeRO stage, from 0 to 3, such as 1."
-    )
-    offload: Offload = Field(
-        default=Offload.NONE, description="Where optimizer state goes: None, CPU or NVMe."
-    )
-    rules = (
-        Rule(
-            "self.pipeline == 1 || self.zeroStage <= 1",
-            lambda p: p.pipeline == 1 or p.zero_stage <= 1,
-            "must be 0 or 1 when pipeline is greater than 1",
-            ".zeroStage",
-        ),
-        Rule(
-            "self.offload == 'None' || self.zeroStage >= 1",
-            lambda p: p.offload == Offload.NONE or p.zero_stage >= 1,
-            "must be None when zeroStage is 0",
-            ".offload",
-        ),
-        Rule(
-            "self.offload != 'NVMe' || self.zeroStage == 3",
-            lambda p: p.offload != Offload.NVME or p.zero_stage == 3,
-            "must not be NVMe unless zeroStage is 3",
-            ".offload",
-        ),
-    )
-
-
-class Batch(Word):
-    """How many samples make a step."""
-
-    global_size: Whole = Field(
-        default=64,
-        ge=1,
-        le=10_000_000,
-        alias="global",
-        description="Samples in each step over all ranks, such as 64; a resize never changes it.",
-    )
-    micro: Whole = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        description="Samples that a rank takes at once, such as 8; 0 lets Preamar choose.",
-    )
-    rules = (
-        Rule(
-            "self.micro == 0 || self.global % self.micro == 0",
-            lambda b: b.micro == 0 or b.global_size % b.micro == 0,
-            "batch.global must be a multiple of batch.micro",
-            ".micro",
-        ),
-    )
 
 
 class Workers(Word):
@@ -162,33 +64,6 @@ class Workers(Word):
             "workers.replicas must be between workers.min and workers.max",
             ".replicas",
         ),
-    )
-
-
-class DataSource(Word):
-    """One source of samples."""
-
-    name: Label63 = Field(description="A name for the source, such as books.")
-    uri: Source = Field(description="Where the samples are, such as pvc://data/books.")
-    weight: Annotated[
-        StrictStr, Field(max_length=14, pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$"), Above0
-    ] = Field(default="1", description='Its share relative to the other sources, such as "0.6".')
-
-
-class Data(Word):
-    """What the model is trained on."""
-
-    sources: Annotated[tuple[DataSource, ...], Field(max_length=32), keyed("name")] = Field(
-        default=(), description="The sources, mixed by weight."
-    )
-    shuffle_seed: Whole = Field(
-        default=0,
-        ge=0,
-        le=2**31 - 1,
-        description="The seed of the order of samples, such as 0; the same seed gives the same order.",
-    )
-    stage: Stage = Field(
-        default=Stage.NONE, description="None, or NodeLocal to copy the data to a local disk first."
     )
 
 

@@ -7,14 +7,8 @@ stops the service before any pod exists, because a field which is quietly ignore
 from collections.abc import Callable
 from typing import NamedTuple
 
-from preamar.api.inference import (
-    Engine,
-    InferenceService,
-    InferenceServiceSpec,
-    Precision,
-    SparsityType,
-    Task,
-)
+from preamar.api.inference import InferenceService, InferenceServiceSpec
+from preamar.api.models import Engine, Precision, SparsityType, Task
 from preamar.api.scaling import ScalingMode, Signal, Strategy
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 

@@ -8,7 +8,8 @@ that kstatus understands both.
 from datetime import datetime
 from typing import Any
 
-from preamar.api.inference import Format, InferenceService
+from preamar.api.inference import InferenceService
+from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.pods import PodView

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from preamar.api.checkpoints import Schedule
+from preamar.api.recipe import Offload, Stage
 from preamar.api.shared import AcceleratorType, Sharing, Topology
-from preamar.api.training import Lending, Offload, Stage, TrainingJob, TrainingJobSpec
+from preamar.api.training import Lending, TrainingJob, TrainingJobSpec
 
 OWNED_KEYS = frozenset(
     {
