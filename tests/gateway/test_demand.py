@@ -1,9 +1,13 @@
 """What the operator hears, and when."""
 
 import asyncio
+import json
 import time
 
 from aiohttp import web
+
+from preamar.gateway.demand import load
+from preamar.gateway.worked import UNBOUNDED_TOKENS
 
 from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton
@@ -45,7 +49,8 @@ async def test_the_operator_hears_of_a_first_waiter_at_once_and_of_zero_each_sec
         await asyncio.gather(*tasks)
         await until(
             lambda: (
-                heard[-1][2]["services"]["demo/gpt"] == {"queued": 0, "running": 0, "arrived": 50}
+                heard[-1][2]["services"]["demo/gpt"].items()
+                >= {"queued": 0, "running": 0, "arrived": 50, "finished": 50}.items()
             )
         )
         assert len(heard) - before < 30
@@ -54,3 +59,86 @@ async def test_the_operator_hears_of_a_first_waiter_at_once_and_of_zero_each_sec
         assert sequences == sorted(set(sequences))
     assert heard[-1][2]["leaving"] is True
     await runner.cleanup()
+
+
+async def test_what_runs_is_told_by_pod_with_the_tokens_that_may_still_come(rig, http):
+    async with FakeTriton() as fake:
+        fake.gate.clear()
+        rig.know([service("gpt")], endpoints("gpt", fake.port))
+        line = rig.line("gpt")
+        tasks = [asyncio.create_task(ask(http, rig, max_tokens=n)) for n in (100, 30)]
+        await until(lambda: len(fake.requests) == 2)
+        assert load(line)["pods"] == {"127.0.0.1": {"running": 2, "tokensLeft": 130}}
+        fake.gate.set()
+        await asyncio.gather(*tasks)
+        told = load(line)
+        assert "pods" not in told
+        assert (told["finished"], told["firstTokens"]) == (2, 2)
+        assert 0 < told["firstTokenSeconds"] < told["busySeconds"]
+
+
+async def test_tokens_that_were_made_are_no_longer_expected(rig, http):
+    async with FakeTriton(words=["word "] * 40, pause=0.02) as fake:
+        rig.know([service("gpt")], endpoints("gpt", fake.port))
+        line = rig.line("gpt")
+        asked = asyncio.create_task(ask(http, rig, max_tokens=100, stream=True))
+        await until(lambda: (load(line).get("pods") or {}).get("127.0.0.1", {}).get("running"))
+        seen = []
+        while not asked.done():
+            seen += [pod["tokensLeft"] for pod in load(line).get("pods", {}).values()]
+            await asyncio.sleep(0.01)
+        assert seen == sorted(seen, reverse=True)
+        assert seen[0] > seen[-1] >= 60
+        assert line.replicas.popitem()[1].tokens_left == 0
+
+
+async def test_a_request_without_a_bound_counts_as_what_its_model_can_write(rig, http):
+    async with FakeTriton(template="{{ messages }}") as fake:
+        fake.gate.clear()
+        rig.know([service("gpt"), service("raw")], endpoints("gpt", fake.port))
+        messages = [{"role": "user", "content": "hi"}]
+        chat = asyncio.create_task(ask(http, rig, "/v1/chat/completions", messages=messages))
+        await until(lambda: fake.requests)
+        assert load(rig.line("gpt"))["pods"]["127.0.0.1"]["tokensLeft"] == 64
+        body = {"REQUEST": json.dumps({"prompt": "hi"})}
+        url = f"{rig.url}/v2/models/gpt/generate_stream"
+        relayed = asyncio.create_task(http.post(url, json=body, headers=rig.auth))
+        await until(lambda: len(fake.requests) == 2)
+        assert load(rig.line("gpt"))["pods"]["127.0.0.1"]["tokensLeft"] == 64 + UNBOUNDED_TOKENS
+        fake.gate.set()
+        await chat
+        (await relayed).close()
+
+
+async def test_what_was_refused_or_cut_says_nothing_of_how_long_a_request_takes(rig, http):
+    async with FakeTriton() as fake:
+        rig.know([service("gpt"), service("vec", task="Embed")], [])
+        rig.know(slices=[*endpoints("gpt", fake.port), *endpoints("vec", fake.port)])
+        fake.die_after = 1
+        assert (await ask(http, rig))[0] >= 500
+        fake.die_after, fake.status = None, 500
+        assert (await ask(http, rig, "/v1/embeddings", model="vec", input="hi"))[0] >= 500
+        assert [load(rig.line(n)).get("finished") for n in ("gpt", "vec")] == [None, None]
+        fake.status = 200
+        assert (await ask(http, rig, "/v1/embeddings", model="vec", input="hi"))[0] == 200
+        assert load(rig.line("vec"))["finished"] == 1
+        assert "firstTokens" not in load(rig.line("vec"))
+
+
+async def test_the_first_in_line_says_how_long_it_has_waited(rig, http):
+    async with FakeTriton() as fake:
+        rig.know([service("gpt")], [])
+        line = rig.line("gpt")
+        assert "oldestWait" not in load(line)
+        first = asyncio.create_task(ask(http, rig))
+        await until(lambda: line.oldest_wait > 0.1)
+        second = asyncio.create_task(ask(http, rig))
+        await until(lambda: len(line.hold) == 2)
+        assert load(line)["oldestWait"] >= 0.1
+        before = line.oldest_wait
+        first.cancel()
+        await until(lambda: len(line.hold) == 1)
+        assert line.oldest_wait < before
+        rig.know(slices=endpoints("gpt", fake.port))
+        await second
+        assert line.oldest_wait == 0

@@ -1,11 +1,14 @@
-"""What the operator is told: how many requests wait and run, each second and at once when a queue
-begins or ends; never more than one push each 50 ms, and never at a request's cost.
+"""What the operator is told: how many requests wait and run and how long they take, each second and
+at once when a queue begins or ends; never more than one push each 50 ms, and never at a request's
+cost.
 """
 
 import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any
 
 import aiohttp
 
@@ -20,16 +23,37 @@ Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 def report(gateway: str, sequence: int, lines: Iterable[Line], *, leaving: bool) -> bytes:
     """The body of a report. Every service is in it, so that zero is said."""
-    services = {
-        line.model.service: {
-            "queued": len(line.hold),
-            "running": line.running,
-            "arrived": line.arrived,
-        }
-        for line in lines
-    }
+    services = {line.model.service: load(line) for line in lines}
     body = {"gateway": gateway, "sequence": sequence, "services": services}
     return json.dumps(body | ({"leaving": True} if leaving else {})).encode()
+
+
+def load(line: Line) -> dict[str, Any]:
+    """What is said of one model. What is 0 or empty, and later than the first of these, is left
+    out: most of many models are asleep."""
+    worked = line.worked
+    more = {
+        "finished": worked.finished,
+        "busySeconds": round(worked.busy_seconds, 3),
+        "firstTokens": worked.first_tokens,
+        "firstTokenSeconds": round(worked.first_token_seconds, 3),
+        "oldestWait": round(line.oldest_wait, 3),
+        "pods": carried(line),
+    }
+    first = {"queued": len(line.hold), "running": line.running, "arrived": line.arrived}
+    return first | {name: value for name, value in more.items() if value}
+
+
+def carried(line: Line) -> dict[str, dict[str, int]]:
+    """By pod IP: the requests that run there, and the output tokens they may still ask for. A pod
+    that is leaving and the one that replaced it can have had the same address."""
+    pods: dict[str, dict[str, int]] = {}
+    for replica in chain(line.replicas.values(), line.leaving):
+        if replica.in_flight:
+            pod = pods.setdefault(replica.address.ip, {"running": 0, "tokensLeft": 0})
+            pod["running"] += replica.in_flight
+            pod["tokensLeft"] += replica.tokens_left
+    return pods
 
 
 class Reporter:

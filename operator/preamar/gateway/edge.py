@@ -271,8 +271,12 @@ class Edge:
 
             async def found() -> AsyncIterator[generate.Piece]:
                 text = prompt
+                if wish.max_tokens is not None:
+                    visit.expect(wish.max_tokens)
                 if messages is not None:
                     about = await served(visit, name)
+                    if about.max_context:
+                        visit.expect(min(wish.max_tokens or about.max_context, about.max_context))
                     text = template.prompt_of(about.chat_template, messages, name)
                 body = generate.body_of(text, wish)
                 async for piece in generate.pieces(self._upstream, visit, name, body):

@@ -50,6 +50,7 @@ async def vectors(
             raise model_failed(model)
         found += got
         call.input_tokens += tokens
+    visit.answered()
     return found
 
 

@@ -15,6 +15,7 @@ from preamar.gateway.facts import Address, Model
 from preamar.gateway.hold import Hold
 from preamar.gateway.pick import FAILURES_TO_EJECT, ejection, pick
 from preamar.gateway.wire import Pool
+from preamar.gateway.worked import UNBOUNDED_TOKENS, Worked
 
 CONNECT_SECONDS = 2.0
 
@@ -22,12 +23,16 @@ CONNECT_SECONDS = 2.0
 class Replica:
     """One pod: its pool of connections, and how it is doing."""
 
-    __slots__ = ("address", "ejected_until", "failures", "in_flight", "pool", "served", "usable")
+    __slots__ = (
+        "address", "ejected_until", "failures", "in_flight", "pool", "served", "tokens_left",
+        "usable",
+    )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.pool = Pool(address.ip, address.http, CONNECT_SECONDS)
         self.in_flight = 0
+        self.tokens_left = 0
         self.failures = 0
         self.ejected_until = 0.0
         self.usable = True
@@ -36,21 +41,47 @@ class Replica:
 
 
 class Place:
-    """The right to send one request to one replica."""
+    """The right to send one request to one replica. It notes what the request takes there:
+    ``answered`` is set when it got its whole answer."""
 
-    __slots__ = ("_line", "_open", "replica")
+    __slots__ = ("_began", "_left", "_line", "_made", "_most", "_open", "answered", "replica")
 
     def __init__(self, line: "Line", replica: Replica) -> None:
         self._line = line
         self._open = True
+        self._began = monotonic()
+        self._made = self._left = 0
+        self.answered = False
         self.replica = replica
         replica.in_flight += 1
+        self.expect(UNBOUNDED_TOKENS if line.model.task == "Generate" else 0)
+
+    def expect(self, tokens: int) -> None:
+        """The answer will have this many output tokens at most."""
+        self._most = tokens
+        self._note()
+
+    def made(self, tokens: int) -> None:
+        """This many output tokens have come so far."""
+        if tokens and not self._made:
+            self._line.worked.began_to_answer(monotonic() - self._began)
+        self._made = tokens
+        self._note()
+
+    def _note(self) -> None:
+        # More may come than was expected, and a request that runs has at least one left.
+        left = max(1, self._most - self._made) if self._most else 0
+        self.replica.tokens_left += left - self._left
+        self._left = left
 
     def release(self, *, reached: bool = True) -> None:
         """Give the place back; ``reached``: whether the replica could be connected to. A second
         time does nothing."""
         if self._open:
             self._open = False
+            self.replica.tokens_left -= self._left
+            if self.answered:
+                self._line.worked.answered(monotonic() - self._began)
             self._line.released(self.replica, reached)
 
 
@@ -63,6 +94,8 @@ class Line:
         self.replicas: dict[Address, Replica] = {}
         self.leaving: set[Replica] = set()
         self.arrived = 0
+        self.worked = Worked()
+        self._waits_since: dict[int, float] = {}
         self._on_queue = on_queue
         self._turns = count()
 
@@ -77,6 +110,12 @@ class Line:
     def awake(self) -> bool:
         """Whether any replica takes requests."""
         return bool(self.replicas)
+
+    @property
+    def oldest_wait(self) -> float:
+        """Seconds that the first in line has waited, 0 where nobody waits."""
+        first = self.hold.first()
+        return 0.0 if first is None else monotonic() - self._waits_since[first]
 
     def turn(self) -> int:
         """A place in the order of arrival, kept over retries."""
@@ -94,6 +133,7 @@ class Line:
         waiter: asyncio.Future[Place] = loop.create_future()
         if not self.hold.enter(turn, waiter, self.model.hold_requests):
             raise hold_full(self.model.name)
+        self._waits_since[turn] = monotonic()
         if len(self.hold) == 1:
             self._on_queue(self)
         timer = loop.call_later(max(0.0, deadline - monotonic()), self._expire, waiter)
@@ -105,6 +145,7 @@ class Line:
             raise
         finally:
             timer.cancel()
+            del self._waits_since[turn]
             if self.hold.leave(turn) is not None and not self.hold:
                 self._on_queue(self)
 

@@ -93,12 +93,14 @@ async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> As
                 for found in events.feed(data):
                     piece = piece_of(found, name)
                     finished = finished or bool(piece.finish)
+                    visit.made(piece.output_tokens)
                     yield piece
                 watchdog.touch()
         except (CutShort, Garbled):
             raise (too_slow(name) if watchdog.bit else broken_off(name)) from None
     if not finished:
         raise broken_off(name)
+    visit.answered()
     visit.done()
 
 

@@ -201,6 +201,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             try:
                 async for answer in self._upstream.relay(place, line, first, messages, call):
                     yield answer
+                place.answered = True
                 await call.settle(200)
             finally:
                 place.release()

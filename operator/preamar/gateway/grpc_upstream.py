@@ -34,7 +34,9 @@ class GrpcUpstream:
             reached = True
             try:
                 send = self._channel(place.replica).unary_unary(SERVICE + method)
-                return bytes(await send(body, timeout=self._answer_seconds))
+                answer = bytes(await send(body, timeout=self._answer_seconds))
+                place.answered = method == "ModelInfer"
+                return answer
             except grpc.aio.AioRpcError as error:
                 reached = not _not_sent(error)
                 if reached:
@@ -75,6 +77,7 @@ class GrpcUpstream:
                     call.first_token()
                 call.input_tokens = done_given + latest[0]
                 call.output_tokens = done_made + latest[1]
+                place.made(call.output_tokens)
                 call.mark()
                 yield bytes(answer)
         except grpc.aio.AioRpcError as error:

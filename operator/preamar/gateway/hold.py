@@ -40,8 +40,9 @@ class Hold(Generic[T]):
         """The first in line, who then no longer waits."""
         return self._waiters.popitem(last=False)[1] if self._waiters else None
 
-    def peek(self) -> T | None:
-        return next(iter(self._waiters.values())) if self._waiters else None
+    def first(self) -> int | None:
+        """The turn of the first in line."""
+        return next(iter(self._waiters)) if self._waiters else None
 
     def clear(self) -> list[T]:
         """Everybody, in order; nobody waits any more."""

@@ -16,7 +16,7 @@ from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
 from preamar.gateway.settings import Settings
-from preamar.gateway.upstream import Answer, Upstream
+from preamar.gateway.upstream import Answer, Upstream, Visit
 from preamar.gateway.wire import CutShort
 
 _ROUTE = re.compile(
@@ -94,14 +94,22 @@ class Kserve:
                     raise _explained(
                         line.model.name, answer, await answer.exchange.read_all(1 << 20)
                     )
-                response = await self._back(request, route, answer, line, call)
+                response = await self._back(request, route, answer, line, call, visit)
             except CutShort:
                 raise broken_off(line.model.name) from None
+            if route.action != "metadata":
+                visit.answered()
             visit.done()
             return response
 
     async def _back(  # noqa: C901 - one relay with its three ends
-        self, request: web.BaseRequest, route: Route, answer: Answer, line: Line, call: Call
+        self,
+        request: web.BaseRequest,
+        route: Route,
+        answer: Answer,
+        line: Line,
+        call: Call,
+        visit: Visit,
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.head.status, headers={"x-request-id": call.id})
         for name, value in answer.head.headers:
@@ -129,6 +137,7 @@ class Kserve:
                 last = piece
                 usage.feed(piece)
                 usage.tell(call)
+                visit.made(call.output_tokens)
                 call.mark()
             usage.tell(call, end=True)
             await call.settle(200)

@@ -102,6 +102,7 @@ class Visit:
         self._arrived = monotonic()
         self._deadline = self._arrived + line.model.hold_seconds
         self._place: Place | None = None
+        self._most: int | None = None
         self._exchange: Exchange | None = None
         self._attempts = 0
 
@@ -110,6 +111,8 @@ class Visit:
         if self._place is None:
             cold = not self._line.awake
             self._place = await self._line.enter(self._turn, self._deadline)
+            if self._most is not None:
+                self._place.expect(self._most)
             if cold and self._call is not None and self._call.cold_ms is None:
                 self._call.cold_ms = int((monotonic() - self._arrived) * 1000)
         return self._place.replica
@@ -163,6 +166,22 @@ class Visit:
         if self._place is not None:
             self._place.release(reached=reached)
             self._place = None
+
+    def expect(self, tokens: int) -> None:
+        """The answer will have this many output tokens at most."""
+        self._most = tokens
+        if self._place is not None:
+            self._place.expect(tokens)
+
+    def made(self, tokens: int) -> None:
+        """This many output tokens have come so far."""
+        if self._place is not None:
+            self._place.made(tokens)
+
+    def answered(self) -> None:
+        """The replica has done what was asked of it, and how long that took is worth knowing."""
+        if self._place is not None:
+            self._place.answered = True
 
     def done(self) -> None:
         """The answer was read to its end: its connection may serve others."""
