@@ -7,7 +7,7 @@ cluster that this run brought up is taken down again; one that was up before is 
 import subprocess
 import sys
 
-from e2e.stages import PYTHON, ROOT, Outcome, Stage, report, run
+from e2e.stages import PYTHON, ROOT, Outcome, Stage, end, report, run
 
 BUILDS = (PYTHON, "-m", "e2e.clusters", "images")
 CLUSTER_FILE = ROOT / "build/cluster.json"
@@ -26,13 +26,13 @@ RINGS = (
         deadline=900,
     ),
 )
+# `up` builds what it needs beside the cluster and loads it; the stage after it waits for the rest.
 JOURNEYS = (
+    Stage("cluster up", (PYTHON, "-m", "e2e.clusters", "up"), deadline=1800),
     Stage("images", BUILDS, deadline=1800),
     Stage("DeepSpeed tests", ("make", "test-deepspeed"), ("images",), deadline=900),
-    Stage("cluster up", (PYTHON, "-m", "e2e.clusters", "up"), ("images",), deadline=900),
     Stage("cluster DNS", (PYTHON, "-m", "e2e.clusters", "dns"), ("cluster up",), deadline=900),
-    Stage("load images", BUILDS, ("cluster up",), deadline=900),
-    Stage("journeys", pytest("e2e/journeys"), ("cluster DNS", "load images"), deadline=1800),
+    Stage("journeys", pytest("e2e/journeys"), ("cluster DNS", "images"), deadline=1800),
 )
 
 
@@ -45,9 +45,12 @@ def main() -> int:
         builds = subprocess.Popen(
             ("nice", "-n", "5", *BUILDS), cwd=ROOT, stdout=out, stderr=out, start_new_session=True
         )
-    outcomes: list[Outcome] = run(RINGS)
-    outcomes += run(JOURNEYS)
-    builds.wait()
+    try:
+        outcomes: list[Outcome] = run(RINGS)
+        outcomes += run(JOURNEYS)
+    finally:
+        if builds.poll() is None:  # the stage `images` has waited for it, or never will
+            end(builds)
     if not was_up:
         outcomes += run((Stage("cluster down", (PYTHON, "-m", "e2e.clusters", "down")),))
     return report(outcomes)
