@@ -247,3 +247,28 @@ async def test_a_callback_that_fails_costs_a_new_list_and_not_the_watch() -> Non
 def test_pauses_grow_and_are_bounded() -> None:
     for failures in range(60):
         assert 0 < watching.pause(failures) <= watching.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("size", [200_000, 3_000_000])
+async def test_an_object_may_be_as_long_as_the_server_keeps_them(size: int) -> None:
+    large = said("ADDED", "large", 6)
+    large["object"]["endpoints"] = "x" * size
+    server = Server()
+    server.lists = [a_list(5)]
+    server.watches = [a_stream(large, said("ADDED", "next", 7), then="silence")]
+    async with a_watch(server) as (heardings, heard):
+        await until(lambda: ("ADDED", "next") in heardings.changes)
+        assert heardings.changes == [("ADDED", "large"), ("ADDED", "next")]
+        assert (heard.lists, heard.failures) == (1, 0)
+
+
+async def test_a_line_without_end_costs_a_new_list_and_not_the_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "LONGEST_LINE", 200_000)
+    server = Server()
+    server.lists = [a_list(5), a_list(9, "a")]
+    server.watches = [a_stream("x" * 300_000, then="silence"), a_stream(then="silence")]
+    async with a_watch(server) as (heardings, _):
+        await until(lambda: len(heardings.snapshots) == 2)
+    assert server.watched_from() == ["5", "9"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Never, cast
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from kubernetes.aio.client import ApiClient
 
 from preamar.cluster.call import CONNECT_SECONDS, call, problem, send
@@ -31,6 +32,8 @@ OnChange = Callable[[ChangeType, Manifest], None]
 PAGE = 500
 SILENCE_SECONDS = 70.0
 LIST_SECONDS = 60.0
+# etcd keeps objects of up to 1.5 MiB; as JSON they grow.
+LONGEST_LINE = 16 << 20
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 4.0
 
 
@@ -95,6 +98,11 @@ async def watch(
             heard.failures = 0
         except _Forgotten:
             log.info("watch of %s: the version is forgotten, listing again", path)
+            version = ""
+        except LineTooLong:
+            # From the same version the same line would come again.
+            heard.failures += 1
+            log.warning("watch of %s: a change is too long, listing again", path)
             version = ""
         except (
             ClusterError,
@@ -178,7 +186,7 @@ async def _stream(client: ApiClient, path: str, chosen: dict[str, str], version:
     try:
         if response.status != 200:
             _raise(response.status, {}, path, response.headers)
-        async for line in response.content:
+        while line := await response.content.readline(max_line_length=LONGEST_LINE):
             event = json.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
