@@ -3,7 +3,7 @@
 import pytest
 
 from preamar.cluster.port import Conflict, Refused
-from preamar.core.plan import Event, Ref
+from preamar.core.plan import Event, Mark, Ref
 from tests.cluster.worlds import World, a_deployment, both_worlds, container_of
 
 world = both_worlds
@@ -165,6 +165,35 @@ async def test_the_size_that_scale_wrote_survives_an_apply_without_it(world: Wor
 async def test_scaling_what_is_gone_is_a_conflict(world: World) -> None:
     with pytest.raises(Conflict):
         await world.cluster.scale(world.ref("never"), 1, "1")
+
+
+async def test_a_mark_writes_one_annotation_and_nothing_beside_it(world: World) -> None:
+    await world.cluster.apply(a_deployment(world, "marked", replicas=3, annotations={"a": "1"}))
+    before = await world.cluster.read(world.ref("marked"))
+    assert before is not None
+    for value in ("-1", "-2"):
+        mark = Mark(world.ref("marked"), before["metadata"]["uid"], "example.com/cost", value)
+        await world.cluster.mark(mark)
+        found = await world.cluster.read(world.ref("marked"))
+        assert found is not None
+        assert found["metadata"]["annotations"] == {"a": "1", "example.com/cost": value}
+        assert found["spec"] == before["spec"]
+    await world.cluster.apply(a_deployment(world, "marked", replicas=3))
+    found = await world.cluster.read(world.ref("marked"))
+    assert found is not None
+    assert found["metadata"]["annotations"] == {"example.com/cost": "-2"}
+
+
+async def test_a_mark_for_what_is_gone_or_another_is_a_conflict(world: World) -> None:
+    await world.cluster.apply(a_deployment(world, "heiress"))
+    uid = "00000000-1111-4222-8333-444444444444"
+    for name in ("heiress", "nobody"):
+        with pytest.raises(Conflict):
+            await world.cluster.mark(Mark(world.ref(name), uid, "example.com/cost", "-1"))
+    assert await world.cluster.read(world.ref("nobody")) is None
+    found = await world.cluster.read(world.ref("heiress"))
+    assert found is not None
+    assert "annotations" not in found["metadata"]
 
 
 async def test_delete_removes_that_object_and_may_be_said_twice(world: World) -> None:

@@ -8,7 +8,7 @@ from preamar.cluster.execute import execute
 from preamar.cluster.fenced import Deposed, FencedCluster
 from preamar.cluster.memory import MemoryCluster
 from preamar.cluster.port import ClusterError, Conflict, Refused
-from preamar.core.plan import Delete, Event, Plan, Ref, Scale, digest_of, ref_of
+from preamar.core.plan import Delete, Event, Mark, Plan, Ref, Scale, digest_of, ref_of
 
 
 def an_object(kind: str, name: str, **more: Any) -> dict[str, Any]:
@@ -37,8 +37,10 @@ class Recording(MemoryCluster):
 def a_full_plan(cluster: MemoryCluster) -> tuple[Plan, dict[str, Any]]:
     owner = cluster.create(an_object("InferenceService", "x", spec={"replicas": 1}))
     old = cluster.create(an_object("Deployment", "old"))
+    pod = cluster.create(an_object("Pod", "p"))
     plan = Plan(
         scale=Scale(ref_of(owner), 3, owner["metadata"]["resourceVersion"]),
+        marks=(Mark(ref_of(pod), pod["metadata"]["uid"], "cost", "-1"),),
         apply=(an_object("Service", "a"), an_object("Deployment", "b", spec={"replicas": 3})),
         delete=(Delete(ref_of(old), old["metadata"]["uid"]),),
         status=an_object("InferenceService", "x", status={"replicas": 3}),
@@ -51,9 +53,11 @@ async def test_steps_are_carried_out_in_their_order() -> None:
     cluster = Recording()
     plan, owner = a_full_plan(cluster)
     outcome = await execute(cluster, plan, owner)
-    assert cluster.verbs == ["scale x", "apply a", "apply b", "delete old", "status x", "emit x"]
+    assert cluster.verbs == [
+        "scale x", "mark p", "apply a", "apply b", "delete old", "status x", "emit x",
+    ]  # fmt: skip
     assert outcome.error is None
-    assert outcome.writes == 5
+    assert outcome.writes == 6
     assert {ref.name: memory.digest for ref, memory in outcome.applied.items()} == {
         manifest["metadata"]["name"]: digest_of(manifest) for manifest in plan.apply
     }
@@ -61,7 +65,7 @@ async def test_steps_are_carried_out_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "failing", ["scale x", "apply a", "apply b", "delete old", "status x"], ids=str
+    "failing", ["scale x", "mark p", "apply a", "apply b", "delete old", "status x"], ids=str
 )
 async def test_the_first_failure_ends_it_and_what_was_applied_is_remembered(failing: str) -> None:
     cluster = Recording({failing: ClusterError("no")})
@@ -90,6 +94,16 @@ async def test_an_event_that_cannot_be_recorded_fails_nothing() -> None:
     assert (await execute(cluster, plan, owner)).error is None
 
 
+@pytest.mark.parametrize("no", [Conflict("gone"), Refused("a policy forbids it")], ids=repr)
+async def test_a_pod_that_cannot_be_marked_holds_up_nothing(no: Exception) -> None:
+    cluster = Recording({"mark p": no})
+    plan, owner = a_full_plan(cluster)
+    outcome = await execute(cluster, plan, owner)
+    assert outcome.error is None
+    assert outcome.writes == 5
+    assert cluster.verbs[-1] == "emit x"
+
+
 async def test_a_conflict_is_an_error_to_try_again() -> None:
     cluster = Recording()
     plan, owner = a_full_plan(cluster)
@@ -111,11 +125,11 @@ async def test_without_the_lease_nothing_is_written_but_reading_goes_on() -> Non
 
 async def test_the_lease_is_asked_before_every_single_write() -> None:
     cluster = Recording()
-    left = iter([5.0, 5.0, 0.0])
+    left = iter([5.0, 5.0, 5.0, 0.0])
     plan, owner = a_full_plan(cluster)
     outcome = await execute(FencedCluster(cluster, lambda: next(left)), plan, owner)
     assert isinstance(outcome.error, Deposed)
-    assert cluster.verbs == ["scale x", "apply a"]
+    assert cluster.verbs == ["scale x", "mark p", "apply a"]
 
 
 async def test_a_write_does_not_outlast_the_lease() -> None:

@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from preamar.core import due
 from preamar.core.plan import Applied
-from preamar.core.serving import desired, scaling
+from preamar.core.serving import desired, scaling, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
 from preamar.core.training import endings, lifecycle
@@ -84,6 +84,19 @@ def never_shrinks(patch):
     patch.setattr(scaling, "LIMITS", (scaling.load_once, upwards_only, scaling.within_bounds))
 
 
+def marks_nobody(patch):
+    patch.setattr(serving, "marks", lambda *_: ())
+
+
+def forgets_what_earlier_marks_left(patch):
+    real = victims.marks
+
+    def always_minus_one(*arguments):
+        return tuple(dataclasses.replace(mark, value="-1") for mark in real(*arguments))
+
+    patch.setattr(serving, "marks", always_minus_one)
+
+
 def starts_beside_the_old_pods(patch):
     real = lifecycle._again
 
@@ -126,6 +139,8 @@ SERVING = (
     always_writes_status,
     follows_demand_beyond_max,
     never_shrinks,
+    marks_nobody,
+    forgets_what_earlier_marks_left,
 )
 TRAINING = (
     starts_beside_the_old_pods,

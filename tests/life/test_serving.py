@@ -1,14 +1,16 @@
 """Whatever happens to it, an inference service becomes what its user asked for, and stays so."""
 
+from dataclasses import replace
 from math import ceil
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from preamar.core.plan import Ref
-from preamar.core.serving.observe import Demand
+from preamar.core.serving.observe import Carried
 from tests.life.machine import LIVES, Lives
-from tests.life.world import NAMESPACE, ready, ref
+from tests.life.operator import Operator
+from tests.life.world import NAMESPACE, alive, gone, ready, ref
 
 CHILDREN = [
     Ref("apps/v1", "Deployment", NAMESPACE, "m-serve"),
@@ -21,6 +23,8 @@ STRANGERS = {
     "metadata": {"name": "other-serve", "namespace": NAMESPACE},
     "spec": {"replicas": 0, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {}}},
 }
+
+WORK = st.lists(st.integers(0, 3), min_size=4, max_size=9)
 
 
 def a_service():
@@ -37,7 +41,44 @@ def a_service():
     }
 
 
+class ServingOperator(Operator):
+    def passes(self, late=0, dies_in=None):
+        """As any operator; when it has made the Deployment smaller, the work that this costs is
+        weighed at once, before work or pods change again."""
+        size, here = self.size(), self.standing()
+        plan = super().passes(late, dies_in)
+        if not late and self.size() < size:
+            self.world.tick(0)
+            self.weigh(here, self.standing())
+        return plan
+
+    def size(self):
+        deployment = self.world.cluster.get(CHILDREN[0])
+        return deployment["spec"]["replicas"] if deployment else 0
+
+    def standing(self):
+        """Pods that count, by name: their revision, whether they are ready, and their tokens."""
+        return {
+            pod["metadata"]["name"]: (
+                pod["metadata"]["labels"]["preamar.dev/revision"],
+                ready(pod),
+                self.demand.pods.get(pod["status"].get("podIP"), Carried()).tokens_left,
+            )
+            for pod in self.world.select("Pod")
+            if alive(pod) and not gone(pod)
+        }
+
+    def weigh(self, before, after):
+        """Of pods that are alike none with more to do went while one with less stayed."""
+        for name in before.keys() - after.keys():
+            *like, lost = before[name]
+            for kept in before.keys() & after.keys():
+                *other, left = before[kept]
+                assert like != other or lost <= left, f"{name} of {lost} went, {kept} of {left} not"
+
+
 class ServingLives(Lives):
+    operates = ServingOperator
     volume = "models"
     quiet = (1, 1, 1, 70, 1, 70, 1, 1, 70)
 
@@ -51,7 +92,28 @@ class ServingLives(Lives):
 
     @rule(in_flight=st.sampled_from([None, 0, 1, 9, 17, 100]))
     def demand_changes(self, in_flight):
-        self.operator.demand = Demand(in_flight, at_least=0)
+        demand = self.operator.demand
+        self.operator.demand = replace(demand, in_flight=in_flight)
+
+    @rule(tokens=WORK)
+    def replicas_get_and_finish_work(self, tokens):
+        pods = [f"ip-of-{p['metadata']['name']}" for p in self.world.live_pods()]
+        loads = {ip: Carried(1, left) for ip, left in zip(pods, tokens, strict=False)}
+        self.operator.demand = replace(self.operator.demand, pods=loads)
+
+    @rule(size=st.integers(1, 3), first=WORK, then=WORK, writes=st.sampled_from([1, 2, None]))
+    def busy_replicas_become_fewer(self, size, first, then, writes):
+        """Somebody asks for four and then for fewer; the operator may die over that, and by the
+        time it is back the work has moved."""
+        self.edit(
+            lambda s: s["spec"].update(replicas=4) or s["spec"]["scaling"].update(mode="External")
+        )
+        self.all_goes_well(4)
+        self.edit(lambda s: s["spec"].update(replicas=size))
+        self.replicas_get_and_finish_work(first)
+        self.operator_dies_midway(writes)
+        self.replicas_get_and_finish_work(then)
+        self.operator_passes(0)
 
     @rule(path=st.sampled_from(["one", "two", "three"]))
     def user_changes_the_model(self, path):

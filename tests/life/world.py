@@ -113,7 +113,9 @@ class World:
                 self.born += 1
                 name = f"{deployment['metadata']['name']}-{self.born}"
                 self._make_pod(deployment, "ReplicaSet", name, template, {})
-            surplus = fresh[wanted:] if len(fresh) > wanted else []
+            # Those that are not up first, then by their cost, then the youngest.
+            fresh.sort(key=lambda p: (not ready(p), -cost(p)))
+            surplus = fresh[wanted:]
             if len([p for p in fresh if ready(p)]) >= min(wanted, 1):
                 surplus += old
             for pod in surplus:
@@ -175,9 +177,11 @@ class World:
                     self._end(pod, 75, {"outcome": "Stopped", "step": 1})
                 self.cluster.edit(ref(pod), lambda p: p["metadata"].update(finalizers=[]))
             elif phase == "Pending":
-                self.cluster.edit(ref(pod), lambda p: p.update(status=self._running(ready=False)))
+                status = self._running(name, ready=False)
+                self.cluster.edit(ref(pod), lambda p, s=status: p.update(status=s))
             elif phase == "Running" and not trainer and not ready(pod) and self.model_loads:
-                self.cluster.edit(ref(pod), lambda p: p.update(status=self._running(ready=True)))
+                status = self._running(name, ready=True)
+                self.cluster.edit(ref(pod), lambda p, s=status: p.update(status=s))
             elif phase == "Running" and name in self.failing:
                 code, kind = self.failing.pop(name)
                 self._end(pod, code, {"outcome": "Failed", "class": kind, "explanation": "as told"})
@@ -186,9 +190,10 @@ class World:
         if any(p["status"]["phase"] == "Running" for p in self.select("Pod")):
             self.steps_left -= 1
 
-    def _running(self, *, ready):
+    def _running(self, name, *, ready):
         return {
             "phase": "Running",
+            "podIP": f"ip-of-{name}",
             "conditions": [
                 {"type": "Ready", "status": str(ready), "lastTransitionTime": self.time()}
             ],
@@ -217,6 +222,11 @@ def ref(body):
 
 def gone(pod):
     return "deletionTimestamp" in pod["metadata"]
+
+
+def cost(pod):
+    annotations = pod["metadata"].get("annotations", {})
+    return int(annotations.get("controller.kubernetes.io/pod-deletion-cost", 0))
 
 
 def alive(pod):

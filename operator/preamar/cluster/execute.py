@@ -1,7 +1,9 @@
 """How is a plan carried out? In its order, one step after the other; the first failure ends it.
 
-Scale, apply, delete, status, events: the status never says what did not happen, and an event which
-is told did happen. What was applied before a failure is still remembered, because it was applied.
+Scale, marks, apply, delete, status, events: the status never says what did not happen, and an event
+which is told did happen. What was applied before a failure is still remembered, because it was
+applied. Marks come after the size, which fails when it was decided on old news, and before the
+children, whose controller reads them when it removes pods.
 """
 
 import logging
@@ -10,8 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from preamar.cluster.fenced import Deposed
-from preamar.cluster.port import Cluster, ClusterError, Refused
-from preamar.core.plan import Applied, Manifest, Plan, Ref, Refusal, digest_of, ref_of
+from preamar.cluster.port import Cluster, ClusterError, Conflict, Refused
+from preamar.core.plan import Applied, Manifest, Mark, Plan, Ref, Refusal, digest_of, ref_of
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> Outcome:
         if plan.scale is not None:
             version = await cluster.scale(*_scale(plan))
             writes += 1
+        for mark in plan.marks:
+            writes += await _mark(cluster, mark)
         for manifest in plan.apply:
             ref, digest = ref_of(manifest), digest_of(manifest)
             try:
@@ -71,6 +75,18 @@ async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> Outcome:
 def _scale(plan: Plan) -> tuple[Ref, int, str]:
     assert plan.scale is not None
     return plan.scale.ref, plan.scale.replicas, plan.scale.version
+
+
+async def _mark(cluster: Cluster, mark: Mark) -> int:
+    """Marks choose which pod goes; that one goes does not wait for them. Returns writes."""
+    try:
+        await cluster.mark(mark)
+    except Conflict:
+        return 0  # the pod is gone already
+    except Refused as refusal:
+        log.warning("%s %s cannot be marked: %s", mark.ref.kind, mark.ref.name, refusal)
+        return 0
+    return 1
 
 
 async def _tell(cluster: Cluster, plan: Plan, regarding: Manifest) -> None:

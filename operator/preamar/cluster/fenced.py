@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from preamar.cluster.port import Cluster, ClusterError
-from preamar.core.plan import Event, Manifest, Ref
+from preamar.core.plan import Event, Manifest, Mark, Ref
 
 
 class Deposed(ClusterError):
@@ -52,6 +52,11 @@ class FencedCluster:
         """See ``Cluster``; raises ``Deposed``."""
         async with self._fence():
             return await self._cluster.scale(ref, replicas, version)
+
+    async def mark(self, mark: Mark) -> None:
+        """See ``Cluster``; raises ``Deposed``."""
+        async with self._fence():
+            await self._cluster.mark(mark)
 
     async def patch_status(self, manifest: Manifest) -> str:
         """See ``Cluster``; raises ``Deposed``."""

@@ -1,4 +1,4 @@
-"""The six verbs, spoken to a real API server: server-side apply, one field manager per concern.
+"""The seven verbs, spoken to a real API server: server-side apply, one field manager per concern.
 
 Every request has a deadline and is sent once; the work queue decides about another try. The fields
 of a status, of children and of a size have managers of their own, so that ``kubectl`` shows who
@@ -14,9 +14,10 @@ from preamar.cluster.call import APPLY, MERGE, call
 from preamar.cluster.kinds import location
 from preamar.cluster.port import ClusterError, Conflict
 from preamar.cluster.recorder import Recorder
-from preamar.core.plan import Event, Manifest, Ref, ref_of
+from preamar.core.plan import Event, Manifest, Mark, Ref, ref_of
 
 OBJECTS, STATUS, SCALER = "preamar/objects", "preamar/status", "preamar/scaler"
+VICTIMS = "preamar/victims"
 Told = Callable[[str, str], None]
 
 
@@ -64,6 +65,12 @@ class LiveCluster:
         query = {"fieldManager": SCALER}
         path = f"{location(ref)}/scale"
         return _version(await self._call("scale", "PATCH", path, query, body, MERGE))
+
+    async def mark(self, mark: Mark) -> None:
+        """A merge patch, because an apply to a pod that is gone would try to create one."""
+        body = {"metadata": {"uid": mark.uid, "annotations": {mark.name: mark.value}}}
+        query = {"fieldManager": VICTIMS}
+        await self._call("mark", "PATCH", location(mark.ref), query, body, MERGE)
 
     async def patch_status(self, manifest: Manifest) -> str:
         """Write the status, and nothing beside it."""

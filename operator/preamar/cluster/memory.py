@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 from preamar.cluster.ownership import Path, differs, leaves, merge, remove
 from preamar.cluster.port import Conflict, Refused
-from preamar.core.plan import Event, Manifest, Ref, ref_of
+from preamar.core.plan import Event, Manifest, Mark, Ref, ref_of
 
-Verb = Literal["apply", "delete", "scale", "status", "emit", "read"]
+Verb = Literal["apply", "delete", "scale", "mark", "status", "emit", "read"]
 OBJECTS, STATUS, SCALER, USER = "preamar/objects", "preamar/status", "preamar/scaler", "user"
+VICTIMS = "preamar/victims"
 CHANGES_KEPT = 10_000
 # Parts of metadata which only the server writes.
 SERVER_OWNED = frozenset(
@@ -83,6 +84,16 @@ class MemoryCluster:
             raise Conflict(f"{ref.kind} {ref.name} is not at version {version}")
         self._take(ref, SCALER, frozenset({("spec", "replicas")}))
         return self._store(ref, merge(live, {"spec": {"replicas": replicas}}))
+
+    async def mark(self, mark: Mark) -> None:
+        """Write one annotation of that very object."""
+        self.before("mark", mark.ref)
+        live = self.objects.get(mark.ref)
+        if live is None or live["metadata"]["uid"] != mark.uid:
+            raise Conflict(f"{mark.ref.kind} {mark.ref.name} of UID {mark.uid} is not there")
+        self._take(mark.ref, VICTIMS, frozenset({("metadata", "annotations", mark.name)}))
+        told = {"metadata": {"annotations": {mark.name: mark.value}}}
+        self._store(mark.ref, merge(live, told))
 
     async def patch_status(self, manifest: Manifest) -> str:
         """Server-side apply of ``.status`` alone."""

@@ -28,7 +28,7 @@ OPERATOR: tuple[Permission, ...] = (
     Permission("batch", "jobs", ("get", "list", "watch", "create", "patch", "delete")),
     Permission("", "services", ("get", "list", "watch", "create", "patch")),
     Permission("policy", "poddisruptionbudgets", ("get", "list", "watch", "create", "patch")),
-    Permission("", "pods", ("list", "watch")),
+    Permission("", "pods", ("list", "watch", "patch")),
     Permission("", "persistentvolumeclaims", ("get",)),
     Permission("", "events", ("get", "create", "patch")),
     Permission("coordination.k8s.io", "leases", ("get", "create", "update"), "own"),

@@ -1,4 +1,4 @@
-"""What we need of a cluster: six verbs. ``live`` speaks them to an API server, ``memory`` to a dict.
+"""What we need of a cluster: seven verbs. ``live`` speaks them to an API server, ``memory`` to a dict.
 
 Every verb either takes effect or raises ``ClusterError``. ``Conflict`` means that somebody else was
 first (a stale version or UID): observe again. ``Refused`` means that the API server will never
@@ -7,7 +7,7 @@ accept it as it is (invalid, forbidden): the sentence in it is for the user.
 
 from typing import Protocol
 
-from preamar.core.plan import Event, Manifest, Ref
+from preamar.core.plan import Event, Manifest, Mark, Ref
 
 
 class ClusterError(Exception):
@@ -44,6 +44,10 @@ class Cluster(Protocol):
     async def scale(self, ref: Ref, replicas: int, version: str) -> str:
         """Write ``spec.replicas`` through ``/scale`` as ``preamar/scaler``. ``Conflict`` if the
         object is no longer at ``version``. Returns the new resourceVersion."""
+
+    async def mark(self, mark: Mark) -> None:
+        """Write one annotation as ``preamar/victims``, and nothing beside it. ``Conflict`` if that
+        very object is gone."""
 
     async def patch_status(self, manifest: Manifest) -> str:
         """Server-side apply of ``.status`` as ``preamar/status``; returns the resourceVersion."""

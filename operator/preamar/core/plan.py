@@ -72,11 +72,23 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """An annotation to put on an object that another controller owns. The UID is a precondition:
+    a namesake made later is left alone."""
+
+    ref: Ref
+    uid: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in the order they are carried out; status last, so that it never runs ahead, and
     events after it, so that one which is told did happen."""
 
     scale: Scale | None = None
+    marks: tuple[Mark, ...] = ()
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Delete, ...] = ()
     status: Manifest | None = None
@@ -86,7 +98,8 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether nothing would be written."""
-        return not (self.scale or self.apply or self.delete or self.status or self.events)
+        written = (self.scale, self.marks, self.apply, self.delete, self.status, self.events)
+        return not any(written)
 
 
 def ref_of(manifest: Manifest) -> Ref:

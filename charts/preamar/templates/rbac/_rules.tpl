@@ -31,8 +31,9 @@ server-side apply, which is create and patch; most go with their owner, so few a
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
+  # Patch is for pod-deletion-cost: which pods go when there are to be fewer.
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
@@ -67,11 +68,4 @@ server-side apply, which is create and patch; most go with their owner, so few a
   # Where the operators are, to whom demand is reported.
   resources: [endpointslices]
   verbs: [list, watch]
-{{- end -}}
-
-{{- define "preamar.clusterRules.gateway" -}}
-- apiGroups: [preamar.dev]
-  # Cluster-scoped: who may call what, and how much.
-  resources: [tenants]
-  verbs: [get, list, watch]
 {{- end -}}

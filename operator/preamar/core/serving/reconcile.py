@@ -10,7 +10,7 @@ from preamar.api.scaling import ScalingMode
 from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
 from preamar.core.metadata import API_VERSION, status_of
-from preamar.core.plan import Delete, Event, Manifest, Plan, Ref, Scale
+from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, Ref, Scale, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
 from preamar.core.serving.faults import Finding, find, steadies_in
@@ -25,6 +25,7 @@ from preamar.core.serving.verdicts import (
     current_pods,
     loaded_once,
 )
+from preamar.core.serving.victims import marks
 
 NOT_WATCHED = 60.0
 """How long a volume may be gone before we notice: claims are read and not watched."""
@@ -45,15 +46,11 @@ def reconcile(observed: Observed) -> Plan:
     wanted = desired(service, observed.settings, decision.replicas, claim)
     told = _status(observed, decision, _trouble(observed, finding), loaded)
     scale = _scale(observed, decision)
+    apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         scale=scale,
-        apply=due(
-            wanted,
-            service.metadata.uid,
-            observed.children,
-            observed.applied,
-            observed.refused,
-        ),
+        marks=_victims(observed, decision, apply),
+        apply=apply,
         status=told[0],
         events=(*told[1], *_resized(scale, decision)),
         recheck_in=_soonest(observed, decision, finding),
@@ -102,6 +99,20 @@ def _scale(observed: Observed, decision: Decision) -> Scale | None:
     metadata = service.metadata
     ref = Ref(API_VERSION, KIND, metadata.namespace, metadata.name)
     return Scale(ref, decision.replicas, metadata.resource_version)
+
+
+def _victims(
+    observed: Observed, decision: Decision, apply: tuple[Manifest, ...]
+) -> tuple[Mark, ...]:
+    """Marks for the pods that should go, if this plan makes the Deployment smaller: whoever chose
+    the size, the law or an autoscaler."""
+    ref = children_named(observed.service)[0]
+    deployment = observed.deployment
+    if ref not in map(ref_of, apply):
+        return ()
+    if deployment is not None and deployment.wanted <= decision.replicas:
+        return ()
+    return marks(ref.namespace, observed.pods, observed.demand.pods, decision.replicas)
 
 
 def _resized(scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
