@@ -14,12 +14,16 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.demand.book import MOST_SERVICES, Changes, DemandBook, Load, Report, TooMany
+from preamar.core.serving.observe import Carried
+from preamar.demand.book import MOST_SERVICES, Changes, DemandBook, TooMany
+from preamar.demand.report import NO_PODS, Load, Report
 
 log = logging.getLogger(__name__)
 LARGEST_BODY = 2 * 2**20
 LONGEST_NAME = 253
 LARGEST_COUNT = 2**53
+MOST_PODS = 1000
+BARE = frozenset({"queued", "running", "arrived"})
 KEY_READ_SECONDS = 10.0
 
 
@@ -91,7 +95,28 @@ def _object(body: Any) -> Mapping[str, Any]:
 
 
 def _load(body: Any) -> Load:
-    return Load(_count(body["queued"]), _count(body["running"]), _count(body.get("arrived", 0)))
+    """An older gateway leaves out what it does not know; so does any what is 0 or empty."""
+    count = _count(body["queued"]), _count(body["running"]), _count(body.get("arrived", 0))
+    if len(body) <= len(count) and body.keys() <= BARE:
+        return Load(*count)
+    return Load(
+        *count,
+        finished=_count(body.get("finished", 0)),
+        busy_seconds=_seconds(body.get("busySeconds", 0)),
+        first_tokens=_count(body.get("firstTokens", 0)),
+        first_token_seconds=_seconds(body.get("firstTokenSeconds", 0)),
+        oldest_wait=_seconds(body.get("oldestWait", 0)),
+        pods=_pods(body["pods"]) if "pods" in body else NO_PODS,
+    )
+
+
+def _pods(body: Any) -> Mapping[str, Carried]:
+    if len(_object(body)) > MOST_PODS:
+        raise ValueError(f"more than {MOST_PODS} pods of one service")
+    return {
+        _name(ip): Carried(_count(pod["running"]), _count(pod.get("tokensLeft", 0)))
+        for ip, pod in body.items()
+    }
 
 
 def _name(text: Any) -> str:
@@ -104,3 +129,11 @@ def _count(number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < LARGEST_COUNT:
         raise ValueError("counts are whole numbers from 0")
     return number
+
+
+def _seconds(number: Any) -> float:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError("seconds are numbers from 0")
+    if not 0 <= number < LARGEST_COUNT:  # nor is NaN
+        raise ValueError("seconds are numbers from 0")
+    return float(number)

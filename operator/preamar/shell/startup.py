@@ -112,9 +112,8 @@ class _Operator:
         self.queue.add(key)
 
     def demand_of(self, service: str) -> Demand:
-        """What is asked of a service, in the words of decisions."""
-        found = self.book.demand(service, time.monotonic())
-        return Demand(found.in_flight, found.at_least, found.queued)
+        """What is asked of a service now."""
+        return self.book.demand(service, time.monotonic())
 
     async def run(self) -> int:
         """Run until a stop is asked for or a part ends."""
