@@ -18,6 +18,7 @@ class Cluster:
     admin_key_file: str
     key_file: str
     provider: str
+    audit_log: str = ""  # JSON lines; empty where the API server's log cannot be read
 
     def key(self) -> str:
         """A data-plane key of tenant ``demo``."""

@@ -40,6 +40,7 @@ class Current:
         first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
         self.kubeconfig = Path(first) if first else Path.home() / ".kube/config"
         self.secrets = ROOT / "build/secrets"
+        self.audit_log = None
 
     def check(self) -> None:
         if not shutil.which("kubectl"):

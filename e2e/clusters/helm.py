@@ -134,3 +134,21 @@ def uninstall(kubeconfig: Path) -> None:
         [*argv, "--kubeconfig", kubeconfig, "--ignore-not-found", "--wait"],
         timeout=WAIT_SECONDS + 60,
     )
+
+
+def tested(kubeconfig: Path) -> str:
+    """Run the release's own tests (``helm test``); what they printed. ``TroubleError`` with Helm's
+    words when one fails."""
+    module = library()
+    program = command()
+    if program is None and module is not None:
+        with module.Config(kubeconfig_path=kubeconfig, namespace=NAMESPACE) as helm:
+            try:
+                return str(helm.test(RELEASE, timeout=WAIT_SECONDS, logs=True)["logs"])
+            except module.HelmError as error:
+                raise TroubleError(f"The release's tests failed: {error}") from None
+    argv = [program or str(gobuild.helm()), "test", RELEASE, "--namespace", NAMESPACE, "--logs"]
+    return call(
+        [*argv, "--kubeconfig", kubeconfig, "--timeout", f"{WAIT_SECONDS}s"],
+        timeout=WAIT_SECONDS + 60,
+    )

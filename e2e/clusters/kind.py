@@ -41,6 +41,7 @@ def config(name: str) -> dict[str, Any]:
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "featureGates": {"HPAScaleToZero": True},
         "nodes": [{"role": "control-plane", "extraPortMappings": mappings}],
     }
 
@@ -56,6 +57,7 @@ class Kind:
         self.cluster = f"preamar-{name}"
         self.kubeconfig = ROOT / "build/kind.kubeconfig"
         self.secrets = ROOT / "build/secrets"
+        self.audit_log = None
         self.env = {"KIND_EXPERIMENTAL_PROVIDER": engine}
 
     def check(self) -> None:

@@ -64,5 +64,9 @@ class Places:
         return self.run / "containerd.sock"
 
     @property
+    def audit_log(self) -> Path:
+        return self.logs / "audit.log"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.etc / "admin.kubeconfig"

@@ -20,6 +20,7 @@ class Provider(Protocol):
     name: str
     kubeconfig: Path
     secrets: Path  # a directory for what only this installation knows
+    audit_log: Path | None  # what was asked of the API server, where we can read it
 
     def check(self) -> None:
         """Install what is missing; ``TroubleError`` when that cannot be done."""

@@ -138,6 +138,7 @@ def write(provider: Provider, endpoints: Endpoints, key: str) -> None:
         "admin_key_file": str(keys.ADMIN_FILE) if key else "",
         "key_file": key,
         "provider": provider.name,
+        "audit_log": str(provider.audit_log or ""),
     }
     CLUSTER_JSON.parent.mkdir(exist_ok=True)
     making = CLUSTER_JSON.with_suffix(".making")

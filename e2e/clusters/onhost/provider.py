@@ -31,6 +31,7 @@ class Host:
         self.places = places
         self.node = f"preamar-{places.id}"
         self.kubeconfig = places.kubeconfig
+        self.audit_log = places.audit_log
         self.secrets = places.state / "secrets"
         os.environ["PATH"] = needs.with_sbin(os.environ.get("PATH", ""))
 
@@ -94,6 +95,7 @@ class Host:
             ),
             "kube-proxy.json": json.dumps(proxy),
             "resolv.conf": settings.resolv_conf(),
+            "audit.json": json.dumps(parts.audit_policy()),
             "Corefile": settings.corefile(net, etc / "dns.kubeconfig", etc / "resolv.conf"),
         }
         for name, text in files.items():
