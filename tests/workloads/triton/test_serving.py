@@ -97,6 +97,62 @@ def test_what_was_asked_before_the_end_is_answered(tmp_path, alone):
     assert running.process.wait(40) == 0
 
 
+TALKING = """
+import json, threading, time
+import numpy as np
+import triton_python_backend_utils as utils
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            threading.Thread(target=self.talk, args=(request,)).start()
+    def talk(self, request):
+        given = utils.get_input_tensor_by_name(request, "REQUEST").as_numpy().flat[0]
+        sender = request.get_response_sender()
+        for left in reversed(range(json.loads(given)["max_tokens"])):
+            time.sleep(0.1)
+            told = np.array([b"" if left else b"length"], dtype=object)
+            sender.send(utils.InferenceResponse([utils.Tensor("FINISH_REASON", told)]))
+        sender.send(flags=utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+STREAMS = """
+backend: "python"
+model_transaction_policy { decoupled: true }
+input [ { name: "REQUEST" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "FINISH_REASON" data_type: TYPE_STRING dims: [ 1 ] } ]
+"""
+
+
+def talking(tmp_path: Path, alone, seconds: str):
+    source = trusted(tmp_path / "code", TALKING)
+    (source / "config.pbtxt").write_text(STREAMS)
+    build(Order("m", str(source), trust="Code"), tmp_path / "models")
+    running = alone(tmp_path / "models", PREAMAR_DRAIN_SECONDS=seconds)
+    running.wait(["m"])
+    return running
+
+
+def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, alone):
+    running = talking(tmp_path, alone, "25")
+    stream = iter(running.stream("m", max_tokens=20))
+    next(stream)
+    running.process.terminate()
+    time.sleep(0.5)
+    assert [e["FINISH_REASON"] for e in running.stream("m", max_tokens=2)] == ["", "length"]
+    assert [e["FINISH_REASON"] for e in stream][-1] == "length"
+    assert running.process.wait(8) == 0, "it waited for more than its callers"
+
+
+def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):
+    running = talking(tmp_path, alone, "1")
+    stream = iter(running.stream("m", max_tokens=100))
+    next(stream)
+    running.process.terminate()
+    began = time.monotonic()
+    assert not any(e["FINISH_REASON"] for e in stream)
+    assert 0.9 < time.monotonic() - began < 3
+    assert running.process.wait(3) == 1
+
+
 def test_administration_is_closed(served):
     closed = [
         ("POST", "/v2/repository/index"),

@@ -1,8 +1,10 @@
 """Is the model still alive? Run Triton, and end the container when it is not.
 
 Triton stays ready after its Python process has died (seen in 2.51: every answer is an error and
-the probes say 200), so this process stays its parent: it passes on SIGTERM, watches the model's
-processes, and leaves one sentence about the end in the termination message.
+the probes say 200), so this process stays its parent: it watches the model's processes and leaves one
+sentence about the end in the termination message. On SIGTERM it lets Triton serve until nobody is
+connected, or until PREAMAR_DRAIN_SECONDS have passed: Triton itself would reset whoever connects
+from then on, and gateways hear of a pod's end one after the other.
 """
 
 import contextlib
@@ -12,9 +14,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from preamar_model import triton_tree
+from preamar_model.callers import connected
 from preamar_model.deaths import OutOfMemory, stubs
 from preamar_model.last_error import LastError
 from preamar_model.refusal import last_words, sentence
@@ -25,11 +29,17 @@ LOAD_SECONDS = 3600
 HIDDEN = ("shared-memory", "model-repository", "trace", "logging")
 
 
-def arguments(tree: triton_tree.Tree, models: str, drain: int) -> list[str]:
+def ports() -> tuple[int, int, int]:
+    """HTTP, gRPC, metrics."""
     http, grpc, metrics = (
-        os.environ.get(f"PREAMAR_{n}_PORT", p)
-        for n, p in (("HTTP", "8000"), ("GRPC", "8001"), ("METRICS", "8002"))
+        int(os.environ.get(f"PREAMAR_{name}_PORT") or port)
+        for name, port in (("HTTP", 8000), ("GRPC", 8001), ("METRICS", 8002))
     )
+    return http, grpc, metrics
+
+
+def arguments(tree: triton_tree.Tree, models: str) -> list[str]:
+    http, grpc, metrics = ports()
     address = os.environ.get("PREAMAR_ADDRESS", "0.0.0.0")
     key = secrets.token_urlsafe(32)  # known to nobody: these interfaces are closed
     gpus = triton_tree.NVIDIA in tree.binary.parents
@@ -44,7 +54,8 @@ def arguments(tree: triton_tree.Tree, models: str, drain: int) -> list[str]:
         # boost's lock_exception); a pod has one, or two with a graph of its own.
         "--model-load-thread-count=1",
         "--strict-readiness=true",
-        f"--exit-timeout-secs={drain}",
+        # Only to unload: by then nobody is connected, or the model's process is dead.
+        f"--exit-timeout-secs={DYING_SECONDS:.0f}",
         f"--http-address={address}",
         f"--http-port={http}",
         f"--grpc-address={address}",
@@ -74,7 +85,7 @@ def main(flags: list[str]) -> int:
     environment = os.environ | tree.environment()
     if triton_tree.NVIDIA not in tree.binary.parents:
         environment["TRITON_SERVER_CPU_ONLY"] = "1"
-    command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models"), drain) + flags
+    command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models")) + flags
     return Server(command, environment, drain).run()
 
 
@@ -101,10 +112,12 @@ class Server:
         reader = threading.Thread(target=self._pass_on, args=(child,), daemon=True)
         reader.start()
         died = self._watch(child)
+        if self.asked_to_stop.is_set() and not died:
+            self._drain(child)
         code = self._wait(child, died)
-        reader.join(timeout=2)
         if self.asked_to_stop.is_set() and not died:
             return 0 if code == 0 else 1
+        reader.join(timeout=2)  # its last words
         died_words = "The model's process died." if died else None
         words = memory.sentence() or self.errors.failed or died_words or self.errors.sentence(code)
         last_words(sentence(words))
@@ -119,13 +132,31 @@ class Server:
                 child.wait(LOOK_SECONDS)
                 return False
             if self.asked_to_stop.is_set():
-                child.send_signal(signal.SIGTERM)
                 return False
             alive = stubs(child.pid)
             if seen - alive:
                 # While it loads, Triton sees this itself and ends with the model's own words.
                 return self.errors.serving or not self._ends(child)
             seen = alive
+
+    def _drain(self, child: subprocess.Popen) -> None:
+        """Wait until everybody has their answer; those who have not in time are cut, which is how
+        the gateway learns that it must tell them."""
+        deadline = time.monotonic() + self.drain
+        alive = stubs(child.pid)
+        while child.poll() is None:
+            callers = connected(ports()[:2])
+            if not callers:
+                child.send_signal(signal.SIGTERM)
+                return
+            late = time.monotonic() >= deadline
+            if late or alive - stubs(child.pid):
+                why = f"after {self.drain} s" if late else "as the model's process died"
+                print(f"ended: {callers} connections cut {why}", file=sys.stderr, flush=True)
+                child.kill()
+                return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(LOOK_SECONDS)
 
     def _ends(self, child: subprocess.Popen) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -134,10 +165,11 @@ class Server:
         return False
 
     def _wait(self, child: subprocess.Popen, died: bool) -> int:
-        """Its exit code, within a bound: other requests may finish, a dead one never will."""
+        """Its exit code, within a bound: a model may hang while it unloads; and of one that died
+        other requests may finish, a dead one never will."""
         if child.poll() is None and died:
             child.send_signal(signal.SIGTERM)
-        bound = min(self.drain, DYING_SECONDS) if died else self.drain + DYING_SECONDS
+        bound = min(self.drain, DYING_SECONDS) if died else DYING_SECONDS
         try:
             return child.wait(bound)
         except subprocess.TimeoutExpired:
