@@ -14,6 +14,11 @@ from e2e.seed import seed
 RWX: Json = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What was granted and never used is known when all else has run."""
+    items.sort(key=lambda item: item.path.name == "test_rights.py")
+
+
 @pytest.fixture(scope="session")
 def here() -> Cluster:
     return cluster.read()

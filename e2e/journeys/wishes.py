@@ -61,3 +61,30 @@ def a_job(name: str, **changes: Any) -> Json:
         "metadata": {"name": name},
         "spec": merged(spec, changes),
     }
+
+
+def an_hpa(name: str, model: str, least: int = 0, most: int = 2, calm: int = 15) -> Json:
+    """A stock HPA for one model: four requests queued or in flight a replica; it shrinks when fewer
+    were enough for ``calm`` seconds."""
+    rapid = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    metric = {"name": "preamar_demand", "selector": {"matchLabels": {"model": model}}}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": OURS, "kind": "InferenceService", "name": name},
+            "minReplicas": least,
+            "maxReplicas": most,
+            "metrics": [
+                {
+                    "type": "External",
+                    "external": {
+                        "metric": metric,
+                        "target": {"type": "AverageValue", "averageValue": "4"},
+                    },
+                }
+            ],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": calm, "policies": [rapid]}},
+        },
+    }
