@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from preamar.gateway import asked, keys, pick, protobuf, template
 from preamar.gateway.errors import Problem
-from preamar.gateway.hold import Hold
 from preamar.gateway.http1 import Garbled, ResponseParser
 from preamar.gateway.incoming import MAX_DEPTH, _depth
 from preamar.gateway.sse import Events, event
@@ -69,27 +68,6 @@ def test_events_are_the_same_however_their_bytes_arrive(texts, data):
         found += events.feed(wire[:size])
         wire = wire[size:]
     assert [json.loads(item) for item in found] == texts
-
-
-@given(st.lists(st.tuples(st.sampled_from(["enter", "leave", "next", "back"]), st.integers(0, 30))))
-def test_the_hold_serves_in_order_of_turns_and_keeps_its_bound(steps):
-    hold, inside, turn = Hold(), [], 0
-    for what, number in steps:
-        if what == "enter":
-            turn += 1
-            assert hold.enter(turn, turn, 5) == (len(inside) < 5)
-            inside = [*inside, turn] if len(inside) < 5 else inside
-        elif what == "leave":
-            assert hold.leave(number) == (number if number in inside else None)
-            inside = [t for t in inside if t != number]
-        else:
-            first = hold.next()
-            assert first == (inside.pop(0) if inside else None)
-            if what == "back" and first is not None:
-                assert hold.enter(first, first, 5)
-                inside.insert(0, first)
-        assert len(hold) == len(inside) <= 5
-    assert hold.clear() == inside
 
 
 @dataclass

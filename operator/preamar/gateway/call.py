@@ -67,6 +67,11 @@ class Call:
         self.output_tokens = 0
         self.cold_ms: int | None = None
 
+    def woke(self) -> None:
+        """A model that slept when this call came is awake: how long that took since the arrival."""
+        if self.cold_ms is None:
+            self.cold_ms = int((monotonic() - self.arrived) * 1000)
+
     def first_token(self) -> None:
         self._books.meters.first_token(self.model, monotonic() - self.arrived)
 

@@ -40,7 +40,7 @@ def load(line: Line) -> dict[str, Any]:
         "oldestWait": round(line.oldest_wait, 3),
         "pods": carried(line),
     }
-    first = {"queued": len(line.hold), "running": line.running, "arrived": line.arrived}
+    first = {"queued": line.queued, "running": line.running, "arrived": line.arrived}
     return first | {name: value for name, value in more.items() if value}
 
 

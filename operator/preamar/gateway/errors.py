@@ -83,15 +83,17 @@ def unavailable(message: str, code: str, retry_after: int) -> Problem:
     return Problem(503, message, "server_error", code, headers={"Retry-After": wait})
 
 
-def hold_full(model: str) -> Problem:
+def hold_full(model: str, retry_after: int) -> Problem:
     return unavailable(
-        f"Too many requests wait for the model '{model}'. Try again in a moment.", "hold_full", 5
+        f"Too many requests wait for the model '{model}'. Try again in {retry_after} s.",
+        "hold_full",
+        retry_after,
     )
 
 
-def held_too_long(model: str) -> Problem:
+def held_too_long(model: str, retry_after: int) -> Problem:
     return unavailable(
-        f"No replica of the model '{model}' took the request in time.", "hold_timeout", 10
+        f"No replica of the model '{model}' took the request in time.", "hold_timeout", retry_after
     )
 
 

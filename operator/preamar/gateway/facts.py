@@ -7,6 +7,7 @@ cannot be read, and then that one object is left out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
@@ -16,7 +17,8 @@ DNS_SERVICE_LABEL = "kubernetes.io/service-name"
 @dataclass(frozen=True, slots=True)
 class Model:
     """One InferenceService. ``service`` is ``namespace/name``, ``room`` how many requests one
-    replica gets at a time, ``stalled`` why it cannot start (a condition's reason)."""
+    replica gets at a time, ``stalled`` why it cannot start (a condition's reason),
+    ``cold_start_seconds`` the learned time from asking for a replica to its readiness."""
 
     service: str
     name: str
@@ -31,6 +33,7 @@ class Model:
     digest: str | None
     stalled: str | None
     loaded: bool
+    cold_start_seconds: float | None = None
 
     def admits(self, tenant: str) -> bool:
         """Whether that tenant may call it."""
@@ -75,9 +78,19 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             digest=(status.get("model") or {}).get("digest"),
             stalled=conditions.get("Stalled"),
             loaded="Ready" in conditions,
+            cold_start_seconds=_seconds((status.get("learned") or {}).get("coldStartSeconds")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _seconds(given: Any) -> float | None:
+    """None for what is no length of time: a model does not vanish for what was learned of it."""
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        return None
+    return seconds if isfinite(seconds) and seconds >= 0 else None
 
 
 def _conditions(status: Mapping[str, Any], generation: int) -> dict[str, str]:
@@ -142,5 +155,7 @@ def slim(body: Mapping[str, Any]) -> dict[str, Any]:
         slimmed["metadata"]["deletionTimestamp"] = meta["deletionTimestamp"]
     status = body.get("status")
     if isinstance(status, Mapping):
-        slimmed["status"] = {key: status[key] for key in ("model", "conditions") if key in status}
+        slimmed["status"] = {
+            key: status[key] for key in ("model", "conditions", "learned") if key in status
+        }
     return slimmed

@@ -12,8 +12,9 @@ from time import monotonic
 
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
 from preamar.gateway.facts import Address, Model
-from preamar.gateway.hold import Hold
+from preamar.gateway.hold import Hold, Turn
 from preamar.gateway.pick import FAILURES_TO_EJECT, ejection, pick
+from preamar.gateway.waking import BUSY_SECONDS, time_left
 from preamar.gateway.wire import Pool
 from preamar.gateway.worked import UNBOUNDED_TOKENS, Worked
 
@@ -95,7 +96,8 @@ class Line:
         self.leaving: set[Replica] = set()
         self.arrived = 0
         self.worked = Worked()
-        self._waits_since: dict[int, float] = {}
+        self._between = 0
+        self._waking_since: float | None = None
         self._on_queue = on_queue
         self._turns = count()
 
@@ -115,28 +117,55 @@ class Line:
     def oldest_wait(self) -> float:
         """Seconds that the first in line has waited, 0 where nobody waits."""
         first = self.hold.first()
-        return 0.0 if first is None else monotonic() - self._waits_since[first]
+        return 0.0 if first is None else monotonic() - first.arrived
 
-    def turn(self) -> int:
+    @property
+    def queued(self) -> int:
+        """Requests that want a replica and have none."""
+        return len(self.hold) + self._between
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until asking again may help."""
+        if self.awake:
+            return BUSY_SECONDS
+        since = self._waking_since
+        waited = 0.0 if since is None else monotonic() - since
+        return time_left(self.model.cold_start_seconds, waited)
+
+    def turn(self, tenant: str) -> Turn:
         """A place in the order of arrival, kept over retries."""
         self.arrived += 1
-        return next(self._turns)
+        return Turn(next(self._turns), tenant, monotonic())
 
-    async def enter(self, turn: int, deadline: float) -> Place:
-        """A place on a replica. Raises ``Problem`` when the hold is full, when ``deadline``
-        (monotonic seconds) passes, or when the model cannot start or is deleted meanwhile."""
+    async def pause(self, seconds: float) -> None:
+        """Wait before another try. Who does so is still queued: a model that wakes for nobody else
+        must not be sent back to sleep."""
+        self._between += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._between -= 1
+
+    async def enter(self, turn: Turn) -> Place:
+        """A place on a replica. Raises ``Problem`` when the hold is full, when another tenant's
+        request is to have the place in it, when the model's ``hold.maxSeconds`` have passed since
+        the arrival, or when the model cannot start or is deleted meanwhile."""
         if not self.hold and (replica := self._free()) is not None:
             return Place(self, replica)
         if not self.awake and self.model.stalled is not None:
             raise stalled(self.model.name, self.model.stalled)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Place] = loop.create_future()
-        if not self.hold.enter(turn, waiter, self.model.hold_requests):
-            raise hold_full(self.model.name)
-        self._waits_since[turn] = monotonic()
+        turned_away = self.hold.enter(turn, waiter, self.model.hold_requests)
+        if turned_away is waiter:
+            raise hold_full(self.model.name, self.retry_after)
+        if turned_away is not None and not turned_away.done():
+            turned_away.set_exception(hold_full(self.model.name, self.retry_after))
         if len(self.hold) == 1:
-            self._on_queue(self)
-        timer = loop.call_later(max(0.0, deadline - monotonic()), self._expire, waiter)
+            self._queue_changed()
+        left = turn.arrived + self.model.hold_seconds - monotonic()
+        timer = loop.call_later(max(0.0, left), self._expire, waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -145,13 +174,23 @@ class Line:
             raise
         finally:
             timer.cancel()
-            del self._waits_since[turn]
             if self.hold.leave(turn) is not None and not self.hold:
-                self._on_queue(self)
+                self._queue_changed()
 
     def _expire(self, waiter: asyncio.Future[Place]) -> None:
         if not waiter.done():
-            waiter.set_exception(held_too_long(self.model.name))
+            waiter.set_exception(held_too_long(self.model.name, self.retry_after))
+
+    def _queue_changed(self) -> None:
+        """Somebody is the first to wait, or nobody waits any more."""
+        self._follow_wake()
+        self._on_queue(self)
+
+    def _follow_wake(self) -> None:
+        if self.awake or not self.hold:
+            self._waking_since = None
+        elif self._waking_since is None:
+            self._waking_since = monotonic()
 
     def _free(self) -> Replica | None:
         return pick(self.replicas.values(), self.model.room, monotonic())
@@ -165,7 +204,7 @@ class Line:
                 waiter.set_result(Place(self, replica))
             emptied = not self.hold
         if emptied:
-            self._on_queue(self)
+            self._queue_changed()
 
     def released(self, replica: Replica, reached: bool) -> None:
         replica.in_flight -= 1
@@ -201,6 +240,7 @@ class Line:
             self.pump()
         if self.hold and not self.awake and self.model.stalled is not None:
             self.refuse(stalled(self.model.name, self.model.stalled))
+        self._follow_wake()
 
     def refuse(self, problem: Problem) -> None:
         """Nobody who waits will be served."""
@@ -209,7 +249,7 @@ class Line:
             if not waiter.done():
                 waiter.set_exception(problem)
         if waiting:
-            self._on_queue(self)
+            self._queue_changed()
 
     def close(self) -> None:
         """The model is gone."""

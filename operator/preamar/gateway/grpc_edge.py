@@ -6,7 +6,6 @@ Only the methods listed exist. Error texts are our own here too.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from time import monotonic
 from typing import Any, NoReturn
 
 import grpc
@@ -138,7 +137,8 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
     ) -> NoReturn:
         self._books.meters.request(model, caller.tenant if caller else NOBODY, problem.status)
         code = _CODES.get(problem.status, grpc.StatusCode.INTERNAL)
-        await context.abort(code, problem.message)
+        wait = problem.headers.get("Retry-After")
+        await context.abort(code, problem.message, (("retry-after", wait),) if wait else ())
         raise AssertionError
 
     @asynccontextmanager
@@ -173,7 +173,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         caller = await self._who(context)
         line = await self._line(body, caller, context)
         async with self._call(line, caller, context, method) as call:
-            answer = await self._upstream.ask(line, method, body)
+            answer = await self._upstream.ask(line, method, body, call)
             if method == "ModelInfer":
                 call.input_tokens, call.output_tokens = counts(answer)
                 call.first_token()
@@ -182,7 +182,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             except Problem:
                 call.input_tokens = call.output_tokens = 0
                 raise
-            await context.send_initial_metadata((("x-request-id", call.id),))
+            await context.send_initial_metadata(_about(call))
             return answer
         raise AssertionError
 
@@ -196,8 +196,9 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         line = await self._line(first, caller, context)
         async with self._call(line, caller, context, "ModelStreamInfer") as call:
             await context.send_initial_metadata((("x-request-id", call.id),))
-            turn = line.turn()
-            place = await line.enter(turn, monotonic() + line.model.hold_seconds)
+            place = await self._upstream.enter(line, line.turn(caller.tenant), call)
+            # The head is out since the stream began, so that the caller knew that it is heard.
+            context.set_trailing_metadata(_about(call)[1:])
             try:
                 async for answer in self._upstream.relay(place, line, first, messages, call):
                     yield answer
@@ -205,6 +206,13 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await call.settle(200)
             finally:
                 place.release()
+
+
+def _about(call: Call) -> tuple[tuple[str, str], ...]:
+    about = (("x-request-id", call.id),)
+    if call.cold_ms is None:
+        return about
+    return (*about, ("x-preamar-cold-start-ms", str(call.cold_ms)))
 
 
 def _async(method: Callable[[bytes, Context], Awaitable[bytes]]) -> Any:

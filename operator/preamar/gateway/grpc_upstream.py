@@ -2,9 +2,7 @@
 replica that their first message went to. What a model server says of its errors is not passed on.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
-from time import monotonic
 from typing import Any
 
 import grpc
@@ -14,6 +12,7 @@ from preamar.gateway import protobuf
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, bad, model_failed, unreachable
 from preamar.gateway.fleet import Line, Place, Replica
+from preamar.gateway.hold import Turn
 
 SERVICE = "/inference.GRPCInferenceService/"
 ATTEMPTS = 5
@@ -26,11 +25,19 @@ class GrpcUpstream:
         self._answer_seconds = answer_seconds
         self._channels: dict[Replica, Any] = {}
 
-    async def ask(self, line: Line, method: str, body: bytes) -> bytes:
+    async def enter(self, line: Line, turn: Turn, call: Call) -> Place:
+        """A place on a replica, after waiting for one. Raises ``Problem``."""
+        cold = not line.awake
+        place = await line.enter(turn)
+        if cold:
+            call.woke()
+        return place
+
+    async def ask(self, line: Line, method: str, body: bytes, call: Call) -> bytes:
         """One answer, held until a replica has room. Raises ``Problem``."""
-        turn, deadline = line.turn(), monotonic() + line.model.hold_seconds
+        turn = line.turn(call.caller.tenant)
         for attempt in range(ATTEMPTS):
-            place = await line.enter(turn, deadline)
+            place = await self.enter(line, turn, call)
             reached = True
             try:
                 send = self._channel(place.replica).unary_unary(SERVICE + method)
@@ -43,7 +50,7 @@ class GrpcUpstream:
                     raise _explained(line, error) from None
             finally:
                 place.release(reached=reached)
-            await asyncio.sleep(0.05 * attempt)
+            await line.pause(0.05 * attempt)
         raise unreachable(line.model.name)
 
     async def relay(

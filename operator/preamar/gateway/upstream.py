@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import monotonic
 
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
@@ -76,7 +75,7 @@ class Upstream:
         self._budget = Budget()
 
     @asynccontextmanager
-    async def places(self, line: Line, call: Call | None) -> AsyncIterator["Visit"]:
+    async def places(self, line: Line, call: Call) -> AsyncIterator["Visit"]:
         """A visit to the model of ``line``: it waits in the hold when ``send`` is first called.
         Leaving the block gives the place back and closes an answer that was not read to its end,
         which cancels the work behind it."""
@@ -94,13 +93,11 @@ class Upstream:
 class Visit:
     """One request's way to a replica; several exchanges on one place are fine."""
 
-    def __init__(self, upstream: Upstream, line: Line, call: Call | None) -> None:
+    def __init__(self, upstream: Upstream, line: Line, call: Call) -> None:
         self._upstream = upstream
         self._line = line
         self._call = call
-        self._turn = line.turn()
-        self._arrived = monotonic()
-        self._deadline = self._arrived + line.model.hold_seconds
+        self._turn = line.turn(call.caller.tenant)
         self._place: Place | None = None
         self._most: int | None = None
         self._exchange: Exchange | None = None
@@ -110,11 +107,11 @@ class Visit:
         """The replica that this request is on, after waiting for one."""
         if self._place is None:
             cold = not self._line.awake
-            self._place = await self._line.enter(self._turn, self._deadline)
+            self._place = await self._line.enter(self._turn)
             if self._most is not None:
                 self._place.expect(self._most)
-            if cold and self._call is not None and self._call.cold_ms is None:
-                self._call.cold_ms = int((monotonic() - self._arrived) * 1000)
+            if cold:
+                self._call.woke()
         return self._place.replica
 
     async def send(
@@ -156,7 +153,7 @@ class Visit:
             return Answer(answer, exchange, replica)
         if self._attempts >= ATTEMPTS:
             raise problem
-        await asyncio.sleep(PAUSE_SECONDS * (self._attempts - 1))
+        await self._line.pause(PAUSE_SECONDS * (self._attempts - 1))
         return None
 
     def _drop(self, *, reached: bool) -> None:
