@@ -13,8 +13,10 @@ RESTRICTED: Json = {
 }
 
 
-def job(name: str, image: str, arguments: list[str], claim: str) -> Json:
-    """A Job whose one container sees ``claim`` at /target."""
+def job(
+    name: str, image: str, arguments: list[str], claim: str, command: list[str] | None = None
+) -> Json:
+    """A Job whose one container sees ``claim`` at /target; ``command`` instead of the image's."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -39,6 +41,7 @@ def job(name: str, image: str, arguments: list[str], claim: str) -> Json:
                             "name": "seed",
                             "image": image,
                             "imagePullPolicy": "IfNotPresent",
+                            **({"command": command} if command else {}),
                             "args": arguments,
                             "securityContext": RESTRICTED,
                             "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
@@ -59,11 +62,17 @@ def job(name: str, image: str, arguments: list[str], claim: str) -> Json:
 
 
 def seed(
-    kube: Kube, namespace: str, name: str, image: str, arguments: list[str], claim: str
+    kube: Kube,
+    namespace: str,
+    name: str,
+    image: str,
+    arguments: list[str],
+    claim: str,
+    command: list[str] | None = None,
 ) -> None:
     """Copy what ``image`` carries onto ``claim`` and wait until it is there."""
     if kube.get("batch/v1", "Job", name, namespace) is None:
-        kube.apply(job(name, image, arguments, claim), namespace)
+        kube.apply(job(name, image, arguments, claim, command), namespace)
 
     def finished() -> bool:
         status = (kube.get("batch/v1", "Job", name, namespace) or {}).get("status") or {}
