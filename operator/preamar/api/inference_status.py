@@ -45,14 +45,34 @@ class Decision(Seen):
     )
 
 
+class Start(Seen):
+    """One start of a copy."""
+
+    pod: ShortText = Field(
+        default="", description="The copy's pod, such as minilm-serve-6d5f-x2k9p."
+    )
+    at: SeenTime | None = Field(
+        default=None, description="When it was asked for, such as 2027-01-31T18:00:00Z."
+    )
+    seconds: Signed = Field(default="0", description='Seconds until it was ready, such as "31.5".')
+
+
 class Learned(Seen):
     """What was measured of this model, kept so that a restart does not forget it."""
 
     service_seconds: Signed | None = Field(
-        default=None, description='Seconds that one request takes, such as "0.85".'
+        default=None, description='Seconds that one request takes on a copy, such as "0.85".'
+    )
+    measured_at: SeenTime | None = Field(
+        default=None,
+        description="When serviceSeconds was last written, such as 2027-01-31T18:00:00Z.",
     )
     cold_start_seconds: Signed | None = Field(
-        default=None, description='Seconds from asking for a copy to ready, such as "31.5".'
+        default=None,
+        description='Seconds from asking for a copy to ready, the median of the last starts, such as "31.5".',
+    )
+    cold_starts: Annotated[tuple[Start, ...], Field(max_length=5)] = Field(
+        default=(), description="The last five starts, oldest first."
     )
 
 

@@ -11,7 +11,7 @@ from preamar.core.serving.desired import revision_of
 from preamar.core.serving.limits import UNSERVED
 from preamar.core.serving.observe import Demand, DeploymentView, Rival, children_named
 from preamar.core.serving.reconcile import reconcile
-from tests.core.builders import NOW, a_pod, a_service, condition, later, seen, sentence
+from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
 
 
 def made(plan):
@@ -162,10 +162,3 @@ def test_the_history_of_sizes_is_bounded():
     ]
     plan = reconcile(seen(a_service(status={"decisions": old}), demand=Demand(17)))
     assert len(plan.status["status"]["decisions"]) == 20
-
-
-def test_the_shortest_cold_start_is_learned():
-    service = a_service(status={"learned": {"coldStartSeconds": "90.0"}})
-    pod = a_pod(service, ready=True, ready_at=NOW)
-    plan = reconcile(seen(service, pods=(pod,)))
-    assert plan.status["status"]["learned"] == {"coldStartSeconds": "60.0"}

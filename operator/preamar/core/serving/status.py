@@ -5,16 +5,14 @@ Conditions in the contract's words, sizes as the Deployment reports them, and th
 that kstatus understands both.
 """
 
-from datetime import datetime
 from typing import Any
 
 from preamar.api.inference import InferenceService
 from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
-from preamar.core.pods import PodView
 from preamar.core.serving.desired import revision_of
-from preamar.core.serving.faults import is_ready
+from preamar.core.serving.learned import learned
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
 from preamar.core.serving.scaling import Decision, signal
 from preamar.core.serving.verdicts import Trouble, verdicts
@@ -44,9 +42,8 @@ def status(
     elif before.revision:  # what did load once; the present revision has not
         now_true["revision"] = before.revision
     now_true |= _decisions(observed, decision)
-    learned = _cold_start(observed)
-    if learned:
-        now_true["learned"] = learned
+    if measured := learned(observed):
+        now_true["learned"] = measured
     return now_true, told
 
 
@@ -80,28 +77,6 @@ def _decisions(observed: Observed, decision: Decision | None) -> dict[str, Any]:
                 history = [changed, *history][:KEPT_DECISIONS]
     found: dict[str, Any] = {"decisions": history} if history else {}
     return found | ({"decision": last} if last else {})
-
-
-def _cold_start(observed: Observed) -> dict[str, Any]:
-    """The shortest time from a pod's creation to its readiness. The minimum, because a readiness
-    that was lost for a moment makes a start look longer and never shorter."""
-    before = observed.service.status.learned
-    learned: dict[str, Any] = _dumped(before) if before else {}
-    seen = [
-        (pod.ready_at - pod.created).total_seconds()
-        for pod in observed.pods
-        if pod.ready_at and pod.created and _first_start(pod, observed.now)
-    ]
-    seen = [seconds for seconds in seen if seconds >= 0]
-    if seen:
-        known = learned.get("coldStartSeconds")
-        best = min([*seen, *([float(known)] if known else [])])
-        learned["coldStartSeconds"] = f"{best:.1f}"
-    return learned
-
-
-def _first_start(pod: PodView, now: datetime) -> bool:
-    return all(c.restarts == 0 for c in pod.containers) and is_ready(pod, now)
 
 
 def _dumped(word: Any) -> dict[str, Any]:
