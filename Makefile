@@ -46,7 +46,7 @@ demo-story: setup
 test: setup ## all tests, on a real cluster; says where the time went
 	@$(PY) -m e2e.everything
 
-e2e: setup ## the journeys, on the cluster that is up
-	@$(PY) -m pytest e2e/journeys
+e2e: setup ## the journeys and the clients, on the cluster that is up
+	@$(PY) -m pytest -rs e2e/clients e2e/journeys
 
 -include e2e/clusters/clusters.mk e2e/faults/faults.mk workloads/deepspeed/deepspeed.mk

@@ -32,7 +32,12 @@ JOURNEYS = (
     Stage("images", BUILDS, deadline=1800),
     Stage("DeepSpeed tests", ("make", "test-deepspeed"), ("images",), deadline=900),
     Stage("cluster DNS", (PYTHON, "-m", "e2e.clusters", "dns"), ("cluster up",), deadline=900),
-    Stage("journeys", pytest("e2e/journeys"), ("cluster DNS", "images"), deadline=1800),
+    Stage(
+        "clients and journeys",
+        pytest("-rs", "e2e/clients", "e2e/journeys"),
+        ("cluster DNS", "images"),
+        deadline=1800,
+    ),
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 from e2e.cluster import Cluster
 from e2e.clusters.choice import provider
 from e2e.clusters.say import TroubleError
-from e2e.journeys.conftest import claim
+from e2e.conftest import claim
 from e2e.journeys.lagging import lagging
 from e2e.journeys.rights import PARTS, Right, forbidden, granted, used
 from e2e.journeys.test_operator_away import operators

@@ -1,4 +1,4 @@
-"""What every journey starts from: the cluster of build/cluster.json and a namespace of its own."""
+"""What every journey and client starts from: the cluster of build/cluster.json and a namespace."""
 
 from collections.abc import Iterator
 from uuid import uuid4
