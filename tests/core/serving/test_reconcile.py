@@ -102,6 +102,24 @@ def test_sleeps_as_ready_once_its_model_has_loaded():
     assert plan.scale is None
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("Managed", "the first request wakes it"),
+        ("External", "whoever sizes it wakes it"),
+        ("Fixed", "until spec.replicas is raised"),
+    ],
+)
+def test_a_sleeping_service_says_who_wakes_it(mode, words):
+    service = a_service(scaling={"mode": mode, "min": 0}, replicas=0)
+    asleep = a_service(
+        scaling={"mode": mode, "min": 0}, replicas=0, status={"revision": revision_of(service)}
+    )
+    plan = reconcile(seen(asleep, demand=Demand(in_flight=0)))
+    assert condition(plan, "Ready") == ("True", "Asleep")
+    assert words in sentence(plan, "Ready")
+
+
 def test_a_changed_model_is_not_asleep_but_loads_once():
     service = a_service(replicas=0, status={"revision": "of-old"})
     plan = reconcile(seen(service, demand=Demand(0)))

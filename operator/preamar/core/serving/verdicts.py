@@ -2,12 +2,13 @@
 
 Five conditions from what was observed, the size decided on, and the one trouble that matters most.
 A model counts as loaded once a replica of its revision has been ready; at zero replicas it is then
-``Asleep``, which is ready, because the gateway wakes it.
+``Asleep``, which is ready, because a request that waits is what wakes it.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from preamar.api.scaling import ScalingMode
 from preamar.core.conditions import Verdict
 from preamar.core.pods import PodView
 from preamar.core.serving.blocks import Block
@@ -41,6 +42,11 @@ class Trouble:
 
 VOLUMES = frozenset({Block.VOLUME_MISSING, Block.VOLUME_LOST, Block.VOLUME_NOT_SHARED})
 MODEL_TROUBLES: frozenset[str] = frozenset({*BUILDERS, *VOLUMES, Fault.PREPARATION, Fault.CRASH})
+WAKES = {
+    ScalingMode.MANAGED: "the first request wakes it",
+    ScalingMode.EXTERNAL: "whoever sizes it wakes it, while requests wait",
+    ScalingMode.FIXED: "none will until spec.replicas is raised",
+}
 TOLD = frozenset({"Ready", "Stalled"})
 BAD: frozenset[str] = frozenset({*Fault, *Block, Reason.REFUSED})
 
@@ -85,12 +91,13 @@ def _ready(observed: Observed, wanted: int, trouble: Trouble | None, loaded: boo
     if trouble is not None and (not answering or trouble.reason in set(Block)):
         return Verdict("Ready", "False", trouble.reason, trouble.message)
     if wanted == 0:
+        mode = observed.service.spec.scaling.mode
         if loaded:
             return Verdict(
                 "Ready",
                 "True",
                 Reason.ASLEEP,
-                "No replica runs; the model has loaded once and the first request wakes it.",
+                f"No replica runs; the model has loaded once and {WAKES[mode]}.",
             )
         return Verdict(
             "Ready",
