@@ -38,7 +38,7 @@ async def vectors(
         try:
             data = await answer.exchange.read_all(MAX_ANSWER)
         except CutShort:
-            raise broken_off(model) from None
+            raise broken_off(model, stopped=not answer.replica.usable) from None
         visit.done()
         if answer.head.status != 200:
             raise model_failed(model)

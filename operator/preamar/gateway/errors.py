@@ -121,13 +121,15 @@ def ledger_down() -> Problem:
     )
 
 
-def broken_off(model: str) -> Problem:
-    return Problem(
-        502,
-        f"A replica of the model '{model}' died while it answered.",
-        "server_error",
-        "upstream_lost",
+def broken_off(model: str, *, stopped: bool = False) -> Problem:
+    """``stopped``: the replica was told to go, and the answer outlasted ``drain.seconds``."""
+    what = (
+        f"The replica of the model '{model}' was stopped before its answer was complete. Send the "
+        "request again."
+        if stopped
+        else f"A replica of the model '{model}' died while it answered."
     )
+    return Problem(502, what, "server_error", "upstream_lost")
 
 
 def model_failed(model: str) -> Problem:

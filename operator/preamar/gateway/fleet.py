@@ -150,7 +150,14 @@ class Line:
     async def enter(self, turn: Turn) -> Place:
         """A place on a replica. Raises ``Problem`` when the hold is full, when another tenant's
         request is to have the place in it, when the model's ``hold.maxSeconds`` have passed since
-        the arrival, or when the model cannot start or is deleted meanwhile."""
+        the arrival, or when the model cannot start or is deleted meanwhile.
+        Nobody gets a place on a replica that left before they could use it."""
+        while not (place := await self._entered(turn)).replica.usable:
+            place.release()
+        return place
+
+    async def _entered(self, turn: Turn) -> Place:
+        """Whatever place is free next."""
         if not self.hold and (replica := self._free()) is not None:
             return Place(self, replica)
         if not self.awake and self.model.stalled is not None:

@@ -37,6 +37,7 @@ _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    502: grpc.StatusCode.UNAVAILABLE,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
@@ -86,6 +87,10 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         except RuntimeError as error:
             raise OSError(f"port {number} for gRPC cannot be opened") from error
         await self._server.start()
+
+    def heard(self) -> None:
+        """Replicas may have left."""
+        self._upstream.sweep_soon()
 
     async def close(self, grace: float) -> None:
         """No new calls; those under way end within ``grace`` seconds."""

@@ -2,19 +2,21 @@
 
 A request that certainly did not reach a replica goes to another one; one whose connection ended
 before the answer began does so only if carrying it out twice is harmless, and only while such
-retries stay a small part of all requests. Nothing is retried once an answer has begun.
+retries stay a small part of all requests. Nothing is retried once an answer has begun. Nothing is
+sent to a replica that is known to leave, whatever the request had to do there before.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
 from preamar.gateway.fleet import Line, Place, Replica
 from preamar.gateway.http1 import Head
-from preamar.gateway.wire import Exchange, Lost, NotSent
+from preamar.gateway.wire import Exchange, Left, Lost, NotSent
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.05
@@ -105,6 +107,11 @@ class Visit:
 
     async def enter(self) -> Replica:
         """The replica that this request is on, after waiting for one."""
+        place = self._place
+        if place is not None and self._exchange is None and not place.replica.usable:
+            # What comes next is as good as new, and may wait as long for another one.
+            self._drop(reached=True)
+            self._turn = self._turn._replace(arrived=monotonic())
         if self._place is None:
             cold = not self._line.awake
             self._place = await self._line.enter(self._turn)
@@ -141,20 +148,37 @@ class Visit:
         try:
             self._exchange = exchange = await replica.pool.take()
             answer = await exchange.send(head, body)
+        except Left:
+            self._attempts -= 1
+            self._drop(reached=True)
+            return None
         except NotSent:
             self._drop(reached=False)
             problem: Problem = unreachable(name)
         except Lost:
             self._drop(reached=True)
-            problem = broken_off(name)
+            problem = broken_off(name, stopped=not replica.usable)
             if not repeatable or not self._upstream.may_repeat():
                 raise problem from None
         else:
-            return Answer(answer, exchange, replica)
+            refused = answer.status >= 400 and not replica.usable
+            if not (refused and repeatable and self._upstream.may_repeat()):
+                return Answer(answer, exchange, replica)
+            # A server that stops knows no models any more: it has not begun.
+            self._drop(reached=True)
+            problem = broken_off(name, stopped=True)
         if self._attempts >= ATTEMPTS:
             raise problem
         await self._line.pause(PAUSE_SECONDS * (self._attempts - 1))
         return None
+
+    def again(self) -> bool:
+        """Whether a request of which nobody has seen anything may be sent once more; its place is
+        given back then."""
+        if self._attempts >= ATTEMPTS or not self._upstream.may_repeat():
+            return False
+        self._drop(reached=True)
+        return True
 
     def _drop(self, *, reached: bool) -> None:
         if self._exchange is not None:

@@ -20,6 +20,10 @@ class NotSent(Exception):
     """No byte of the request reached the replica: it may go to another one."""
 
 
+class Left(NotSent):
+    """Nothing is wrong with it: the replica left before there was a connection."""
+
+
 class Lost(Exception):
     """The connection ended before the answer began; the request may have been carried out."""
 
@@ -176,12 +180,16 @@ class Pool:
         self.host = f"{bracketed}:{port}".encode()
 
     async def take(self) -> Exchange:
-        """An idle connection or a new one. Raises ``NotSent``."""
+        """An idle connection or a new one. Raises ``NotSent`` or ``Left``."""
         while self._idle:
             exchange = self._idle.pop()
             if exchange.usable:
                 return exchange
-        return await self.connect()
+        exchange = await self.connect()
+        if self._retired:
+            exchange.close()
+            raise Left
+        return exchange
 
     async def connect(self) -> Exchange:
         """A new connection. Raises ``NotSent``."""
