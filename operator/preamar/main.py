@@ -62,6 +62,7 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
     flag("--probe-port", "PREAMAR_PROBE_PORT", "8090", "port of probes and metrics")
     flag("--demand-port", "PREAMAR_DEMAND_PORT", "8091", "port of the gateways' demand reports")
     flag("--agent-port", "PREAMAR_AGENT_PORT", "29400", "port of the training agents")
+    flag("--metrics-port", "PREAMAR_METRICS_PORT", "8002", "port of the model servers' metrics")
     flag("--workers", "PREAMAR_WORKERS", "16", "passes at once")
     flag("--secrets-dir", "PREAMAR_SECRETS_DIR", "/etc/preamar/secrets", "holds internal-key")
     flag("--log-level", "PREAMAR_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
@@ -117,6 +118,7 @@ def _run_operator(given: argparse.Namespace) -> int:
             probe_port=int(given.probe_port),
             demand_port=int(given.demand_port),
             agent_port=int(given.agent_port),
+            metrics_port=int(given.metrics_port),
             workers=int(given.workers),
         )
     except ValueError as error:

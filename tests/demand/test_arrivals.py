@@ -89,8 +89,8 @@ def test_a_gateway_that_dies_ends_the_history_and_one_that_leaves_does_not() -> 
     now = steady(a, fresh, begin=now + 1, seconds=3)
     assert book.demand(CHAT, now).arrivals == (2,) * 10 + (1,) + (2, 2, 2)
     killed = Gateway(book, "b2")
-    killed.report(now + 2)
-    now = steady(a, killed, begin=now + 2, seconds=3)
+    killed.report(now + 2.5)
+    now = steady(a, killed, begin=now + 3, seconds=3)
     assert book.demand(CHAT, now).arrivals == (2, 2, 2)
 
 

@@ -77,8 +77,6 @@ class _Counts:
         return len(self._counts) * self._counts.itemsize
 
     def add(self, second: int, count: int) -> None:
-        if second >= self.end + LONGEST_SECONDS:
-            self.first, self._counts = second, array("H")
         if second < self.first:
             # Another gateway was heard later and tells of a time before.
             self._counts[0:0] = array("H", bytes(2 * (self.first - second)))

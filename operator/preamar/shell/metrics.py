@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from preamar.shell.scaling_figures import ScalingFigures
+
 
 class Metrics:
     """Everything that is measured, in a registry of its own so that tests can have many."""
@@ -31,6 +33,14 @@ class Metrics:
             ["service", "reason"],
             registry=r,
         )
+        self.resizes = Counter(
+            "preamar_scaling_decisions_total",
+            "Changes of a service's size that were written, by reason.",
+            ["reason"],
+            registry=r,
+        )
+        self.scaling = ScalingFigures()
+        r.register(self.scaling)
         self.depth = Gauge("preamar_queue_depth", "Keys that wait for a worker.", registry=r)
         self.oldest = Gauge(
             "preamar_queue_oldest_seconds", "How long the oldest key has waited.", registry=r
@@ -64,8 +74,13 @@ class Metrics:
         self._reasons[service] = reason
         self.desired.labels(service, reason).set(replicas)
 
+    def resized(self, reason: str) -> None:
+        """Another size was written."""
+        self.resizes.labels(reason).inc()
+
     def forget_service(self, service: str) -> None:
         """A service is gone, and its series with it."""
+        self.scaling.forget(service)
         reason = self._reasons.pop(service, None)
         if reason is not None:
             self.desired.remove(service, reason)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from preamar.core.settings import Settings
+from preamar.demand.witness import METRICS_PORT
 from preamar.shell.progress import AGENT_PORT
 
 
@@ -21,4 +22,5 @@ class Options:
     probe_port: int = 8090
     demand_port: int = 8091
     agent_port: int = AGENT_PORT
+    metrics_port: int = METRICS_PORT
     workers: int = 16

@@ -2,10 +2,10 @@
 
 Watched: the resources, their Deployments and PodDisruptionBudgets (pods and Services are shared
 with training). A service is looked at again when anything of it changes, when demand for it
-changes, and when a rival for its model name comes or goes.
+changes, by its gateways or its model servers, and when a rival for its model name comes or goes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,8 @@ from preamar.api import GROUP, VERSION
 from preamar.api.inference import InferenceService
 from preamar.core.objects import ClaimView
 from preamar.core.plan import Manifest, Plan
+from preamar.core.pods import PodView
+from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
     Demand,
     DeploymentView,
@@ -27,6 +29,7 @@ from preamar.core.serving.observe import (
 )
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.settings import Settings
+from preamar.demand.witness import Witness, witnessed
 from preamar.shell.claims import Claims
 from preamar.shell.keys import SERVICE_KIND, Key
 from preamar.shell.metrics import Metrics
@@ -77,6 +80,7 @@ def register(
     *,
     claims: Claims,
     demand_of: DemandOf,
+    witness: Witness,
     settings: Settings,
     metrics: Metrics,
 ) -> Kind:
@@ -92,6 +96,14 @@ def register(
     mirror.watch_children(registry, DEPLOYMENTS, DeploymentView.of, add)
     mirror.watch_children(registry, BUDGETS, _nothing_more, add)
 
+    def demand(name: str, service: InferenceService, pods: Iterable[PodView]) -> Demand:
+        """What gateways say, raised by what model servers say, and what was known before."""
+        told = demand_of(name)
+        witness.follow(name, (pod.ip for pod in pods if pod.ready and pod.ip and not pod.deleting))
+        seen = witness.seen(name)
+        metrics.scaling.demanded(name, told, seen)
+        return seeded(service, witnessed(told, seen))
+
     async def plan(found: Gathered) -> Plan:
         service = InferenceService.model_validate(found.body)
         names = children_named(service)
@@ -99,6 +111,10 @@ def register(
             found.key.namespace, claims_named(service)
         )
         deployment = found.seen.get(names[0])
+        name = _name(found.key)
+        wanted = demand(name, service, found.pods)
+        known = (found.body.get("status") or {}).get("learned") or {}
+        metrics.scaling.learned(name, wanted, known)
         return reconcile(
             Observed(
                 service=service,
@@ -108,7 +124,7 @@ def register(
                 deployment=deployment.view if deployment else None,
                 pods=found.pods,
                 claims=volumes,
-                demand=demand_of(f"{found.key.namespace}/{found.key.name}"),
+                demand=wanted,
                 rivals=claimed.rivals(service),
                 applied=found.applied,
                 refused=found.refused,
@@ -119,12 +135,20 @@ def register(
         status: Any = (plan.status or body).get("status") or {}
         decision = status.get("decision")
         if decision:
-            metrics.decided(f"{key.namespace}/{key.name}", decision["reason"], decision["replicas"])
+            metrics.decided(_name(key), decision["reason"], decision["replicas"])
+            if plan.scale is not None:
+                metrics.resized(decision["reason"])
 
     def gone(key: Key) -> None:
-        metrics.forget_service(f"{key.namespace}/{key.name}")
+        metrics.forget_service(_name(key))
+        witness.leave(_name(key))
 
     return Kind(API_VERSION, plan, done, gone)
+
+
+def _name(key: Key) -> str:
+    """As gateways name a service."""
+    return f"{key.namespace}/{key.name}"
 
 
 def _nothing_more(_body: Manifest) -> None:

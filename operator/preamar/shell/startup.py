@@ -24,6 +24,7 @@ from preamar.core.pods import PodView
 from preamar.core.serving.observe import Demand
 from preamar.demand import receiver
 from preamar.demand.book import Changes, DemandBook
+from preamar.demand.witness import Witness
 from preamar.shell import probes, serving, training
 from preamar.shell.audit import Audit
 from preamar.shell.claims import Claims
@@ -72,6 +73,7 @@ class _Operator:
         cluster = FencedCluster(live, self.keeper.seconds_left)
         self.mirror = Mirror()
         self.book = DemandBook()
+        self.witness = Witness(self._demand_seen, options.metrics_port)
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
         claims = Claims(cluster)
@@ -82,6 +84,7 @@ class _Operator:
                 self.add,
                 claims=claims,
                 demand_of=self.demand_of,
+                witness=self.witness,
                 settings=options.settings,
                 metrics=self.metrics,
             ),
@@ -132,6 +135,7 @@ class _Operator:
                 "stop": self.stopping.wait(),
                 "pulse": self.health.beat(),
                 "progress": self.poller.run(),
+                "witness": self.witness.run(),
                 "audit": self.audit.run(),
                 "leader": self._lead(),
                 "watches": self._watch(),
@@ -189,6 +193,10 @@ class _Operator:
         for service in changes.changed | changes.urgent:
             namespace, _, name = service.partition("/")
             self.queue.add(Key(SERVICE_KIND, namespace, name), urgent=service in changes.urgent)
+
+    def _demand_seen(self, service: str) -> None:
+        namespace, _, name = service.partition("/")
+        self.queue.add(Key(SERVICE_KIND, namespace, name))
 
     def _passed(self, key: Key, seconds: float, error: BaseException | None) -> None:
         self.metrics.passed(key.kind, seconds, error)

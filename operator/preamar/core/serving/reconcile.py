@@ -15,7 +15,7 @@ from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
 from preamar.core.serving.faults import Finding, find, steadies_in
 from preamar.core.serving.observe import Observed, children_named, claims_named
-from preamar.core.serving.scaling import Decision, decide_for
+from preamar.core.serving.scaling import Decision, decide_for, signal
 from preamar.core.serving.status import status
 from preamar.core.serving.verdicts import (
     BAD,
@@ -52,7 +52,7 @@ def reconcile(observed: Observed) -> Plan:
         marks=_victims(observed, decision, apply),
         apply=apply,
         status=told[0],
-        events=(*told[1], *_resized(scale, decision)),
+        events=(*told[1], *_resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding),
     )
 
@@ -115,10 +115,12 @@ def _victims(
     return marks(ref.namespace, observed.pods, observed.demand.pods, decision.replicas)
 
 
-def _resized(scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
+def _resized(observed: Observed, scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
     if scale is None:
         return ()
-    return (Event(decision.reason, f"The size is now {scale.replicas}."),)
+    service = observed.service
+    sizes = f"The size is now {scale.replicas}, it was {service.spec.replicas}"
+    return (Event(decision.reason, f"{sizes}: {signal(service, observed.demand)}."),)
 
 
 def _status(

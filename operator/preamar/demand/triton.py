@@ -1,0 +1,120 @@
+"""What does a model server say of its own load? Read from Triton's /metrics, for callers who do not
+come through a gateway.
+
+Requests that wait in Triton are a gauge; those that execute are not told, so their mean is worked
+out from what has finished between two readings (Little's law: seconds executed per second). A
+backend that takes requests at once, as Generate's does, tells neither; TensorRT-LLM and vLLM have
+gauges of their own. So this is a lower bound: it may raise a demand and never lowers one. What is
+missing or not a number is unknown, never zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from prometheus_client.parser import text_string_to_metric_families
+
+WAITING = "nv_inference_pending_request_count"
+ANSWERED = "nv_inference_request_success"
+EXECUTED = (
+    "nv_inference_compute_input_duration_us",
+    "nv_inference_compute_infer_duration_us",
+    "nv_inference_compute_output_duration_us",
+)
+TENSORRT_LLM = "nv_trt_llm_request_metrics"
+VLLM = ("vllm:num_requests_waiting", "vllm:num_requests_running")
+# The rest is many lines more, and the parser takes its time for each.
+_WANTED = (WAITING, ANSWERED, *EXECUTED, TENSORRT_LLM, *VLLM)
+MOST_LINES, LONGEST_LINE = 1000, 4096
+
+
+@dataclass(slots=True)
+class Reading:
+    """One model on one server. Totals are since its start; None is unknown."""
+
+    waiting: float | None = None
+    answered: float | None = None
+    executed_seconds: float | None = None
+    engine: float | None = None
+
+
+def read(text: str) -> dict[str, Reading]:
+    """Readings by model, its versions added up. Raises ``ValueError`` where it is no such text."""
+    found: dict[str, Reading] = {}
+    gauges: dict[str, dict[str, float]] = {}
+    lines = [line for line in text.splitlines() if line.startswith(_WANTED)]
+    if len(lines) > MOST_LINES or any(len(line) > LONGEST_LINE for line in lines):
+        raise ValueError("more than any model server says")
+    try:
+        families = text_string_to_metric_families("\n".join(lines))
+        samples = [sample for family in families for sample in family.samples]
+    except (IndexError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError("not in Prometheus's text format") from error
+    for sample in samples:
+        model = sample.labels.get("model") or sample.labels.get("model_name") or ""
+        value = float(sample.value)
+        if not isfinite(value) or value < 0:
+            continue
+        reading = found.setdefault(model, Reading())
+        if sample.name == WAITING:
+            reading.waiting = (reading.waiting or 0.0) + value
+        elif sample.name == ANSWERED:
+            reading.answered = (reading.answered or 0.0) + value
+        elif sample.name in EXECUTED:
+            reading.executed_seconds = (reading.executed_seconds or 0.0) + value / 1e6
+        elif sample.name in {TENSORRT_LLM, *VLLM}:
+            kind = sample.labels.get("request_type", sample.name)
+            by_kind = gauges.setdefault(model, {})
+            by_kind[kind] = by_kind.get(kind, 0.0) + value
+    for model, by_kind in gauges.items():
+        found[model].engine = _engine(by_kind)
+    return found
+
+
+def _engine(gauges: Mapping[str, float]) -> float | None:
+    """What an engine with a queue of its own has. Older versions of TensorRT-LLM do not tell
+    ``waiting``; ``active`` may or may not hold it, so they are not added."""
+    sums = (("waiting", "scheduled"), ("active",), VLLM)
+    told = [
+        sum(gauges.get(kind, 0.0) for kind in kinds)
+        for kinds in sums
+        if any(kind in gauges for kind in kinds)
+    ]
+    return max(told, default=None)
+
+
+def in_flight(
+    now: Mapping[str, Reading], before: Mapping[str, Reading], seconds: float
+) -> int | None:
+    """Requests that one server has at least, from a reading and one ``seconds`` earlier; None
+    where it does not say.
+
+    The most of any of its models and not their sum: a request that one model passes on to another
+    is in both.
+    """
+    told = [
+        reading.waiting + _executing(reading, before.get(model), seconds)
+        if reading.waiting is not None
+        else reading.engine
+        for model, reading in now.items()
+    ]
+    known = [value for value in told if value is not None]
+    return round(max(known)) if known else None
+
+
+def _executing(now: Reading, before: Reading | None, seconds: float) -> float:
+    # While any waits at least one executes.
+    least = max(1.0 if now.waiting else 0.0, now.engine or 0.0)
+    if before is None or seconds <= 0:
+        return least
+    answered = _grown(now.answered, before.answered)
+    executed = _grown(now.executed_seconds, before.executed_seconds)
+    # A request longer than the time between the readings cannot have been more than one in it; and
+    # of requests so short that their mean is next to nothing there was one at least.
+    mean = min(executed / seconds, answered)
+    return max(least, mean, 1.0 if answered else 0.0)
+
+
+def _grown(now: float | None, before: float | None) -> float:
+    """How much a total grew; nothing if it is unknown, or began anew with its server."""
+    return max(0.0, now - before) if now is not None and before is not None else 0.0
