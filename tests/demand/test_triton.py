@@ -42,8 +42,10 @@ def test_one_long_request_that_ended_is_no_crowd() -> None:
     assert in_flight({"m": Reading(0, 101, 350.0)}, {"m": Reading(0, 100, 50.0)}, 5.0) == 1
 
 
-def test_a_server_that_began_anew_has_done_nothing_since() -> None:
-    assert in_flight({"m": Reading(2, 1, 0.5)}, {"m": Reading(0, 100, 50.0)}, 5.0) == 3
+def test_a_server_that_began_anew_counts_from_zero() -> None:
+    before = {"m": Reading(0, 100, 50.0)}
+    assert in_flight({"m": Reading(0, 0, 0.0)}, before, 5.0) == 0
+    assert in_flight({"m": Reading(0, 30, 20.0)}, before, 5.0) == 4
 
 
 def test_a_first_reading_tells_what_waits() -> None:
@@ -94,6 +96,11 @@ def test_what_is_missing_is_unknown_and_not_zero(text: str) -> None:
 def test_labels_may_hold_anything() -> None:
     text = r'nv_inference_pending_request_count{model="a \"b\" \\ {c} 7",version="1"} 2'
     assert read(text)['a "b" \\ {c} 7'].waiting == 2
+
+
+def test_a_text_that_the_parser_stumbles_over_is_refused() -> None:
+    with pytest.raises(ValueError, match="text format"):
+        read('nv_inference_pending_request_count{model="m",\t=ersion="1"} 7')
 
 
 def test_a_text_without_end_is_refused() -> None:

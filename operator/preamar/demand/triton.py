@@ -116,5 +116,7 @@ def _executing(now: Reading, before: Reading | None, seconds: float) -> float:
 
 
 def _grown(now: float | None, before: float | None) -> float:
-    """How much a total grew; nothing if it is unknown, or began anew with its server."""
-    return max(0.0, now - before) if now is not None and before is not None else 0.0
+    """How much a total grew; nothing if it is unknown. One that is less began anew."""
+    if now is None or before is None:
+        return 0.0
+    return now - before if now >= before else now
