@@ -173,7 +173,10 @@ async def test_nothing_is_ever_sent_to_a_replica_that_is_known_to_leave(rig, htt
 
 
 class Talking(stubs.GRPCInferenceServiceServicer):
+    asked = 0
+
     async def ModelInfer(self, request, context):  # noqa: N802
+        self.asked += 1
         return pb.ModelInferResponse(model_name=request.model_name)
 
     async def ModelStreamInfer(self, requests, context):  # noqa: N802
@@ -184,16 +187,30 @@ class Talking(stubs.GRPCInferenceServiceServicer):
 
 @pytest.fixture
 async def over_grpc(rig):
-    server = grpc.aio.server()
-    stubs.add_GRPCInferenceServiceServicer_to_server(Talking(), server)
+    server, rig.talking = grpc.aio.server(), Talking()
+    stubs.add_GRPCInferenceServiceServicer_to_server(rig.talking, server)
     slices = endpoints("net", 1)
     port = server.add_insecure_port("127.0.0.1:0")
     slices[0]["ports"].append({"name": "grpc", "port": port})
     await server.start()
-    rig.know([service("net")], slices)
+    rig.know([service("net", hold={"maxSeconds": 1})], slices)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{rig.gateway.grpc.number}") as channel:
         yield server, stubs.GRPCInferenceServiceStub(channel)
     await server.stop(0)
+
+
+async def test_a_grpc_call_does_not_use_a_place_on_a_replica_that_left(rig, over_grpc):
+    _, stub = over_grpc
+    there = rig.slices
+    rig.know(slices=[])
+    about = [("authorization", f"Bearer {rig.key}")]
+    call = stub.ModelInfer(pb.ModelInferRequest(model_name="net"), metadata=about)
+    await until(lambda: len(rig.line("net").hold) == 1)
+    rig.know(slices=there)  # hands it the place
+    rig.know(slices=[])
+    with pytest.raises(grpc.aio.AioRpcError, match="No replica"):
+        await call
+    assert rig.talking.asked == 0
 
 
 async def test_an_idle_grpc_channel_does_not_hold_a_leaving_replica(rig, over_grpc):

@@ -107,11 +107,6 @@ class Visit:
 
     async def enter(self) -> Replica:
         """The replica that this request is on, after waiting for one."""
-        place = self._place
-        if place is not None and self._exchange is None and not place.replica.usable:
-            # What comes next is as good as new, and may wait as long for another one.
-            self._drop(reached=True)
-            self._turn = self._turn._replace(arrived=monotonic())
         if self._place is None:
             cold = not self._line.awake
             self._place = await self._line.enter(self._turn)
@@ -149,8 +144,10 @@ class Visit:
             self._exchange = exchange = await replica.pool.take()
             answer = await exchange.send(head, body)
         except Left:
+            # What it may have done there is done; the rest waits as if it had come just now.
             self._attempts -= 1
             self._drop(reached=True)
+            self._turn = self._turn._replace(arrived=monotonic())
             return None
         except NotSent:
             self._drop(reached=False)

@@ -185,6 +185,8 @@ class Pool:
             exchange = self._idle.pop()
             if exchange.usable:
                 return exchange
+        if self._retired:
+            raise Left
         exchange = await self.connect()
         if self._retired:
             exchange.close()
