@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -79,6 +80,16 @@ class Rig:
     def auth(self):
         return {"Authorization": f"Bearer {self.key}"}
 
+    def other(self, tenant):
+        """What a caller of another tenant sends along."""
+        key, _ = self.gateway.keyring.create(tenant, 1)
+        return {"Authorization": f"Bearer {key}"}
+
+    def held_for(self, name, seconds):
+        """Keep requests for that long, which may be shorter than a resource can say."""
+        line = self.line(name)
+        line.model = replace(line.model, hold_seconds=seconds)
+
     def rows(self):
         with self.gateway.engine.connect() as connection:
             return list(connection.execute(sqlalchemy.select(requests)))
@@ -108,5 +119,5 @@ async def rig(tmp_path):
 
 @pytest.fixture
 async def http():
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
         yield session

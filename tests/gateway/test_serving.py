@@ -60,19 +60,6 @@ async def test_a_client_that_leaves_the_hold_is_gone_at_once_and_leaves_a_record
     assert [row.status for row in rig.rows()] == [499]
 
 
-async def test_a_streaming_client_hears_comments_while_it_waits(rig, http):
-    async with FakeTriton() as fake:
-        rig.know([service("gpt")], [])
-        task = asyncio.create_task(ask(http, rig, stream=True))
-        await asyncio.sleep(0.7)
-        rig.know(slices=endpoints("gpt", fake.port))
-        status, _, text = await task
-        assert status == 200
-        assert text.startswith(": keep-alive\n\n")
-        assert ": x-preamar-cold-start-ms: " in text
-        assert text.endswith("data: [DONE]\n\n")
-
-
 async def test_a_stalled_or_deleted_model_lets_nobody_wait(rig, http):
     rig.know([service("gpt")], [])
     first = asyncio.create_task(ask(http, rig))

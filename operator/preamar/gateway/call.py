@@ -18,6 +18,7 @@ LEDGER_SECONDS = 5.0
 MARK_SECONDS = 1.0
 MARK_TOKENS = 64
 LEFT = 499
+COLD_START = "x-preamar-cold-start-ms"
 
 
 def new_id() -> str:

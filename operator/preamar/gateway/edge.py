@@ -14,8 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.gateway import asked, embed, generate, template
-from preamar.gateway.call import LEFT, Books, Call, Caller, new_id
+from preamar.gateway import asked, embed, generate, kserve_stream, template
+from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, new_id
 from preamar.gateway.chunks import Shape
 from preamar.gateway.errors import (
     Problem,
@@ -78,19 +78,19 @@ class Edge:
         code = 500
         try:
             response = await self._answer(request, asker)
-            code = asker.code or response.status
+            code = response.status
         except Problem as problem:
             code = problem.status
-            response = self._problem(problem, asker)
+            response = await self._failed(problem, asker)
         except LedgerUnavailable:
             code = 503
-            response = self._problem(ledger_down(), asker)
+            response = await self._failed(ledger_down(), asker)
         except (asyncio.CancelledError, ConnectionError):
             code = LEFT
             raise
         except Exception:
             log.exception("request %s failed", asker.id)
-            response = self._problem(
+            response = await self._failed(
                 Problem(500, "The gateway failed on this request.", "server_error"), asker
             )
         finally:
@@ -102,12 +102,15 @@ class Edge:
             response.force_close()
         return response
 
-    def _problem(self, problem: Problem, asker: "Asker") -> web.Response:
+    async def _failed(self, problem: Problem, asker: "Asker") -> web.StreamResponse:
+        if asker.stream is not None and asker.stream.headed:
+            return await asker.stream.fail(problem)
+        headers = {"x-request-id": asker.id, **_cold(asker.call), **problem.headers}
         return web.Response(
             status=problem.status,
             body=problem.body(),
             content_type="application/json",
-            headers={"x-request-id": asker.id, **problem.headers},
+            headers=headers,
         )
 
     async def _answer(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
@@ -139,7 +142,17 @@ class Edge:
         body = await self._body(request, asker, self._settings.max_tensor_body)
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
         async with self._call(asker, caller, line, f"/v2/{route.action}", kind) as call:
+            if route.action == "generate_stream":
+                async with self._stream(request, asker, line) as stream:
+                    return await kserve_stream.relay(
+                        self._upstream, request.headers, route, line, call, body, stream
+                    )
             return await self._kserve.relay(request, route, line, call, body)
+
+    def _stream(self, request: web.BaseRequest, asker: "Asker", line: Line) -> Stream:
+        quiet = self._settings.keep_alive_seconds
+        asker.stream = Stream(request, self._headers(asker, line), quiet)
+        return asker.stream
 
     def _authorize(self, request: web.BaseRequest, asker: "Asker") -> Caller:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -179,6 +192,7 @@ class Edge:
     ) -> AsyncIterator[Call]:
         """An accepted call; leaving the block in any way leaves a row."""
         call = Call(self._books, asker.id, caller, line.model.name, endpoint, kind)
+        asker.call = call
         status = 500
         try:
             yield call
@@ -192,12 +206,10 @@ class Edge:
         finally:
             call.settle_soon(status)
 
-    def _headers(self, asker: "Asker", line: Line, call: Call | None = None) -> dict[str, str]:
-        headers = {"x-request-id": asker.id}
+    def _headers(self, asker: "Asker", line: Line) -> dict[str, str]:
+        headers = {"x-request-id": asker.id, **_cold(asker.call)}
         if line.model.digest:
             headers["x-preamar-model-digest"] = line.model.digest
-        if call is not None and call.cold_ms is not None:
-            headers["x-preamar-cold-start-ms"] = str(call.cold_ms)
         return headers
 
     def _models(self, name: str, caller: Caller, asker: "Asker") -> web.Response:
@@ -233,7 +245,7 @@ class Edge:
                 call.input_tokens = 0
                 raise
             return web.Response(
-                body=body, content_type="application/json", headers=self._headers(asker, line, call)
+                body=body, content_type="application/json", headers=self._headers(asker, line)
             )
 
     async def _completions(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
@@ -288,10 +300,9 @@ class Edge:
                 return web.Response(
                     body=body,
                     content_type="application/json",
-                    headers=self._headers(asker, line, call),
+                    headers=self._headers(asker, line),
                 )
-            quiet = self._settings.keep_alive_seconds
-            async with Stream(request, self._headers(asker, line), quiet) as stream:
+            async with self._stream(request, asker, line) as stream:
                 return await generate.streamed(
                     found(), call, shape, stream, usage=wish.include_usage
                 )
@@ -300,16 +311,21 @@ class Edge:
 class Asker:
     """What is known of a request so far, for its id, its metrics and its bytes."""
 
-    __slots__ = ("body_size", "caller", "code", "id", "model", "plain", "tenant")
+    __slots__ = ("body_size", "call", "caller", "id", "model", "plain", "stream", "tenant")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.model = UNKNOWN
         self.tenant = NOBODY
         self.caller: Caller | None = None
-        self.code: int | None = None
+        self.call: Call | None = None
+        self.stream: Stream | None = None
         self.body_size = 0
         self.plain = False
+
+
+def _cold(call: Call | None) -> dict[str, str]:
+    return {} if call is None or call.cold_ms is None else {COLD_START: str(call.cold_ms)}
 
 
 def _model(line: Line) -> dict[str, Any]:

@@ -93,7 +93,10 @@ def hold_full(model: str, retry_after: int) -> Problem:
 
 def held_too_long(model: str, retry_after: int) -> Problem:
     return unavailable(
-        f"No replica of the model '{model}' took the request in time.", "hold_timeout", retry_after
+        f"No replica of the model '{model}' took the request in time. "
+        f"Try again in {retry_after} s.",
+        "hold_timeout",
+        retry_after,
     )
 
 

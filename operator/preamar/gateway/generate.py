@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from preamar.gateway.asked import Wish
-from preamar.gateway.call import Call
+from preamar.gateway.call import COLD_START, Call
 from preamar.gateway.chunks import Shape
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, too_slow
 from preamar.gateway.http1 import Garbled
@@ -48,7 +48,7 @@ def piece_of(data: bytes, model: str) -> Piece:
     try:
         given = json.loads(data)
         if "error" in given:
-            raise _refusal(str(given["error"]), model)
+            raise refusal(str(given["error"]), model)
         return Piece(
             text=str(_one(given.get("TEXT", ""))),
             input_tokens=int(_one(given.get("INPUT_TOKENS", 0))),
@@ -63,7 +63,8 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
-def _refusal(text: str, model: str) -> Problem:
+def refusal(text: str, model: str) -> Problem:
+    """Our own words for an error that a model told of."""
     if "context_length_exceeded" in text:
         return bad(
             f"The prompt is longer than the model '{model}' can read.",
@@ -79,7 +80,7 @@ async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> As
     answer = await visit.send("POST", path, JSON_HEADER, body, repeatable=True)
     if answer.head.status != 200:
         text = await _short(answer.exchange.read_all(65536))
-        raise _refusal(text.decode(errors="replace"), name)
+        raise refusal(text.decode(errors="replace"), name)
     events = Events()
     finished = False
     size = 0
@@ -139,36 +140,24 @@ async def whole(found: AsyncIterator[Piece], call: Call, shape: Shape) -> bytes:
 async def streamed(
     found: AsyncIterator[Piece], call: Call, shape: Shape, stream: Stream, *, usage: bool
 ) -> web.StreamResponse:
-    """Relay pieces as they come. Errors after the first byte end the stream with an error event."""
+    """Relay pieces as they come. Raises ``Problem``."""
     reason = ""
     began = False
-    try:
-        async for piece in found:
-            note(call, piece)
-            if not began:
-                began = True
-                await _open(stream, call, shape)
-            if piece.text:
-                await stream.write(shape.text(piece.text))
-            reason = piece.finish or reason
-            call.mark()
-        closing = shape.last(reason)
-        if usage:
-            closing += shape.usage(call.input_tokens, call.output_tokens)
-        await stream.write(closing)
-        await call.settle(200)
-    except Problem as problem:
-        call.settle_soon(problem.status)
-        return await stream.fail(problem)
+    async for piece in found:
+        note(call, piece)
+        if not began:
+            began = True
+            if call.cold_ms is not None:
+                await stream.tell(COLD_START, str(call.cold_ms))
+            if first := shape.first():
+                await stream.write(first)
+        if piece.text:
+            await stream.write(shape.text(piece.text))
+        reason = piece.finish or reason
+        call.mark()
+    closing = shape.last(reason)
+    if usage:
+        closing += shape.usage(call.input_tokens, call.output_tokens)
+    await stream.write(closing)
+    await call.settle(200)
     return await stream.end()
-
-
-async def _open(stream: Stream, call: Call, shape: Shape) -> None:
-    first = shape.first()
-    if call.cold_ms is not None:
-        if stream.response is None:
-            stream.headers["x-preamar-cold-start-ms"] = str(call.cold_ms)
-        else:
-            first = f": x-preamar-cold-start-ms: {call.cold_ms}\n\n".encode() + first
-    if first:
-        await stream.write(first)

@@ -12,11 +12,11 @@ from aiohttp import web
 
 from preamar import __version__
 from preamar.gateway import tokens
-from preamar.gateway.call import Call
+from preamar.gateway.call import COLD_START, Call
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
 from preamar.gateway.settings import Settings
-from preamar.gateway.upstream import Answer, Upstream, Visit
+from preamar.gateway.upstream import Answer, Upstream
 from preamar.gateway.wire import CutShort
 
 _ROUTE = re.compile(
@@ -91,10 +91,10 @@ class Kserve:
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             try:
                 if answer.head.status >= 400:
-                    raise _explained(
+                    raise explained(
                         line.model.name, answer, await answer.exchange.read_all(1 << 20)
                     )
-                response = await self._back(request, route, answer, line, call, visit)
+                response = await self._back(request, answer, line, call)
             except CutShort:
                 raise broken_off(line.model.name) from None
             if route.action != "metadata":
@@ -105,21 +105,19 @@ class Kserve:
     async def _back(  # noqa: C901 - one relay with its three ends
         self,
         request: web.BaseRequest,
-        route: Route,
         answer: Answer,
         line: Line,
         call: Call,
-        visit: Visit,
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.head.status, headers={"x-request-id": call.id})
         for name, value in answer.head.headers:
             if name in _PASSED_BACK:
                 response.headers[name.decode()] = value.decode("latin-1")
-        usage = tokens.reader(route.action, answer.head)
+        usage = tokens.reader(answer.head)
         if line.model.digest:
             response.headers["x-preamar-model-digest"] = line.model.digest
         if call.cold_ms is not None:
-            response.headers["x-preamar-cold-start-ms"] = str(call.cold_ms)
+            response.headers[COLD_START] = str(call.cold_ms)
         length = answer.head.get(b"content-length")
         if length is not None:
             response.content_length = int(length)
@@ -136,10 +134,7 @@ class Kserve:
                 await response.write(last)
                 last = piece
                 usage.feed(piece)
-                usage.tell(call)
-                visit.made(call.output_tokens)
-                call.mark()
-            usage.tell(call, end=True)
+            usage.tell(call)
             await call.settle(200)
         except (Problem, CutShort):
             if not began:
@@ -161,7 +156,7 @@ def _only(allowed: str, method: str) -> None:
         raise wrong_method(allowed)
 
 
-def _explained(model: str, answer: Answer, body: bytes) -> Problem:
+def explained(model: str, answer: Answer, body: bytes) -> Problem:
     """Our own words for what a model server refused; never its text."""
     text = body.decode(errors="replace")
     status = answer.head.status

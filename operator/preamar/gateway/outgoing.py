@@ -1,5 +1,8 @@
 """How a stream is written to its caller: headers late, so that early errors keep their status;
 comments while there is nothing to say, so that nobody in between takes the connection for dead.
+
+Until ``quiet`` seconds have passed nothing is sent. Then status 200 and ``: waiting`` go out, again
+after each ``quiet`` seconds, and from then on a failure can only be an event in the stream.
 """
 
 import asyncio
@@ -9,7 +12,7 @@ from typing import Self
 from aiohttp import web
 
 from preamar.gateway.errors import Problem
-from preamar.gateway.sse import ALIVE, DONE, event
+from preamar.gateway.sse import ALIVE, DONE, WAITING, event
 
 
 class Stream:
@@ -26,7 +29,12 @@ class Stream:
         self._starting = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._comment: asyncio.Task[None] | None = None
-        self._ended = False
+        self._comment_text = WAITING
+
+    @property
+    def headed(self) -> bool:
+        """Whether status and headers are out."""
+        return self.response is not None or self._starting.locked()
 
     async def __aenter__(self) -> Self:
         self._timer = self._loop.call_later(self._quiet, self._tick)
@@ -41,7 +49,6 @@ class Stream:
         self._stop()
 
     def _stop(self) -> None:
-        self._ended = True
         if self._timer is not None:
             self._timer.cancel()
         if self._comment is not None:
@@ -56,12 +63,24 @@ class Stream:
 
     async def _say_alive(self) -> None:
         try:
-            await self.write(ALIVE)
+            await self._send(self._comment_text)
         except (OSError, RuntimeError):
             # The caller has left; the request's own task learns it by being cancelled.
             return
 
+    async def tell(self, name: str, value: str) -> None:
+        """A header; a comment where headers are out."""
+        if self.headed:
+            await self._send(f": {name}: {value}\n\n".encode())
+        else:
+            self.headers[name] = value
+
     async def write(self, data: bytes) -> None:
+        """Whole events."""
+        self._comment_text = ALIVE
+        await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
         response = self.response if not self._starting.locked() else None
         self._wrote_at = self._loop.time()
         await (response or await self._begun()).write(data)
@@ -83,19 +102,16 @@ class Stream:
 
     async def fail(self, problem: Problem) -> web.StreamResponse:
         """End with an error that no client takes for a complete answer."""
-        if self.response is None and not self._starting.locked():
-            self._stop()
-            raise problem
-        response = await self._begun()
         self._stop()
+        response = await self._begun()
         await response.write(event(problem.body()))
         await response.write_eof()
         return response
 
-    async def end(self) -> web.StreamResponse:
+    async def end(self, last: bytes = DONE) -> web.StreamResponse:
         """End a complete answer."""
-        response = await self._begun()
         self._stop()
-        await response.write(DONE)
+        response = await self._begun()
+        await response.write(last)
         await response.write_eof()
         return response

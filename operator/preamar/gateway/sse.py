@@ -4,22 +4,24 @@ from preamar.gateway.http1 import Garbled
 
 MAX_EVENT = 1 << 20
 DONE = b"data: [DONE]\n\n"
+WAITING = b": waiting\n\n"
 ALIVE = b": keep-alive\n\n"
 
 
 class Events:
     """Bytes in, the ``data`` of whole events out."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_most", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_EVENT) -> None:
+        self._most = most
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Events that are complete now. Raises ``Garbled`` on one without end."""
         data = (self._rest + data).replace(b"\r\n", b"\n")
         *blocks, self._rest = data.split(b"\n\n")
-        if len(self._rest) > MAX_EVENT:
+        if len(self._rest) > self._most:
             raise Garbled("an event without end")
         found = []
         for block in blocks:
@@ -39,5 +41,5 @@ class Events:
 
 
 def event(data: bytes) -> bytes:
-    """One event; ``data`` holds no line break (JSON does not)."""
-    return b"data: " + data + b"\n\n"
+    """One event."""
+    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"

@@ -9,22 +9,19 @@ from array import array
 from typing import Any, Protocol
 
 from preamar.gateway.call import Call
-from preamar.gateway.http1 import Garbled, Head
-from preamar.gateway.sse import Events
+from preamar.gateway.http1 import Head
 
 MAX_HEAD = 1 << 20
 
 
 class Reader(Protocol):
     def feed(self, data: bytes) -> None: ...
-    def tell(self, call: Call, *, end: bool = False) -> None: ...
+    def tell(self, call: Call) -> None: ...
 
 
-def reader(action: str, head: Head) -> Reader:
-    """What suits an answer."""
-    if action == "generate_stream":
-        return _Streamed()
-    if action == "infer" and head.get(b"content-encoding") in {None, b"identity"}:
+def reader(head: Head) -> Reader:
+    """What suits an answer in one piece."""
+    if head.get(b"content-encoding") in {None, b"identity"}:
         length = head.get(b"inference-header-content-length")
         return _Whole(int(length) if length and length.isdigit() else None)
     return _Nothing()
@@ -40,29 +37,8 @@ class _Nothing:
     def feed(self, data: bytes) -> None:
         """Nothing to see."""
 
-    def tell(self, call: Call, *, end: bool = False) -> None:
+    def tell(self, call: Call) -> None:
         """Nothing to say."""
-
-
-class _Streamed:
-    def __init__(self) -> None:
-        self._events: Events | None = Events()
-        self._given = self._made = 0
-
-    def feed(self, data: bytes) -> None:
-        if self._events is None:
-            return
-        try:
-            for found in self._events.feed(data):
-                event = json.loads(found)
-                self._given = max(self._given, *ints(event.get("INPUT_TOKENS", 0)))
-                self._made = max(self._made, *ints(event.get("OUTPUT_TOKENS", 0)))
-        except (Garbled, ValueError, TypeError, AttributeError):
-            self._events = None
-
-    def tell(self, call: Call, *, end: bool = False) -> None:  # noqa: ARG002 - says it anyway
-        call.input_tokens = max(call.input_tokens, self._given)
-        call.output_tokens = max(call.output_tokens, self._made)
 
 
 class _Whole:
@@ -80,8 +56,8 @@ class _Whole:
         else:
             self._kept.clear()
 
-    def tell(self, call: Call, *, end: bool = False) -> None:
-        if not end or not self._kept:
+    def tell(self, call: Call) -> None:
+        if not self._kept:
             return
         data = b"".join(self._kept)
         cut = len(data) if self._head is None else self._head

@@ -1,0 +1,95 @@
+"""KServe v2 ``generate_stream``: events pass on whole, one kept back until the ledger has the request.
+
+Since only whole events are written, there may be comments between them, and a failure is an event of
+its own. What a model server says of its errors is not passed on.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from preamar.gateway.call import COLD_START, Call
+from preamar.gateway.errors import Problem, broken_off, too_slow
+from preamar.gateway.fleet import Line
+from preamar.gateway.generate import refusal
+from preamar.gateway.http1 import Garbled
+from preamar.gateway.kserve import Route, explained
+from preamar.gateway.outgoing import Stream
+from preamar.gateway.sse import Events, event
+from preamar.gateway.tokens import ints
+from preamar.gateway.upstream import Answer, Upstream
+from preamar.gateway.watchdog import Watchdog
+from preamar.gateway.wire import CutShort
+
+# A content encoding would be between us and the events.
+PASSED_ON = ("Content-Type", "Content-Encoding")
+MAX_EVENT = 8 << 20
+
+
+async def relay(
+    upstream: Upstream, headers: Mapping[str, str], route: Route, line: Line, call: Call,
+    body: bytes, stream: Stream,
+) -> web.StreamResponse:  # fmt: skip
+    """Pass a request to a replica and its events back. Raises ``Problem``."""
+    model = line.model.name
+    extra = b"".join(
+        f"{name}: {headers[name]}\r\n".encode("latin-1") for name in PASSED_ON if name in headers
+    )
+    kept = b""
+    written = False
+    async with upstream.places(line, call) as visit:
+        try:
+            answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
+            if call.cold_ms is not None:
+                await stream.tell(COLD_START, str(call.cold_ms))
+            async for found in events(answer, model, upstream.limits.stall_seconds):
+                note(call, found, model)
+                visit.made(call.output_tokens)
+                call.mark()
+                if kept:
+                    written = True
+                    await stream.write(kept)
+                else:
+                    call.first_token()
+                kept = event(found)
+            visit.answered()
+            visit.done()
+            await call.settle(200)
+        except Problem:
+            if not written:
+                call.input_tokens = call.output_tokens = 0
+            raise
+    return await stream.end(kept)
+
+
+async def events(answer: Answer, model: str, stall_seconds: float) -> AsyncIterator[bytes]:
+    """The ``data`` of each event of an answer that comes to its end. Raises ``Problem``."""
+    reader = Events(MAX_EVENT)
+    with Watchdog(stall_seconds, answer.exchange.abort) as watchdog:
+        try:
+            if answer.head.status >= 400:
+                raise explained(model, answer, await answer.exchange.read_all(1 << 20))
+            while data := await answer.exchange.read():
+                watchdog.touch()
+                for found in reader.feed(data):
+                    yield found
+                watchdog.touch()
+        except (CutShort, Garbled):
+            raise (too_slow(model) if watchdog.bit else broken_off(model)) from None
+    if not reader.whole:
+        raise broken_off(model)
+
+
+def note(call: Call, data: bytes, model: str) -> None:
+    """Count what an event says. Raises ``Problem`` where it is an error."""
+    try:
+        found: Any = json.loads(data)
+        if "error" in found:
+            raise refusal(str(found["error"]), model)
+        call.input_tokens = max(call.input_tokens, *ints(found.get("INPUT_TOKENS", 0)))
+        call.output_tokens = max(call.output_tokens, *ints(found.get("OUTPUT_TOKENS", 0)))
+    except (ValueError, TypeError, AttributeError):
+        # A model of somebody's own may say what it likes.
+        return
