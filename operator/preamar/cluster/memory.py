@@ -5,31 +5,22 @@ Resource versions, UIDs, generations, server-side apply with owners of fields, `
 runs; ``tests/cluster`` holds it and a real API server to the same contract.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, TypeVar
 
-from preamar.cluster.ownership import Path, differs, leaves, merge, remove
+from preamar.cluster.ownership import Path, changed, differs, leaves, merge, remove
 from preamar.cluster.port import Conflict, Refused
 from preamar.core.plan import Event, Manifest, Mark, Ref, ref_of
 
+Json = TypeVar("Json")
 Verb = Literal["apply", "delete", "scale", "mark", "status", "emit", "read"]
 OBJECTS, STATUS, SCALER, USER = "preamar/objects", "preamar/status", "preamar/scaler", "user"
 VICTIMS = "preamar/victims"
-CHANGES_KEPT = 10_000
 # Parts of metadata which only the server writes.
 SERVER_OWNED = frozenset(
     {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"}
 )
 NOT_FIELDS = SERVER_OWNED | {"name", "namespace"}
-
-
-class Change(NamedTuple):
-    """One line of a watch."""
-
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
-    object: Manifest
 
 
 class MemoryCluster:
@@ -44,7 +35,6 @@ class MemoryCluster:
     ) -> None:
         self.objects: dict[Ref, dict[str, Any]] = {}
         self.events: dict[tuple[Ref, Event], int] = {}
-        self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self.version = 0
         self.before = before
         self._clock = clock
@@ -115,14 +105,14 @@ class MemoryCluster:
 
     def get(self, ref: Ref) -> dict[str, Any] | None:
         """A copy of the object."""
-        return deepcopy(self.objects.get(ref))
+        return _copy(self.objects.get(ref))
 
     def select(
         self, kind: str, labels: Mapping[str, str] | None = None, namespace: str = ""
     ) -> list[dict[str, Any]]:
         """Copies of the objects of a kind which carry these labels, by namespace and name."""
         return [
-            deepcopy(found)
+            _copy(found)
             for ref, found in sorted(self.objects.items())
             if ref.kind == kind
             and (not namespace or ref.namespace == namespace)
@@ -135,32 +125,28 @@ class MemoryCluster:
         if ref in self.objects:
             raise Conflict(f"{ref.kind} {ref.name} already exists")
         self._write_as(USER, ref, None, _plain(manifest))
-        return deepcopy(self.objects[ref])
+        return _copy(self.objects[ref])
 
     def edit(self, ref: Ref, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """A user or a controller changes an object in place, status included."""
-        wanted = deepcopy(self.objects[ref])
+        wanted = _copy(self.objects[ref])
         change(wanted)
         before = self.objects[ref]
-        touched = frozenset(path for path in leaves(wanted) if differs(before, wanted, path))
-        self._take(ref, USER, touched)
+        self._take(ref, USER, frozenset(changed(before, wanted)))
         self._store(ref, wanted)
-        return deepcopy(self.objects.get(ref, wanted))
+        return _copy(self.objects.get(ref, wanted))
 
     def remove(self, ref: Ref) -> None:
         """A user deletes an object; finalizers hold it until somebody removes them."""
         live = self.objects[ref]
         if live["metadata"].get("finalizers"):
             if "deletionTimestamp" not in live["metadata"]:
-                gone = deepcopy(live)
+                gone = _copy(live)
                 gone["metadata"]["deletionTimestamp"] = self._clock()
                 self._store(ref, gone)
             return
         self.version += 1
         del self.objects[ref], self._owned[ref]
-        last = deepcopy(live)
-        last["metadata"]["resourceVersion"] = str(self.version)
-        self.changes.append(Change("DELETED", last))
 
     def collect_garbage(self) -> None:
         """Delete every object all of whose owners are gone, until there is none."""
@@ -201,7 +187,7 @@ class MemoryCluster:
             if not any(_holds(paths, path) for paths in others):
                 wanted = remove(wanted, path)
         changed_hands = self._owned.get(ref, {}).get(manager, frozenset()) != mine
-        if live is not None:
+        if live is not None and wanted != live:
             lost = frozenset(path for path in mine if differs(live, wanted, path))
             self._take(ref, manager, lost)
         self._owned.setdefault(ref, {})[manager] = mine
@@ -236,7 +222,6 @@ class MemoryCluster:
         self.version += 1
         meta["resourceVersion"] = str(self.version)
         self.objects[ref] = stored
-        self.changes.append(Change("MODIFIED" if live else "ADDED", deepcopy(stored)))
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
             self.remove(ref)
         return str(self.version)
@@ -254,3 +239,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     return value
+
+
+def _copy(value: Json) -> Json:
+    """A copy of JSON, several times as fast as one that must expect anything."""
+    found: Any = value
+    if type(found) is dict:
+        found = {key: _copy(part) for key, part in found.items()}
+    elif type(found) is list:
+        found = [_copy(part) for part in found]
+    return found  # type: ignore[no-any-return]

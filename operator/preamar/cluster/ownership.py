@@ -109,3 +109,26 @@ def differs(one: Any, other: Any, path: Path) -> bool:
     """Whether two objects differ at a path; a list's named item differs when only one has it."""
     left, right = at(one, path), at(other, path)
     return (left is None) != (right is None) if path[-1].startswith("[") else left != right
+
+
+def changed(before: Any, after: Any, path: Path = ()) -> Iterator[Path]:
+    """Every path of ``leaves(after)`` at which ``before`` differs, in one walk; what is equal as a
+    whole is not walked."""
+    if before == after:
+        return
+    name = path[-1] if path else ""
+    if isinstance(after, Mapping) and after:
+        old = before if isinstance(before, Mapping) else {}
+        for key, part in after.items():
+            yield from changed(old.get(key), part, (*path, key))
+        return
+    if isinstance(after, list) and after and (keys := keys_of(name, after)) is not None:
+        known = (keys_of(name, before) or []) if isinstance(before, list) else []
+        items = dict(zip(known, before, strict=False)) if known else {}
+        for key, item in zip(keys, after, strict=True):
+            if key not in items:
+                yield (*path, f"[{key}]")
+            yield from changed(items.get(key), item, (*path, f"[{key}]"))
+        return
+    if not name.startswith("["):
+        yield path
