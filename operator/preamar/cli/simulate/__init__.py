@@ -1,0 +1,1 @@
+"""What would each rule of scaling have done with a recorded load? See ``preamar simulate``."""
