@@ -174,6 +174,7 @@ async def test_many_pods_are_asked_a_bounded_number_at_once(
         await until(lambda: servers.now == 5)
         await asyncio.sleep(0.2)
         assert len(servers.asked) == 5
+        assert len(asyncio.all_tasks()) < 40 + 30  # nor does anybody wait twice
         servers.gate.set()
         await until(lambda: watcher.seen(CHAT) == 80)
         assert servers.most == 5

@@ -1,7 +1,7 @@
 """How long until it pays to ask again: what is left of a cold start, as far as anybody knows.
 
-The shortest cold start of this model that was seen, less the time that this one has taken; between
-a second and two minutes, since clients take a longer ``Retry-After`` for an error to give up on.
+The cold start that was learned of this model, less the time that this one has taken; between a
+second and two minutes, since clients take a longer ``Retry-After`` for an error to give up on.
 """
 
 from math import ceil
