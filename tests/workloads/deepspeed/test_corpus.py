@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -92,16 +93,18 @@ def test_text_that_is_not_there_or_not_utf8_is_refused(tmp_path):
     assert "not UTF-8" in refusal(lambda: list(passages("s", tmp_path)))
 
 
-@pytest.fixture
-def packed(tmp_path):
-    (tmp_path / "text").mkdir()
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Made once: whoever changes the text takes a copy of it."""
+    place = tmp_path_factory.mktemp("corpus")
+    (place / "text").mkdir()
     for number in range(3):
-        (tmp_path / f"text/{number}.txt").write_text(prose(number, 900))
-    ours = source(tmp_path / "text")
+        (place / f"text/{number}.txt").write_text(prose(number, 900))
+    ours = source(place / "text")
     text = tokens.learn([ours], 512)
     tokenizer = tokens.load(text, 512)
-    pack([ours], tokenizer, 512, 32, tmp_path / "packed")
-    return ours, tokenizer, opened(tmp_path / "packed", 32)
+    pack([ours], tokenizer, 512, 32, place / "packed")
+    return ours, tokenizer, opened(place / "packed", 32)
 
 
 def test_samples_say_what_the_files_say(packed):
@@ -136,11 +139,13 @@ def test_held_out_text_is_kept_from_training(tmp_path):
 
 def test_the_digest_follows_the_text(packed, tmp_path):
     ours, tokenizer, corpus = packed
-    pack([ours], tokenizer, 512, 32, tmp_path / "again")
+    shutil.copytree(ours.path, tmp_path / "text")
+    copy = source(tmp_path / "text")
+    pack([copy], tokenizer, 512, 32, tmp_path / "again")
     assert opened(tmp_path / "again", 32).digest == corpus.digest
     with (tmp_path / "text/0.txt").open("a") as stream:
         stream.write("one more word")
-    pack([ours], tokenizer, 512, 32, tmp_path / "other")
+    pack([copy], tokenizer, 512, 32, tmp_path / "other")
     assert opened(tmp_path / "other", 32).digest != corpus.digest
 
 

@@ -5,6 +5,7 @@ the formula in numpy, and the similarities that the encoder's authors publish.
 import json
 import math
 import threading
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,12 +17,16 @@ PUBLISHED = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]
 """What sentence-transformers' own documentation prints for these sentences."""
 
 
+@cache
+def weights(source) -> dict[str, np.ndarray]:
+    """In float64."""
+    found = load_file(source / "model.safetensors")
+    return {name: value.astype(np.float64) for name, value in found.items()}
+
+
 def formula(source, text: str) -> np.ndarray:
     """One sentence through BERT, in float64, one head and one token at a time where it is plain."""
-    w = {
-        name: value.astype(np.float64)
-        for name, value in load_file(source / "model.safetensors").items()
-    }
+    w = weights(source)
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)

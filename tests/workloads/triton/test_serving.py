@@ -27,11 +27,13 @@ class TritonPythonModel:
         os.kill(os.getpid(), signal.SIGKILL)
 """
 SLOW = """
-import time
+import os, time
+from pathlib import Path
 import triton_python_backend_utils as utils
 class TritonPythonModel:
     def execute(self, requests):
-        time.sleep(2)
+        Path(os.environ["PREAMAR_TERMINATION_LOG"]).with_name("asked").touch()
+        time.sleep(1)
         return [utils.InferenceResponse([utils.Tensor("y", utils.get_input_tensor_by_name(r, "x").as_numpy())]) for r in requests]
 """
 
@@ -89,7 +91,9 @@ def test_what_was_asked_before_the_end_is_answered(tmp_path, alone):
         )
     )
     caller.start()
-    time.sleep(0.5)
+    while not (tmp_path / "asked").exists():
+        assert caller.is_alive()
+        time.sleep(0.02)
     running.process.terminate()
     caller.join(20)
     assert got["status"] == 200, got
