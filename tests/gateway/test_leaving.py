@@ -73,7 +73,7 @@ async def test_nothing_is_sent_over_a_connection_that_opens_after_the_replica_le
     async def slowly(pool):
         if pool.host.endswith(str(a.port).encode()):
             connecting.set()
-            await until(lambda: pool._retired)
+            await until(pool.retired.is_set)
         return await real(pool)
 
     monkeypatch.setattr(Pool, "connect", slowly)
@@ -142,7 +142,7 @@ async def test_nothing_is_ever_sent_to_a_replica_that_is_known_to_leave(rig, htt
     chance, late, real = random.Random(11), [], Exchange.send
 
     async def seen(exchange, *parts):
-        if exchange._pool._retired:
+        if exchange._pool.retired.is_set():
             late.append(parts[0])
         return await real(exchange, *parts)
 
@@ -173,65 +173,137 @@ async def test_nothing_is_ever_sent_to_a_replica_that_is_known_to_leave(rig, htt
 
 
 class Talking(stubs.GRPCInferenceServiceServicer):
-    asked = 0
+    """Says who it is. Of a request with an id it tells the first half at once, and the rest when
+    ``gate`` opens."""
+
+    def __init__(self, name):
+        self.name = name
+        self.asked = self.streams = 0
+        self.gate = asyncio.Event()
+        self.server = grpc.aio.server()
+        stubs.add_GRPCInferenceServiceServicer_to_server(self, self.server)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    @property
+    def endpoints(self):
+        (found,) = endpoints("net", self.port)
+        found["ports"].append({"name": "grpc", "port": self.port})
+        return [found]
 
     async def ModelInfer(self, request, context):  # noqa: N802
         self.asked += 1
         return pb.ModelInferResponse(model_name=request.model_name)
 
     async def ModelStreamInfer(self, requests, context):  # noqa: N802
+        self.streams += 1
         async for request in requests:
-            response = pb.ModelInferResponse(model_name=request.model_name)
+            self.asked += 1
+            response = pb.ModelInferResponse(model_name=request.model_name, id=self.name)
             yield pb.ModelStreamInferResponse(infer_response=response)
+            if request.id:
+                await self.gate.wait()
+                yield pb.ModelStreamInferResponse(infer_response=response)
+        self.streams -= 1
 
 
 @pytest.fixture
-async def over_grpc(rig):
-    server, rig.talking = grpc.aio.server(), Talking()
-    stubs.add_GRPCInferenceServiceServicer_to_server(rig.talking, server)
-    slices = endpoints("net", 1)
-    port = server.add_insecure_port("127.0.0.1:0")
-    slices[0]["ports"].append({"name": "grpc", "port": port})
-    await server.start()
-    rig.know([service("net", hold={"maxSeconds": 1})], slices)
+async def grpc_servers():
+    servers = [Talking("a"), Talking("b")]
+    for one in servers:
+        await one.server.start()
+    yield servers
+    for one in servers:
+        one.gate.set()
+        await one.server.stop(0)
+
+
+@pytest.fixture
+async def stub(rig, grpc_servers):
+    a, _ = grpc_servers
+    rig.know([service("net", hold={"maxSeconds": 1})], a.endpoints)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{rig.gateway.grpc.number}") as channel:
-        yield server, stubs.GRPCInferenceServiceStub(channel)
-    await server.stop(0)
+        yield stubs.GRPCInferenceServiceStub(channel)
 
 
-async def test_a_grpc_call_does_not_use_a_place_on_a_replica_that_left(rig, over_grpc):
-    _, stub = over_grpc
-    there = rig.slices
+def about(rig):
+    return [("authorization", f"Bearer {rig.key}")]
+
+
+def message(call_id=""):
+    return pb.ModelInferRequest(model_name="net", id=call_id)
+
+
+async def said(stream):
+    async with asyncio.timeout(20):
+        return (await stream.read()).infer_response.id
+
+
+async def test_a_grpc_call_does_not_use_a_place_on_a_replica_that_left(rig, stub, grpc_servers):
+    a, _ = grpc_servers
     rig.know(slices=[])
-    about = [("authorization", f"Bearer {rig.key}")]
-    call = stub.ModelInfer(pb.ModelInferRequest(model_name="net"), metadata=about)
+    call = stub.ModelInfer(message(), metadata=about(rig))
     await until(lambda: len(rig.line("net").hold) == 1)
-    rig.know(slices=there)  # hands it the place
+    rig.know(slices=a.endpoints)  # hands it the place
     rig.know(slices=[])
     with pytest.raises(grpc.aio.AioRpcError, match="No replica"):
         await call
-    assert rig.talking.asked == 0
+    assert a.asked == 0
 
 
-async def test_an_idle_grpc_channel_does_not_hold_a_leaving_replica(rig, over_grpc):
-    _, stub = over_grpc
-    about = [("authorization", f"Bearer {rig.key}")]
-    await stub.ModelInfer(pb.ModelInferRequest(model_name="net"), metadata=about)
+async def test_an_idle_grpc_channel_does_not_hold_a_leaving_replica(rig, stub):
+    await stub.ModelInfer(message(), metadata=about(rig))
     channels = rig.gateway.grpc._upstream._channels
     assert len(channels) == 1
     rig.know(slices=[])
     await until(lambda: not channels)
 
 
-async def test_a_grpc_stream_that_is_cut_is_unavailable_and_says_so(rig, over_grpc):
-    server, stub = over_grpc
-    about = [("authorization", f"Bearer {rig.key}")]
-    stream = stub.ModelStreamInfer(metadata=about)
-    await stream.write(pb.ModelInferRequest(model_name="net"))
-    assert (await stream.read()).infer_response.model_name == "net"
+async def test_a_grpc_stream_that_is_cut_is_unavailable_and_says_so(rig, stub, grpc_servers):
+    a, _ = grpc_servers
+    stream = stub.ModelStreamInfer(metadata=about(rig))
+    await stream.write(message("long"))
+    assert await said(stream) == "a"
     rig.know(slices=[])
-    await server.stop(0)
+    await a.server.stop(0)
     with pytest.raises(grpc.aio.AioRpcError) as cut:
-        await stream.read()
+        await said(stream)
     assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "'net' was stopped" in cut.value.details()
+
+
+async def test_a_grpc_stream_outlives_its_replica(rig, stub, grpc_servers):
+    """What the leaving one has heard it answers, what is said from then on another one hears, and
+    a stream with nothing to say does not hold it."""
+    a, b = grpc_servers
+    stream = stub.ModelStreamInfer(metadata=about(rig))
+    await stream.write(message("long"))
+    assert await said(stream) == "a"
+    rig.know(slices=b.endpoints)
+    await stream.write(message())
+    a.gate.set()
+    assert [await said(stream), await said(stream)] == ["a", "b"]
+    await until(lambda: (a.streams, a.asked, b.asked) == (0, 1, 1))
+    rig.know(slices=a.endpoints)
+    await until(lambda: b.streams == 0)
+    await stream.write(message())
+    assert await said(stream) == "a"
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+    await until(lambda: [row.status for row in rig.rows()] == [200])
+    assert rig.line("net").running == 0
+
+
+async def test_a_grpc_stream_whose_replica_cannot_be_reached_begins_on_another(
+    rig, stub, grpc_servers
+):
+    a, b = grpc_servers
+    rig.know(slices=a.endpoints + b.endpoints)
+    await a.server.stop(0)
+    for _ in range(3):
+        stream = stub.ModelStreamInfer(metadata=about(rig))
+        await stream.write(message())
+        assert await said(stream) == "b"
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+    assert b.asked == 3
+    assert rig.line("net").running == 0

@@ -23,7 +23,9 @@ from preamar.gateway.errors import (
     unknown_model,
 )
 from preamar.gateway.fleet import Fleet, Line
-from preamar.gateway.grpc_upstream import SERVICE, GrpcUpstream, counts
+from preamar.gateway.grpc_counts import counts
+from preamar.gateway.grpc_messages import Messages
+from preamar.gateway.grpc_upstream import SERVICE, GrpcUpstream
 from preamar.gateway.keyring import Keyring
 from preamar.gateway.metrics import NOBODY, UNKNOWN
 from preamar.gateway.settings import Settings
@@ -201,16 +203,18 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         line = await self._line(first, caller, context)
         async with self._call(line, caller, context, "ModelStreamInfer") as call:
             await context.send_initial_metadata((("x-request-id", call.id),))
-            place = await self._upstream.enter(line, line.turn(caller.tenant), call)
-            # The head is out since the stream began, so that the caller knew that it is heard.
-            context.set_trailing_metadata(_about(call)[1:])
+
+            def began() -> None:
+                # The head is out since the stream began, so that the caller knew that it is heard.
+                context.set_trailing_metadata(_about(call)[1:])
+
+            said = Messages(first, messages, line.model.name)
             try:
-                async for answer in self._upstream.relay(place, line, first, messages, call):
+                async for answer in self._upstream.converse(line, said, call, began):
                     yield answer
-                place.answered = True
                 await call.settle(200)
             finally:
-                place.release()
+                said.close()
 
 
 def _about(call: Call) -> tuple[tuple[str, str], ...]:

@@ -1,9 +1,11 @@
-"""gRPC calls to replicas: one channel each, tries again what was not sent, and streams that stay on the
-replica that their first message went to. What a model server says of its errors is not passed on.
+"""gRPC calls to replicas: one channel each; what was not sent is tried again; a stream stays on its
+replica until that leaves, and then goes on with another. What a model server says of its errors is
+not passed on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -13,6 +15,8 @@ from preamar.gateway import protobuf
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
 from preamar.gateway.fleet import Line, Place, Replica
+from preamar.gateway.grpc_counts import Counted, counts
+from preamar.gateway.grpc_messages import Messages
 from preamar.gateway.hold import Turn
 
 SERVICE = "/inference.GRPCInferenceService/"
@@ -55,41 +59,64 @@ class GrpcUpstream:
             await line.pause(0.05 * attempt)
         raise unreachable(line.model.name)
 
-    async def relay(
-        self, place: Place, line: Line, first: bytes, messages: AsyncIterator[bytes], call: Call
+    async def converse(
+        self, line: Line, messages: Messages, call: Call, began: Callable[[], None]
     ) -> AsyncIterator[bytes]:
-        """The answers of one stream as they come, counted in ``call``. Raises ``Problem``."""
+        """The answers of one stream as they come, counted in ``call``; ``began`` is called when
+        there is a replica. Raises ``Problem``.
+
+        When the replica leaves, it answers what it has heard, and the next message goes to another.
+        """
+        turn, attempts = line.turn(call.caller.tenant), 0
+        counted = Counted(call)
+        while await messages.more():
+            place = await self.enter(line, turn, call)
+            began()
+            reached = True
+            try:
+                async for answer in self._relay(place, line, messages, counted):
+                    yield answer
+                place.answered = True
+            except _NotHeard:
+                reached = False
+                attempts += 1
+                if attempts >= ATTEMPTS:
+                    raise unreachable(line.model.name) from None
+            finally:
+                place.release(reached=reached)
+            if reached:
+                turn = turn._replace(arrived=monotonic())
+            else:
+                await line.pause(0.05 * (attempts - 1))
+
+    async def _relay(
+        self, place: Place, line: Line, messages: Messages, counted: Counted
+    ) -> AsyncIterator[bytes]:
+        """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
+        heard: list[bytes] = []
 
         async def given() -> AsyncIterator[bytes]:
-            yield first
-            async for message in messages:
-                # One stream, one model: another one could be out of this caller's reach.
-                if protobuf.text(message, 1) != line.model.name:
-                    return
+            while (message := await messages.next(place.replica.pool.retired)) is not None:
+                heard[:] = [*heard[:1], message]  # the first, and whether there was a second
                 yield message
 
         sending = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")(given())
-        done_given = done_made = 0
-        latest = (0, 0)
+        answered = False
         try:
             async for answer in sending:
+                answered = True
                 inner, failed = _inner(answer)
                 if failed:
                     yield protobuf.message(1, model_failed(line.model.name).message.encode())
                     continue
-                counted = counts(inner)
-                if counted[1] < latest[1]:
-                    # The next request on the stream counts from its own beginning.
-                    done_given, done_made = done_given + latest[0], done_made + latest[1]
-                latest = counted if counted != (0, 0) else latest
-                if not call.output_tokens:
-                    call.first_token()
-                call.input_tokens = done_given + latest[0]
-                call.output_tokens = done_made + latest[1]
-                place.made(call.output_tokens)
-                call.mark()
+                counted.add(*counts(inner))
+                place.made(counted.made)
                 yield bytes(answer)
         except grpc.aio.AioRpcError as error:
+            if _not_sent(error) and not answered and len(heard) <= 1:
+                for message in heard:
+                    messages.put_back(message)
+                raise _NotHeard from None
             raise _explained(line, error, place.replica) from None
         finally:
             sending.cancel()
@@ -127,12 +154,8 @@ class GrpcUpstream:
             await channel.close()
 
 
-def counts(response: bytes) -> tuple[int, int]:
-    """Input and output tokens that a response tells of, zeros where it tells of none."""
-    try:
-        return protobuf.token_counts(response)
-    except protobuf.NotProtobuf:
-        return 0, 0
+class _NotHeard(Exception):
+    """The replica could not be reached, and nothing of the stream is lost."""
 
 
 def _inner(answer: bytes) -> tuple[bytes, bool]:

@@ -175,7 +175,7 @@ class Pool:
         self._port = port
         self._connect_seconds = connect_seconds
         self._idle: deque[Exchange] = deque()
-        self._retired = False
+        self.retired = asyncio.Event()
         bracketed = f"[{ip}]" if ":" in ip else ip
         self.host = f"{bracketed}:{port}".encode()
 
@@ -185,10 +185,10 @@ class Pool:
             exchange = self._idle.pop()
             if exchange.usable:
                 return exchange
-        if self._retired:
+        if self.retired.is_set():
             raise Left
         exchange = await self.connect()
-        if self._retired:
+        if self.retired.is_set():
             exchange.close()
             raise Left
         return exchange
@@ -206,7 +206,7 @@ class Pool:
         return exchange
 
     def give_back(self, exchange: Exchange) -> None:
-        if self._retired or len(self._idle) >= IDLE_AT_MOST:
+        if self.retired.is_set() or len(self._idle) >= IDLE_AT_MOST:
             exchange.close()
         else:
             self._idle.append(exchange)
@@ -217,6 +217,6 @@ class Pool:
 
     def retire(self) -> None:
         """The replica leaves: idle connections would only delay its end."""
-        self._retired = True
+        self.retired.set()
         while self._idle:
             self._idle.pop().close()
