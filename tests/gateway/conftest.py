@@ -99,8 +99,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(tmp_path, **flags):
-    argv = ["--no-cluster", "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
+async def running_gateway(tmp_path, kubeconfig=None, **flags):
+    argv = ["--kubeconfig", str(kubeconfig)] if kubeconfig else ["--no-cluster"]
+    argv += ["--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
     argv += ["--ledger", str(tmp_path / "ledger.sqlite"), "--snapshot", str(tmp_path / "s.json")]
     flags = {"grace_seconds": 2, "keep_alive_seconds": 0.2, "grpc_port": 0} | flags
     for name, value in flags.items():

@@ -1,14 +1,17 @@
 """What a caller of a sleeping model is promised: it waits, is told so, or is told when to come back."""
 
 import asyncio
+import contextlib
 import json
+from types import SimpleNamespace
 
 import openai
 import pytest
 
-from preamar.gateway import upstream
+from preamar.gateway import demand, upstream
 from preamar.gateway.catalog import Heard
-from preamar.gateway.demand import load
+from preamar.gateway.facts import model_of
+from preamar.gateway.fleet import Line
 from preamar.ledger.rows import State
 from preamar.ledger.writer import LedgerUnavailable
 
@@ -34,9 +37,15 @@ STREAM = ASK | {"stream": True}
 
 @pytest.fixture
 async def rig(tmp_path):
-    async with running_gateway(tmp_path, keep_alive_seconds=0.05) as rig:
+    async with running_gateway(tmp_path, keep_alive_seconds=60) as rig:
         rig.know([service("gpt"), service("vec", "Embed")], [])
         yield rig
+
+
+@pytest.fixture
+def soon(rig):
+    """Comments come soon."""
+    object.__setattr__(rig.gateway.settings, "keep_alive_seconds", 0.05)
 
 
 @pytest.fixture
@@ -73,7 +82,9 @@ async def waiting(rig, name="gpt", count=1):
 
 
 @pytest.mark.parametrize("path", STREAMS)
-async def test_a_stream_says_that_it_waits_how_long_it_was_and_then_answers(rig, http, fake, path):
+async def test_a_stream_says_that_it_waits_how_long_it_was_and_then_answers(
+    rig, soon, http, fake, path
+):
     async with http.post(rig.url + path, json=STREAMS[path], headers=rig.auth) as answer:
         assert answer.status == 200
         assert answer.content_type == "text/event-stream"
@@ -90,7 +101,7 @@ async def test_a_stream_says_that_it_waits_how_long_it_was_and_then_answers(rig,
     assert [(row.status, row.output_tokens) for row in rig.rows()] == [(200, 3)]
 
 
-async def test_a_stream_whose_first_token_is_late_says_that_it_waits(rig, http, fake):
+async def test_a_stream_whose_first_token_is_late_says_that_it_waits(rig, soon, http, fake):
     wakes(rig, fake)
     fake.gate.clear()
     async with http.post(rig.url + "/v1/completions", json=STREAM, headers=rig.auth) as answer:
@@ -102,7 +113,7 @@ async def test_a_stream_whose_first_token_is_late_says_that_it_waits(rig, http, 
 
 
 @pytest.mark.parametrize("path", STREAMS)
-async def test_between_events_it_says_that_the_stream_is_alive(rig, http, path):
+async def test_between_events_it_says_that_the_stream_is_alive(rig, soon, http, path):
     async with FakeTriton(pause=0.15) as slow:
         wakes(rig, slow)
         status, _, text = await ask(http, rig, path, STREAMS[path])
@@ -110,7 +121,7 @@ async def test_between_events_it_says_that_the_stream_is_alive(rig, http, path):
     assert ": keep-alive\n\n" in text[text.index("one ") : text.index("three")]
 
 
-async def test_the_unmodified_openai_client_reads_a_stream_that_waited(rig, fake):
+async def test_the_unmodified_openai_client_reads_a_stream_that_waited(rig, soon, fake):
     task = asyncio.create_task(client(rig).completions.create(stream=True, **ASK))
     stream = await task
     assert len(rig.line("gpt").hold) == 1
@@ -149,7 +160,7 @@ async def test_what_is_known_at_once_keeps_its_status_on_a_stream(rig, http, pat
 
 
 @pytest.mark.parametrize("path", STREAMS)
-async def test_a_failure_after_the_head_is_an_event_and_no_end(rig, http, path):
+async def test_a_failure_after_the_head_is_an_event_and_no_end(rig, soon, http, path):
     rig.held_for("gpt", 0.12)
     status, headers, text = await ask(http, rig, path, STREAMS[path])
     assert status == 200
@@ -166,7 +177,7 @@ async def test_a_failure_after_the_head_is_an_event_and_no_end(rig, http, path):
     assert [(row.status, row.output_tokens) for row in rig.rows()] == [(503, 0)]
 
 
-async def test_the_unmodified_openai_client_raises_on_a_failure_after_the_head(rig):
+async def test_the_unmodified_openai_client_raises_on_a_failure_after_the_head(rig, soon):
     rig.held_for("gpt", 0.12)
     stream = await client(rig).completions.create(stream=True, **ASK)
     with pytest.raises(openai.APIError, match="in time") as failed:
@@ -174,7 +185,9 @@ async def test_the_unmodified_openai_client_raises_on_a_failure_after_the_head(r
     assert failed.value.code == "hold_timeout"
 
 
-async def test_a_model_that_is_deleted_or_stalls_ends_a_waiting_stream_with_an_event(rig, http):
+async def test_a_model_that_is_deleted_or_stalls_ends_a_waiting_stream_with_an_event(
+    rig, soon, http
+):
     for end, code in (([], "model_not_found"), (None, "model_stalled")):
         rig.know([service("gpt")])
         async with http.post(rig.url + "/v1/completions", json=STREAM, headers=rig.auth) as answer:
@@ -288,7 +301,7 @@ async def test_what_was_learned_is_in_the_snapshot(rig):
     assert kept.services["demo", "gpt"]["status"]["learned"] == {"coldStartSeconds": "40.0"}
 
 
-async def test_a_tenant_cannot_keep_others_out_of_the_hold(rig, http, fake):
+async def test_a_tenant_cannot_keep_others_out_of_the_hold(rig, soon, http, fake):
     rig.know([service("gpt", hold={"maxRequests": 4})])
     many = []
     for count in range(1, 5):
@@ -316,6 +329,49 @@ async def test_a_request_between_two_tries_is_still_queued(rig, http, fake, monk
     task = asyncio.create_task(ask(http, rig))
     await until(lambda: fake.hang_up == 0)
     await until(lambda: rig.line("gpt").running == 0)
-    assert load(rig.line("gpt"))["queued"] == 1
+    assert demand.load(rig.line("gpt"))["queued"] == 1
     assert (await task)[0] == 200
-    assert load(rig.line("gpt"))["queued"] == 0
+    assert demand.load(rig.line("gpt"))["queued"] == 0
+
+
+class Operator:
+    """Takes the place of aiohttp's session: what was told of ``gpt``, and when."""
+
+    def __init__(self):
+        self.told = []
+        self.closed = False
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    @contextlib.asynccontextmanager
+    async def post(self, url, data, headers):
+        queued = json.loads(data)["services"]["demo/gpt"]["queued"]
+        self.told.append((asyncio.get_running_loop().time(), queued))
+        yield SimpleNamespace(status=204)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("leaving", [0.0, 0.01, 0.049, 0.3, 0.99])
+async def test_the_operator_hears_within_50_ms_that_the_last_waiter_has_left(monkeypatch, leaving):
+    operator = Operator()
+    monkeypatch.setattr(demand.aiohttp, "ClientSession", lambda **_: operator)
+    line = Line(model_of(service("gpt")), lambda _line: reporter.kick())
+    reporter = demand.Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
+    reporting = asyncio.create_task(reporter.run())
+    await asyncio.sleep(5)
+    loop = asyncio.get_running_loop()
+    waiters = [asyncio.create_task(line.enter(line.turn("acme"))) for _ in range(3)]
+    came = loop.time()
+    await asyncio.sleep(0.06)
+    assert next(at for at, queued in operator.told if queued) - came <= 0.05
+    await asyncio.sleep(leaving)
+    for waiter in waiters:
+        waiter.cancel()
+    left = loop.time()
+    await asyncio.sleep(0.06)
+    assert next(at for at, queued in operator.told if at >= left and not queued) - left <= 0.051
+    reporting.cancel()
