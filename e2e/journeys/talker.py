@@ -19,7 +19,7 @@ from e2e.seed import seed
 TOKEN_SECONDS = 0.1
 SEEDING_IMAGE = "triton"  # it has a Python
 MODEL = f"""
-import json, socket, threading, time
+import json, os, socket, threading, time
 import numpy as np
 import triton_python_backend_utils as utils
 
@@ -29,6 +29,9 @@ def text(value):
 
 
 class TritonPythonModel:
+    def initialize(self, args):
+        time.sleep(float(os.environ.get("TALKER_LOADS_SECONDS", "0")))
+
     def execute(self, requests):
         for request in requests:
             threading.Thread(target=self.talk, args=(request,)).start()
