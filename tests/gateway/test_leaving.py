@@ -172,6 +172,55 @@ async def test_nothing_is_ever_sent_to_a_replica_that_is_known_to_leave(rig, htt
         assert rig.line("gpt").running == rig.line("mini").running == 0
 
 
+class Killed(FakeTriton):
+    """Begins an answer, and is gone before the first event of it."""
+
+    async def _stream(self, request):
+        response = await super()._stream(request)
+        for site in list(self._runner.sites):
+            await site.stop()
+        return response
+
+
+async def test_a_stream_that_is_lost_before_its_first_token_begins_on_another(rig, http):
+    async with Killed() as a, FakeTriton() as b:
+        a.die_after = 0
+        rig.know([service("gpt")], endpoints("gpt", a.port, b.port))
+        status, text = await ask(http, rig, stream=True)
+        assert status == 200
+        assert text.endswith("data: [DONE]\n\n")
+        assert '"error"' not in text
+        assert (len(a.requests), b.finished) == (1, 1)
+
+
+async def test_streams_that_are_lost_again_and_again_are_not_asked_for_without_end(rig, http):
+    async with FakeTriton() as a:
+        a.die_after = 0
+        rig.know([service("gpt")], endpoints("gpt", a.port))
+        asked = [await ask(http, rig) for _ in range(20)]
+        assert {status for status, _ in asked} == {502}
+        assert len(a.requests) <= 20 + 12, "ten to begin with, and a tenth of all requests"
+
+
+async def test_a_stream_that_its_replica_cannot_end_in_time_ends_with_an_error_that_says_so(
+    rig, http
+):
+    async with FakeTriton(words=["w "] * 100, pause=0.02) as a:
+        rig.know([service("gpt")], endpoints("gpt", a.port))
+        asked = ask(http, rig, stream=True)
+        await until(lambda: a.requests)
+        rig.know(slices=leaves(a))
+        await asyncio.sleep(0.1)
+        a.words = a.words[:10]
+        a.die_after = 9
+        status, text = await asked
+        *_, last = (json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: "))
+        assert status == 200
+        assert "[DONE]" not in text
+        assert set(last["error"]) == {"message", "type", "param", "code"}
+        assert "was stopped" in last["error"]["message"]
+
+
 class Talking(stubs.GRPCInferenceServiceServicer):
     """Says who it is. Of a request with an id it tells the first half at once, and the rest when
     ``gate`` opens."""

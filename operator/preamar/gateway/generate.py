@@ -75,32 +75,35 @@ def refusal(text: str, model: str) -> Problem:
 
 
 async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> AsyncIterator[Piece]:
-    """The model's answer. Raises ``Problem`` if it does not come to its end."""
+    """The model's answer. Raises ``Problem`` if it does not come to its end. One that is lost before
+    its first piece is asked for again elsewhere: its caller has seen nothing of it."""
     path = f"/v2/models/{name}/generate_stream"
-    answer = await visit.send("POST", path, JSON_HEADER, body, repeatable=True)
-    if answer.head.status != 200:
-        text = await _short(answer.exchange.read_all(65536))
-        raise refusal(text.decode(errors="replace"), name)
-    events = Events()
-    finished = False
+    began = finished = False
     size = 0
-    with Watchdog(upstream.limits.stall_seconds, answer.exchange.abort) as watchdog:
-        try:
-            while data := await answer.exchange.read():
-                watchdog.touch()
-                size += len(data)
-                if size > MAX_TEXT:
-                    raise model_failed(name)
-                for found in events.feed(data):
-                    piece = piece_of(found, name)
-                    finished = finished or bool(piece.finish)
-                    visit.made(piece.output_tokens)
-                    yield piece
-                watchdog.touch()
-        except (CutShort, Garbled):
-            raise (too_slow(name) if watchdog.bit else broken_off(name)) from None
-    if not finished:
-        raise broken_off(name)
+    while not finished:
+        answer = await visit.send("POST", path, JSON_HEADER, body, repeatable=True)
+        if answer.head.status != 200:
+            text = await _short(answer.exchange.read_all(65536))
+            raise refusal(text.decode(errors="replace"), name)
+        events = Events()
+        with Watchdog(upstream.limits.stall_seconds, answer.exchange.abort) as watchdog:
+            try:
+                while data := await answer.exchange.read():
+                    watchdog.touch()
+                    size += len(data)
+                    if size > MAX_TEXT:
+                        raise model_failed(name)
+                    for found in events.feed(data):
+                        piece = piece_of(found, name)
+                        began, finished = True, finished or bool(piece.finish)
+                        visit.made(piece.output_tokens)
+                        yield piece
+                    watchdog.touch()
+            except (CutShort, Garbled):
+                if watchdog.bit:
+                    raise too_slow(name) from None
+        if not finished and (began or not visit.again()):
+            raise broken_off(name, stopped=not answer.replica.usable)
     visit.answered()
     visit.done()
 

@@ -96,7 +96,7 @@ class Kserve:
                     )
                 response = await self._back(request, answer, line, call)
             except CutShort:
-                raise broken_off(line.model.name) from None
+                raise broken_off(line.model.name, stopped=not answer.replica.usable) from None
             if route.action != "metadata":
                 visit.answered()
             visit.done()

@@ -77,9 +77,13 @@ async def events(answer: Answer, model: str, stall_seconds: float) -> AsyncItera
                     yield found
                 watchdog.touch()
         except (CutShort, Garbled):
-            raise (too_slow(model) if watchdog.bit else broken_off(model)) from None
+            raise (
+                too_slow(model)
+                if watchdog.bit
+                else broken_off(model, stopped=not answer.replica.usable)
+            ) from None
     if not reader.whole:
-        raise broken_off(model)
+        raise broken_off(model, stopped=not answer.replica.usable)
 
 
 def note(call: Call, data: bytes, model: str) -> None:
