@@ -78,10 +78,16 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def listen(self, host: str, number: int) -> None:
         """Raises ``OSError`` where the port is taken."""
-        size = self._settings.max_tensor_body
+        settings = self._settings
         self._server = grpc.aio.server(
-            options=[("grpc.max_receive_message_length", size), ("grpc.so_reuseport", 0)],
-            maximum_concurrent_rpcs=self._settings.max_connections,
+            options=[
+                ("grpc.max_receive_message_length", settings.max_tensor_body),
+                ("grpc.so_reuseport", 0),
+                # What comments are to a stream of events: who waits is not taken for dead.
+                ("grpc.keepalive_time_ms", int(settings.keep_alive_seconds * 1000)),
+                ("grpc.http2.max_pings_without_data", 0),
+            ],
+            maximum_concurrent_rpcs=settings.max_connections,
         )
         self._server.add_generic_rpc_handlers((self,))
         try:
