@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from preamar_model.build import build
 from preamar_model.deaths import stubs
 from preamar_model.order import Order
+from running import environment
 from test_refusals import trusted
 
 FAILING = """
@@ -155,6 +158,24 @@ def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):
     assert not any(e["FINISH_REASON"] for e in stream)
     assert 0.9 < time.monotonic() - began < 3
     assert running.process.wait(3) == 1
+
+
+PREPARING = """
+import sys, time
+from preamar_model import __main__, build
+build.orders.read = lambda _: print("begun", flush=True) or time.sleep(60)
+sys.argv = ["preamar-model", "build"]
+sys.exit(__main__.main())
+"""
+
+
+def test_a_model_that_is_no_longer_wanted_is_not_prepared_to_the_end():
+    """As PID 1 it would not even hear the signal, had it no handler of its own."""
+    command = [sys.executable, "-c", PREPARING]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as preparing:
+        assert preparing.stdout.readline() == b"begun\n"
+        preparing.terminate()
+        assert preparing.wait(5) == 143
 
 
 def test_administration_is_closed(served):

@@ -1,13 +1,19 @@
 """The commands: `preamar-model build` and `preamar-model serve`."""
 
+import os
+import signal
 import sys
 
 USAGE = "usage: preamar-model build | serve [FLAG OF TRITONSERVER ...]"
+STOPPED = 128 + signal.SIGTERM
 
 
 def main() -> int:
     match sys.argv[1:]:
         case ["build"]:
+            # PID 1 does not hear a signal without a handler: a pod that goes while its model is
+            # prepared would be held for its whole grace period, and so would its accelerator.
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
             from preamar_model.build import main as build
 
             return build()

@@ -75,7 +75,7 @@ def arguments(tree: triton_tree.Tree, models: str) -> list[str]:
 def main(flags: list[str]) -> int:
     try:
         tree = triton_tree.find()
-        drain = max(1, int(os.environ.get("PREAMAR_DRAIN_SECONDS") or 30))
+        drain = max(0, int(os.environ.get("PREAMAR_DRAIN_SECONDS") or 30))
     except (triton_tree.TritonMissing, ValueError, OSError) as error:
         last_words(sentence(f"Triton cannot start: {error}."))
         print(f"Triton cannot start: {error}", file=sys.stderr)
