@@ -20,11 +20,11 @@ KINDS = {"inferenceservices": "InferenceService", "endpointslices": "EndpointSli
 
 
 class ApiServer:
-    """Lists what it has and watches without news; ``hangs`` takes requests and never answers."""
+    """Lists what it has and watches without news; of the kinds in ``hangs`` it never answers."""
 
     def __init__(self):
         self.objects = {"inferenceservices": [], "endpointslices": []}
-        self.hangs = False
+        self.hangs = set()
         self.port = 0
 
     @contextlib.asynccontextmanager
@@ -42,9 +42,9 @@ class ApiServer:
             await runner.cleanup()
 
     async def _answer(self, request):
-        if self.hangs:
-            await asyncio.sleep(3600)
         plural = request.match_info["rest"].rpartition("/")[2]
+        if plural in self.hangs:
+            await asyncio.sleep(3600)
         if "watch" in request.query:
             response = web.StreamResponse()
             await response.prepare(request)
@@ -94,7 +94,7 @@ async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tm
                 auth = rig.auth
                 assert await ask(http, rig, auth) == 200
                 await until(rig.gateway.settings.snapshot.exists)
-            api.hangs = how == "never answers"
+            api.hangs = set(KINDS) if how == "never answers" else set()
         async with contextlib.AsyncExitStack() as away:
             if api.hangs:
                 await away.enter_async_context(api.running())
@@ -103,7 +103,7 @@ async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tm
                     assert answer.status == 200
                 assert [await ask(http, rig, auth) for _ in range(3)] == [200] * 3
                 assert await ask(http, rig, auth, "other") == 404
-                api.hangs = False
+                api.hangs = set()
                 api.objects["inferenceservices"] = [service("other")]
                 api.objects["endpointslices"] = endpoints("other", fake.port)
                 await away.aclose()
@@ -125,6 +125,21 @@ async def test_without_a_snapshot_it_is_not_ready_until_it_has_heard_of_all(tmp_
             await until(lambda: rig.gateway.state.ready)
             async with http.get(rig.url + "/v1/models", headers=rig.auth) as answer:
                 assert [model["id"] for model in (await answer.json())["data"]] == ["gpt"]
+
+
+@pytest.mark.parametrize("silent", KINDS)
+async def test_half_a_picture_is_not_served(tmp_path, http, silent):
+    api = ApiServer()
+    api.hangs = {silent}
+    api.objects["inferenceservices"] = [service("gpt")]
+    async with api.running():
+        config = api.kubeconfig(tmp_path / "kubeconfig")
+        async with running_gateway(tmp_path, kubeconfig=config) as rig:
+            await until(lambda: rig.gateway.knowledge._synced)
+            await asyncio.sleep(0.15)
+            assert not rig.gateway.fleet.lines
+            assert not rig.gateway.state.ready
+            assert not rig.gateway.settings.snapshot.exists()
 
 
 async def test_a_torn_snapshot_is_not_served(tmp_path, http):
