@@ -41,7 +41,7 @@ class Target(Word):
 
     signal: Signal = Field(
         default=Signal.IN_FLIGHT,
-        description="InFlight (requests queued and running), QueueSeconds or FirstTokenSeconds.",
+        description="InFlight (requests queued and running), QueueSeconds (how long one may wait before a copy takes it) or FirstTokenSeconds (how long until the first token).",
     )
     value: Goal = Field(
         default="8",
@@ -70,7 +70,7 @@ class Scaling(Word):
         default=60,
         ge=0,
         le=604_800,
-        description="How long without a request before zero copies, in seconds, such as 60.",
+        description="How long without a request before zero copies, in seconds, such as 60; or as long as a copy takes to start, if that is longer.",
     )
     rules = (
         Rule(

@@ -105,12 +105,12 @@ def _conditions(status: Mapping[str, Any], generation: int) -> dict[str, str]:
 
 def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:
     """One batch that runs and one that waits, and at least twice what the scaler aims at: more
-    would pile up on the first replica that is ready, out of reach of those that follow."""
+    would pile up on the first replica that is ready, out of reach of those that follow. Where the
+    aim is in seconds, only what runs: what waits then waits here, where it is seen."""
     target = (spec.get("scaling") or {}).get("target") or {}
-    aim = 8.0
-    if target.get("signal", "InFlight") == "InFlight":
-        aim = float(target.get("value", 8))
-    return max(4, 2 * batch * instances, int(2 * aim))
+    if target.get("signal", "InFlight") != "InFlight":
+        return max(1, batch * instances)
+    return max(4, 2 * batch * instances, int(2 * float(target.get("value", 8))))
 
 
 def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:

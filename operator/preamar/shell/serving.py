@@ -28,9 +28,11 @@ from preamar.core.serving.observe import (
     model_name,
 )
 from preamar.core.serving.reconcile import reconcile
+from preamar.core.serving.size import aim_of, cold_start_of
 from preamar.core.settings import Settings
 from preamar.demand.witness import Witness, witnessed
 from preamar.shell.claims import Claims
+from preamar.shell.habits import Habits
 from preamar.shell.keys import SERVICE_KIND, Key
 from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
@@ -86,6 +88,7 @@ def register(
 ) -> Kind:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
     claimed = Claimed({})
+    habits = Habits()
 
     def changed(key: Key, body: Manifest, there: bool) -> None:
         add(key)
@@ -125,6 +128,13 @@ def register(
                 pods=found.pods,
                 claims=volumes,
                 demand=wanted,
+                habit=habits.of(
+                    name,
+                    aim_of(service),
+                    wanted,
+                    cold_start_of(service),
+                    service.spec.scaling.max,
+                ),
                 rivals=claimed.rivals(service),
                 applied=found.applied,
                 refused=found.refused,
@@ -142,6 +152,7 @@ def register(
     def gone(key: Key) -> None:
         metrics.forget_service(_name(key))
         witness.leave(_name(key))
+        habits.forget(_name(key))
 
     return Kind(API_VERSION, plan, done, gone)
 

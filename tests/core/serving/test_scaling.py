@@ -7,15 +7,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preamar.api.scaling import Signal
+from preamar.core.serving.habit import Habit
 from preamar.core.serving.observe import Demand
-from preamar.core.serving.scaling import Decision, Policy, Reason, Situation, decide
+from preamar.core.serving.scaling import (
+    COOLING_SECONDS,
+    Decision,
+    Policy,
+    Reason,
+    Situation,
+    decide,
+)
+from preamar.core.serving.wanted import Aim, Fleet, Learned
 from tests.core.builders import NOW, later
 
-POLICY = Policy(min=0, max=4, target=Decimal(8), idle=60, cooling=30)
+POLICY = Policy(min=0, max=4, aim=Aim(Signal.IN_FLIGHT, Decimal(8)), idle=60)
+GOAL = Policy(min=0, max=9, aim=Aim(Signal.QUEUE_SECONDS, Decimal(8), slots=4), idle=60)
+WOKEN = Decision(1, Reason.DEMAND, 1, NOW)
 
 
-def situation(replicas, in_flight, *, last=None, loaded=True, at_least=0):
-    return Situation(NOW, replicas, Demand(in_flight, at_least), loaded, last)
+def situation(replicas, in_flight, *, last=None, loaded=True, at_least=0, **more):
+    return Situation(NOW, replicas, Demand(in_flight, at_least), loaded, last, **more)
+
+
+def busy(replicas, arrivals, *, queued=0, in_flight=None, last=None, habit=None, starting=()):
+    """Requests of two seconds each, cold starts of thirty."""
+    demand = Demand(
+        queued if in_flight is None else in_flight,
+        queued=queued,
+        arrivals=tuple(arrivals),
+        service_seconds=2.0,
+    )
+    fleet = Fleet(replicas - len(starting), tuple(starting))
+    return Situation(NOW, replicas, demand, True, last, fleet, Learned(30.0, habit))
 
 
 def low_since(seconds, replicas, wanted, reason=Reason.COOLING):
@@ -42,6 +66,25 @@ CASES = [
     pytest.param(POLICY, situation(1, 0, last=low_since(60, 2, 0, Reason.IDLE)), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="what was decided for another size is not counted"),
     pytest.param(POLICY, situation(1, 0, last=Decision(1, Reason.BLIND, 1, later(-600))), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="time spent blind is not idle time"),
     pytest.param(POLICY, situation(1, 0, last=Decision(1, Reason.IDLE, 0, later(50))), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="a clock that went backwards waits one window at most"),
+    pytest.param(POLICY, situation(3, 0, last=low_since(40, 3, 2), learned=Learned(45.0)), Decision(3, Reason.COOLING, 2, later(-40), 5.0), id="what takes long to start is kept as long as a start takes"),
+    pytest.param(POLICY, situation(1, 0, last=low_since(60, 1, 0, Reason.IDLE), learned=Learned(90.0)), Decision(1, Reason.IDLE, 0, later(-60), 30.0), id="the last replica idles for at least as long as a start takes"),
+    pytest.param(POLICY, situation(1, 0, last=WOKEN, fleet=Fleet(0, (20.0,))), Decision(0, Reason.NOBODY_WAITS, 0, NOW), id="a wake is cancelled when all who waited have left"),
+    pytest.param(POLICY, situation(1, 0, last=WOKEN, fleet=Fleet(1)), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="a replica that is ready stays for the idle time"),
+    pytest.param(POLICY, situation(1, 0, fleet=Fleet(0, (20.0,))), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="what a person ordered is not taken back at once"),
+    pytest.param(POLICY, situation(1, None, last=WOKEN, fleet=Fleet(0, (20.0,))), Decision(1, Reason.BLIND, 1, NOW), id="a wake is not cancelled while demand is unknown"),
+    pytest.param(POLICY, situation(2, 30, failing=True), Decision(2, Reason.FAILING, 4, NOW), id="no more replicas of what cannot run"),
+    pytest.param(POLICY, situation(0, 30, failing=True), Decision(1, Reason.FAILING, 4, NOW), id="one replica may try what could not run"),
+    pytest.param(POLICY, situation(3, 1, failing=True, last=low_since(30, 3, 1)), Decision(1, Reason.DEMAND, 1, NOW), id="what cannot run still shrinks"),
+    pytest.param(GOAL, busy(3, [5] * 90, in_flight=10), Decision(3, Reason.GOAL, 3, NOW), id="a queue within the goal needs no fourth replica"),
+    pytest.param(GOAL, busy(1, [5] * 90, in_flight=10), Decision(7, Reason.GOAL, 7, NOW), id="too few for what arrives: at once the size that also ends the queue of the start"),
+    pytest.param(GOAL, busy(3, [5] * 90, in_flight=10, starting=(10.0, 10.0)), Decision(3, Reason.GOAL, 3, NOW), id="replicas that start are capacity"),
+    pytest.param(GOAL, busy(0, [0] * 60 + [9], queued=9), Decision(3, Reason.DEMAND, 3, NOW), id="wakes to the square-root size of what waits"),
+    pytest.param(GOAL, busy(5, [5] * 90, in_flight=10), Decision(5, Reason.COOLING, 3, NOW, 30.0), id="more than the goal needs starts to cool"),
+    pytest.param(GOAL, busy(1, [0] * 90), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="nothing arrived for a cold start: idle"),
+    pytest.param(GOAL, busy(3, [1] * 90, in_flight=2, habit=Habit(6, 200)), Decision(6, Reason.GOAL, 6, NOW), id="a habit keeps its size between bursts"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 2000)), Decision(6, Reason.GOAL, 6, NOW), id="a habit does not chase a burst that it has seen"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 100)), Decision(9, Reason.CEILING, 9, NOW), id="what is new is followed, habit or not"),
+    pytest.param(GOAL, situation(2, 18), Decision(6, Reason.DEMAND, 6, NOW), id="without history the work there is and its square root"),
 ]  # fmt: skip
 
 
@@ -50,11 +93,14 @@ def test_size(policy, seen, expected):
     assert decide(policy, seen) == expected
 
 
+aims = st.builds(
+    Aim, st.sampled_from(Signal), st.decimals("0.001", 100, places=3), st.integers(1, 16)
+)
 policies = st.builds(
-    lambda low, more, target, idle: Policy(low, low + more, target, idle),
+    lambda low, more, aim, idle: Policy(low, low + more, aim, idle),
     st.integers(0, 5),
     st.integers(1, 8),
-    st.decimals("0.001", 100, places=3),
+    aims,
     st.integers(0, 600),
 )
 lasts = st.none() | st.builds(
@@ -64,16 +110,34 @@ lasts = st.none() | st.builds(
     st.integers(0, 12),
     st.integers(-1000, 1000).map(later),
 )
-flights = st.none() | st.integers(0, 10_000)
-situations = st.builds(
-    lambda replicas, in_flight, least, loaded, last: Situation(
-        NOW, replicas, Demand(in_flight, least), loaded, last
-    ),
-    st.integers(0, 12),
-    flights,
+seconds = st.none() | st.floats(0.001, 600)
+demands = st.builds(
+    Demand,
+    st.none() | st.integers(0, 10_000),
     st.integers(0, 100),
+    st.integers(0, 500),
+    arrivals=st.lists(st.integers(0, 60), max_size=90).map(tuple),
+    service_seconds=seconds,
+    first_token_seconds=seconds,
+)
+fleets = st.builds(
+    Fleet,
+    st.integers(0, 12),
+    st.lists(st.floats(1, 600), max_size=6).map(lambda e: tuple(sorted(e))),
+)
+learned = st.builds(
+    Learned, seconds, st.none() | st.builds(Habit, st.integers(1, 20), st.integers(0, 999))
+)
+situations = st.builds(
+    Situation,
+    st.just(NOW),
+    st.integers(0, 12),
+    demands,
     st.booleans(),
     lasts,
+    fleets,
+    learned,
+    st.booleans(),
 )
 
 
@@ -83,15 +147,24 @@ def test_always_within_the_users_bounds(policy, seen):
 
 
 @given(policies, situations, st.integers(0, 500))
-def test_more_demand_never_means_fewer_replicas(policy, seen, more):
-    if seen.demand.in_flight is None:
-        busier = replace(seen, demand=Demand(None, seen.demand.at_least + more))
+def test_more_requests_in_flight_never_mean_fewer_replicas(policy, seen, more):
+    policy = replace(policy, aim=replace(policy.aim, signal=Signal.IN_FLIGHT))
+    known = seen.demand
+    if known.in_flight is None:
+        busier = replace(seen, demand=replace(known, at_least=known.at_least + more))
     else:
-        busier = replace(seen, demand=Demand(seen.demand.in_flight + more))
+        busier = replace(seen, demand=replace(known, in_flight=known.in_flight + more))
     assert decide(policy, busier).replicas >= decide(policy, seen).replicas
 
 
 @given(policies, situations)
 def test_never_asks_to_look_again_in_the_past(policy, seen):
     wait = decide(policy, seen).recheck_in
-    assert wait is None or 0 < wait <= max(policy.idle, policy.cooling)
+    longest = max(policy.idle, seen.learned.cold_start or 0.0, COOLING_SECONDS)
+    assert wait is None or 0 < wait <= longest
+
+
+@given(policies, situations)
+def test_unknown_demand_never_lowers_a_size_within_bounds(policy, seen):
+    blind = replace(seen, demand=replace(seen.demand, in_flight=None))
+    assert decide(policy, blind).replicas >= min(seen.replicas, policy.max)

@@ -6,6 +6,7 @@ each constant size. The constant wins only if it would have been cheaper, late r
 and it binds only while what arrives is no more than what it was tried on.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -42,7 +43,7 @@ def habit(goal: Goal, arrivals: Sequence[int], most: int) -> Habit | None:
         return None
     wait, best, least = int(goal.wait), 0, float("inf")
     for size in range(1, most + 1):
-        late = late_starts((), 0.0, seen, [size * goal.rate] * len(seen), wait)
+        late, _ = late_starts((), 0.0, seen, [size * goal.rate] * len(seen), wait)
         cost = size * len(seen) + PRICE * late
         if cost < least:
             best, least = size, cost
@@ -61,52 +62,68 @@ def habit(goal: Goal, arrivals: Sequence[int], most: int) -> Habit | None:
 
 def followed(goal: Goal, seen: Sequence[int], most: int, *, begin: int, stop_at: float) -> float:
     """The cost of following ``seen``; replayed only until it has passed ``stop_at``."""
-    ahead = max(1, ceil(goal.cold_start))
-    wait = int(goal.wait)
-    size = ready = begin
-    starting: list[int] = []
-    line: list[list[float]] = []  # [second of arrival, how many], oldest first
-    cost = waiting = 0.0
-    low_since, low_most = -1, 0
+    replay = _Replay(goal, begin)
+    span = 3 * replay.ahead + 60
     for second, came in enumerate(seen):
-        while starting and starting[0] <= second:
-            starting.pop(0)
-            ready += 1
-        if came:
-            line.append([second, came])
-            waiting += came
-        can = ready * goal.rate
-        while can > 0 and line:
-            since, count = line[0]
-            served = min(can, count)
-            can -= served
-            waiting -= served
-            if second - since > wait:
-                cost += PRICE * served
-            if served == count:
-                line.pop(0)
-            else:
-                line[0][1] = count - served
-        cost += ready + len(starting)
+        replay.serve(second, came)
         if second % STRIDE or second < 2:
             continue
-        if cost > stop_at:
-            return cost
-        etas = tuple(float(due - second) for due in starting)
-        standing = Standing(size, ready, etas, int(waiting))
-        wanted = cheapest(goal, standing, seen[max(0, second - 3 * ahead - 60) : second + 1], most)
-        if wanted >= size:
-            low_since = -1
-            starting += [second + ahead] * (wanted - size)
-        else:
-            if low_since < 0:
-                low_since, low_most = second, wanted
-            low_most = max(low_most, wanted)
-            if second - low_since < ahead:
-                continue
-            wanted, low_since = low_most, -1
-            while ready + len(starting) > wanted and starting:
-                starting.pop()
-            ready = min(ready, wanted)
-        size = wanted
-    return cost
+        if replay.cost > stop_at:
+            break
+        recent = seen[max(0, second - span) : second + 1]
+        replay.resize(second, cheapest(goal, replay.standing(second), recent, most))
+    return replay.cost
+
+
+class _Replay:
+    """Replicas and their queue, second by second."""
+
+    def __init__(self, goal: Goal, begin: int) -> None:
+        self.ahead = max(1, ceil(goal.cold_start))
+        self.cost = 0.0
+        self._goal = goal
+        self._size = self._ready = begin
+        self._starting: deque[int] = deque()
+        self._line: deque[tuple[int, float]] = deque()
+        self._low_since: int | None = None
+        self._low_most = 0
+
+    def standing(self, second: int) -> Standing:
+        etas = tuple(float(due - second) for due in self._starting)
+        waiting = sum(count for _, count in self._line)
+        return Standing(self._size, self._ready, etas, int(waiting))
+
+    def serve(self, second: int, came: int) -> None:
+        """One second: replicas turn ready, requests arrive and begin, and all of it costs."""
+        while self._starting and self._starting[0] <= second:
+            self._starting.popleft()
+            self._ready += 1
+        if came:
+            self._line.append((second, float(came)))
+        can = self._ready * self._goal.rate
+        while can > 0 and self._line:
+            since, count = self._line.popleft()
+            served = min(can, count)
+            can -= served
+            if second - since > self._goal.wait:
+                self.cost += PRICE * served
+            if served < count:
+                self._line.appendleft((since, count - served))
+        self.cost += self._ready + len(self._starting)
+
+    def resize(self, second: int, wanted: int) -> None:
+        """More at once; fewer when fewer were wanted for as long as a start takes."""
+        if wanted >= self._size:
+            self._low_since = None
+            self._starting.extend([second + self.ahead] * (wanted - self._size))
+            self._size = wanted
+            return
+        if self._low_since is None:
+            self._low_since, self._low_most = second, wanted
+        self._low_most = max(self._low_most, wanted)
+        if second - self._low_since < self.ahead:
+            return
+        self._size, self._low_since = self._low_most, None
+        while self._starting and self._ready + len(self._starting) > self._size:
+            self._starting.pop()
+        self._ready = min(self._ready, self._size)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from preamar.api.inference import InferenceService, InferenceServiceSpec
 from preamar.api.models import Engine, Precision, SparsityType, Task
-from preamar.api.scaling import ScalingMode, Signal, Strategy
+from preamar.api.scaling import Strategy
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 
 
@@ -62,13 +62,6 @@ UNSERVED: tuple[Unserved, ...] = (
         "placement.topology",
         lambda s: s.placement.topology != Topology.NONE,
         "set it to None: a replica is one pod on one node",
-    ),
-    Unserved(
-        "scaling.target.signal",
-        lambda s: (
-            s.scaling.mode == ScalingMode.MANAGED and s.scaling.target.signal != Signal.IN_FLIGHT
-        ),
-        "use InFlight",
     ),
     Unserved("rollout.strategy", lambda s: s.rollout.strategy == Strategy.CANARY, "use Rolling"),
 )

@@ -17,6 +17,7 @@ from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
+from preamar.core.serving.habit import Habit
 from preamar.core.settings import Settings
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
@@ -127,6 +128,7 @@ class Observed:
     pods: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     demand: Demand = field(default_factory=Demand)
+    habit: Habit | None = None
     rivals: tuple[Rival, ...] = ()
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))

@@ -14,23 +14,24 @@ def late_starts(
     coming: Sequence[float],
     serves: Sequence[float],
     wait: int,
-) -> float:
-    """Requests that begin late, or are late and still wait at the end.
+) -> tuple[float, float]:
+    """Requests that begin late, or are late and still wait at the end; and the seconds that
+    requests wait too long, added up.
 
     ``before``: arrivals in each of the last seconds, oldest first; the newest of them are the
     ``waiting`` ones. ``coming`` and ``serves``: arrivals and possible starts in each second from
     now on, of one length. ``wait``: whole seconds that a request may wait.
     """
+    known = before[-wait:] if wait else ()
+    # arrived[i] is the sum up to the second that lies ``wait`` + 1 seconds before second i.
+    arrived = [0.0] * (wait + 1 - len(known))
     total = 0.0
-    arrived = [0.0] * max(0, wait + 1 - len(before))
-    for count in before[-wait:] if wait else ():
+    for count in known:
         total += count
         arrived.append(total)
     # Those that wait for longer than ``before`` goes back are late already.
     begun = total - waiting
-    late = 0.0
-    # arrived[i] is the sum up to the second that lies ``wait`` seconds before second i.
-    arrived = arrived[-(wait + 1) :] if wait else [total]
+    late = overtime = 0.0
     for second, count in enumerate(coming):
         total += count
         arrived.append(total)
@@ -41,5 +42,7 @@ def late_starts(
         if overdue > 0:
             late += overdue
         begun = until
+        if due > begun:
+            overtime += due - begun
     overdue = arrived[len(coming)] - begun
-    return late + max(overdue, 0.0)
+    return late + max(overdue, 0.0), overtime

@@ -15,7 +15,8 @@ from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
 from preamar.core.serving.faults import Finding, find, steadies_in
 from preamar.core.serving.observe import Observed, children_named, claims_named
-from preamar.core.serving.scaling import Decision, decide_for, signal
+from preamar.core.serving.scaling import Decision
+from preamar.core.serving.size import signal, size_of
 from preamar.core.serving.status import status
 from preamar.core.serving.verdicts import (
     BAD,
@@ -40,8 +41,16 @@ def reconcile(observed: Observed) -> Plan:
     if block is not None:
         return _wait_for_a_person(observed, block)
     loaded = loaded_once(observed)
-    decision = decide_for(service, observed.demand, loaded, observed.now)
     finding = find(current_pods(observed), observed.now)
+    decision = size_of(
+        service,
+        demand=observed.demand,
+        pods=observed.pods,
+        loaded=loaded,
+        failing=finding is not None and finding.in_grace is None,
+        habit=observed.habit,
+        now=observed.now,
+    )
     claim = next((observed.claims.get(name) for name in claims_named(service)), None)
     wanted = desired(service, observed.settings, decision.replicas, claim)
     told = _status(observed, decision, _trouble(observed, finding), loaded)

@@ -1,35 +1,35 @@
 """How many replicas, and why?
 
-The size follows demand absolutely (requests in flight over the target), never relative to the
-present size. Then named limits may change the answer, each with its reason; the user's bounds come
-last. More demand never means fewer replicas (tests/core/serving/test_scaling.py).
+The size follows demand absolutely (``wanted``), never relative to the present size. Then named
+limits may change the answer, each with its reason; the user's bounds come last. More requests in
+flight never mean fewer replicas (tests/core/serving/test_scaling.py).
 
 What the next pass must remember travels in the decision itself, which status keeps: ``at`` is
 since when demand has been below the size, ``wanted`` the most that it asked for since then.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
-from math import ceil
 
-from preamar.api.inference import InferenceService
-from preamar.api.scaling import ScalingMode
-from preamar.core.moments import moment
 from preamar.core.serving.observe import Demand
+from preamar.core.serving.wanted import Aim, Fleet, Learned, copies, wanted
 
-COOLING_SECONDS = 30
-"""How long demand must have been lower before replicas go. Loading a model again costs more."""
+COOLING_SECONDS = 30.0
+"""How long demand must have been lower before replicas go, at least."""
+COOLING_AT_MOST = 600.0
 
 
 class Reason(StrEnum):
     DEMAND = "DemandMet"
+    GOAL = "GoalKept"
     COOLING = "ScaleDownCooling"
     IDLE = "IdleBeforeZero"
+    NOBODY_WAITS = "NobodyWaits"
     BLIND = "DemandUnknown"
     FIRST_LOAD = "FirstLoad"
+    FAILING = "ReplicasFailing"
     FLOOR = "AtMinReplicas"
     CEILING = "AtMaxReplicas"
     EXTERNAL = "SizedByOthers"
@@ -38,13 +38,12 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the user allows. Seconds; ``target`` is requests in flight per replica."""
+    """What the user allows. ``idle``: seconds without a request before zero, at least."""
 
     min: int
     max: int
-    target: Decimal
+    aim: Aim
     idle: int
-    cooling: int = COOLING_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +59,46 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a decision may look at. ``loaded``: this revision's model has loaded once."""
+    """What a decision may look at. ``loaded``: this revision's model has loaded once.
+    ``failing``: its replicas cannot run, as their own pods say."""
 
     now: datetime
     replicas: int
     demand: Demand
     loaded: bool
     last: Decision | None = None
+    fleet: Fleet = field(default_factory=Fleet)
+    learned: Learned = field(default_factory=Learned)
+    failing: bool = False
 
 
 Limit = Callable[[Policy, Situation, Decision], Decision]
 LOWER = frozenset({Reason.COOLING, Reason.IDLE})
+ASKED = frozenset({Reason.DEMAND, Reason.GOAL, Reason.CEILING})
+
+
+def cooling_seconds(learned: Learned) -> float:
+    """How long a replica that is not needed is kept: as long as another would take to start. Who
+    drops it sooner may pay more for starting again than he saved (the rental of skis: twice the
+    cheapest at worst)."""
+    return min(max(COOLING_SECONDS, learned.cold_start or 0.0), COOLING_AT_MOST)
 
 
 def follow_demand(policy: Policy, situation: Situation) -> Decision:
     """As many as demand asks for."""
-    demand, now = situation.demand, situation.now
-    if demand.in_flight is not None:
-        wanted = _copies(demand.in_flight, policy)
-        return Decision(wanted, Reason.DEMAND, wanted, now)
-    # No report is not an empty queue: what is known may raise the size and never lowers it.
-    partial = _copies(demand.at_least, policy)
-    if partial > situation.replicas:
-        return Decision(partial, Reason.DEMAND, partial, now)
-    return Decision(situation.replicas, Reason.BLIND, situation.replicas, now)
+    demand, now, size = situation.demand, situation.now, situation.replicas
+    if demand.in_flight is None:
+        # No report is not an empty queue: what is known may raise the size and never lowers it.
+        partial = copies(demand.at_least, policy.aim)
+        if partial > size:
+            return Decision(partial, Reason.DEMAND, partial, now)
+        return Decision(size, Reason.BLIND, size, now)
+    most = max(policy.max, 1) + 1  # one more than allowed, so that a ceiling is told as such
+    asked = wanted(
+        policy.aim, demand, demand.in_flight, size, situation.fleet, situation.learned, most
+    )
+    reason = Reason.DEMAND if asked == copies(demand.in_flight, policy.aim) else Reason.GOAL
+    return Decision(asked, reason, asked, now)
 
 
 def load_once(_policy: Policy, situation: Situation, proposed: Decision) -> Decision:
@@ -93,27 +108,47 @@ def load_once(_policy: Policy, situation: Situation, proposed: Decision) -> Deci
     return replace(proposed, replicas=1, reason=Reason.FIRST_LOAD)
 
 
+def order_no_more_that_fail(_policy: Policy, situation: Situation, proposed: Decision) -> Decision:
+    """More replicas of what cannot run would only hold more accelerators; one may try."""
+    if not situation.failing or proposed.replicas <= max(situation.replicas, 1):
+        return proposed
+    return replace(proposed, replicas=max(situation.replicas, 1), reason=Reason.FAILING)
+
+
 def cool_before_shrinking(policy: Policy, situation: Situation, proposed: Decision) -> Decision:
     """Shrink to the most that was wanted during a whole window, and to zero after idling."""
     current, now = situation.replicas, situation.now
     peak, since = max(proposed.replicas, policy.min), now
     if peak >= current:
         return proposed
+    if peak == 0 and _in_vain(situation):
+        return Decision(0, Reason.NOBODY_WAITS, 0, now)
     last = situation.last
     if last is not None and last.reason in LOWER and last.replicas == current:
         # A clock that went backwards must not make the window longer than it is.
         peak, since = max(peak, min(last.wanted, current)), min(last.at, now)
     low_for = (now - since) / timedelta(seconds=1)
-    window = policy.idle if peak == 0 and current == 1 else policy.cooling
+    cooling = cooling_seconds(situation.learned)
+    # To keep an idle one for as long as a start takes costs at most as much as starting it again.
+    idle = max(float(policy.idle), min(situation.learned.cold_start or 0.0, COOLING_AT_MOST))
+    window = idle if peak == 0 and current == 1 else cooling
     if low_for < window:
         reason = Reason.IDLE if peak == 0 and current == 1 else Reason.COOLING
         return Decision(current, reason, peak, since, recheck_in=window - low_for)
     if peak > 0:
         return Decision(peak, proposed.reason, peak, now)
-    if low_for < policy.idle:
+    if low_for < idle:
         # Idle for the cooling window but not for long enough: one stays, and its idling counts.
-        return Decision(1, Reason.IDLE, 0, since, recheck_in=policy.idle - low_for)
+        return Decision(1, Reason.IDLE, 0, since, recheck_in=idle - low_for)
     return Decision(0, proposed.reason, 0, now)
+
+
+def _in_vain(situation: Situation) -> bool:
+    """Whether replicas that callers asked for still start, none is ready, and nobody waits for
+    them any more. What a person ordered is not taken back at once."""
+    fleet, last = situation.fleet, situation.last
+    asked = last is not None and last.reason in ASKED and last.replicas == situation.replicas
+    return situation.loaded and asked and not fleet.ready and bool(fleet.starting)
 
 
 def within_bounds(policy: Policy, _situation: Situation, proposed: Decision) -> Decision:
@@ -125,7 +160,12 @@ def within_bounds(policy: Policy, _situation: Situation, proposed: Decision) -> 
     return proposed
 
 
-LIMITS: tuple[Limit, ...] = (load_once, cool_before_shrinking, within_bounds)
+LIMITS: tuple[Limit, ...] = (
+    load_once,
+    order_no_more_that_fail,
+    cool_before_shrinking,
+    within_bounds,
+)
 
 
 def decide(policy: Policy, situation: Situation) -> Decision:
@@ -134,41 +174,3 @@ def decide(policy: Policy, situation: Situation) -> Decision:
     for limit in LIMITS:
         decision = limit(policy, situation, decision)
     return decision
-
-
-def decide_for(service: InferenceService, demand: Demand, loaded: bool, now: datetime) -> Decision:
-    """The size of a service; outside mode Managed that is what others have written."""
-    spec = service.spec
-    if spec.scaling.mode != ScalingMode.MANAGED:
-        fixed = spec.scaling.mode == ScalingMode.FIXED
-        reason = Reason.FIXED if fixed else Reason.EXTERNAL
-        return Decision(spec.replicas, reason, spec.replicas, now)
-    policy = Policy(
-        min=spec.scaling.min,
-        max=spec.scaling.max,
-        target=Decimal(spec.scaling.target.value),
-        idle=spec.scaling.idle_seconds,
-    )
-    return decide(policy, Situation(now, spec.replicas, demand, loaded, remembered(service)))
-
-
-def remembered(service: InferenceService) -> Decision | None:
-    """The last decision, from status, so that a restart forgets nothing."""
-    told = service.status.decision
-    at = moment(told.at) if told else None
-    if told is None or at is None or told.reason not in set(Reason):
-        return None
-    wanted = told.replicas if told.wanted is None else told.wanted
-    return Decision(told.replicas, Reason(told.reason), wanted, at)
-
-
-def signal(service: InferenceService, demand: Demand) -> str:
-    """What a decision rests on, in words."""
-    if service.spec.scaling.mode != ScalingMode.MANAGED:
-        return f"spec.replicas={service.spec.replicas}"
-    seen = "unknown" if demand.in_flight is None else str(demand.in_flight)
-    return f"InFlight={seen}, target {service.spec.scaling.target.value}"
-
-
-def _copies(in_flight: int, policy: Policy) -> int:
-    return ceil(Decimal(max(in_flight, 0)) / policy.target)

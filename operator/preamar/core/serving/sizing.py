@@ -13,8 +13,11 @@ from math import ceil
 
 from preamar.core.serving.queueing import late_starts
 
-PRICE = 12.0
+PRICE = 15.0
 """Replica-seconds that one late request may cost. With it about 1 % are late on steady loads."""
+PRESSURE = 0.2
+"""Replica-seconds for each second that a request waits too long: who is late already still wants an
+answer, and without it a queue that is beyond help would ask for nothing."""
 WINDOW = 60
 """Seconds looked back upon at least: shorter ones are noise."""
 
@@ -69,8 +72,8 @@ def cheapest(goal: Goal, standing: Standing, arrivals: Sequence[float], most: in
             near = [max(0, have - gone) * goal.rate for have in present]
             starts = 0
         serves = near + [size * goal.rate] * horizon
-        late = late_starts(arrivals, standing.queued, coming, serves, wait)
-        return starts + size * horizon + PRICE * late
+        late, overtime = late_starts(arrivals, standing.queued, coming, serves, wait)
+        return starts + size * horizon + PRICE * late + PRESSURE * overtime
 
     size = min(max(standing.size, 1), most)
     best, price = size, cost(size)

@@ -14,7 +14,8 @@ from preamar.core.moments import stamp
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.learned import learned
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
-from preamar.core.serving.scaling import Decision, signal
+from preamar.core.serving.scaling import Decision
+from preamar.core.serving.size import signal
 from preamar.core.serving.verdicts import Trouble, verdicts
 
 KEPT_DECISIONS = 20
