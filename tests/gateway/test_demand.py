@@ -4,9 +4,12 @@ import asyncio
 import json
 import time
 
+import pytest
 from aiohttp import web
 
-from preamar.gateway.demand import load
+from preamar.gateway.demand import Reporter, load
+from preamar.gateway.facts import model_of
+from preamar.gateway.fleet import Line
 from preamar.gateway.worked import UNBOUNDED_TOKENS
 
 from .conftest import endpoints, running_gateway, service, until
@@ -142,3 +145,66 @@ async def test_the_first_in_line_says_how_long_it_has_waited(rig, http):
         rig.know(slices=endpoints("gpt", fake.port))
         await second
         assert line.oldest_wait == 0
+
+
+@pytest.mark.looptime
+async def test_a_burst_is_told_as_it_doubles_and_not_at_each_request(monkeypatch):
+    told = []
+
+    async def post(_address, body):
+        queued = json.loads(body)["services"]["demo/gpt"]["queued"]
+        told.append((asyncio.get_running_loop().time(), queued))
+        return 204
+
+    line = Line(model_of(service("gpt")), lambda _line: reporter.kick())
+    reporter = Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
+    monkeypatch.setattr(reporter, "_post", post)
+    reporting = asyncio.create_task(reporter.run())
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0.5)
+    began, waiters = loop.time(), []
+    for _ in range(100):
+        waiters.append(asyncio.create_task(line.enter(line.turn("acme"))))
+        await asyncio.sleep(0.002)
+    for doubled in (1, 2, 4, 8, 16, 32, 64):
+        came = began + 0.002 * (doubled - 1)
+        assert min(at for at, queued in told if queued >= doubled) <= came + 0.0101
+    assert len([at for at, _ in told if at >= began]) <= 8
+    for waiter in waiters:
+        waiter.cancel()
+    reporting.cancel()
+
+
+async def test_an_operator_that_is_gone_is_let_go_and_a_new_one_is_told(tmp_path):
+    heard, dropped = [], asyncio.Event()
+
+    async def demand(request):
+        heard.append(await request.json())
+        return web.Response(status=204)
+
+    class Seen(asyncio.Protocol):
+        def connection_lost(self, exc):
+            dropped.set()
+
+    app = web.Application()
+    app.router.add_post("/demand", demand)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    old = await asyncio.get_running_loop().create_server(Seen, "127.0.0.1", 0)
+    addresses = [("127.0.0.1", old.sockets[0].getsockname()[1])]
+    reporter = Reporter("g", b"key", list, lambda: tuple(addresses))
+    reporting = asyncio.create_task(reporter.run())
+    await until(lambda: reporter._busy)
+    addresses[:] = [("127.0.0.1", port)]
+    reporter.kick()
+    await until(lambda: heard)
+    await asyncio.wait_for(dropped.wait(), 5)
+    reporting.cancel()
+    await asyncio.gather(reporting, return_exceptions=True)
+    assert heard[-1]["leaving"] is True
+    assert not reporter._pools
+    old.close()
+    await runner.cleanup()

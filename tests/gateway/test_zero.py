@@ -1,9 +1,7 @@
 """What a caller of a sleeping model is promised: it waits, is told so, or is told when to come back."""
 
 import asyncio
-import contextlib
 import json
-from types import SimpleNamespace
 
 import openai
 import pytest
@@ -335,23 +333,15 @@ async def test_a_request_between_two_tries_is_still_queued(rig, http, fake, monk
 
 
 class Operator:
-    """Takes the place of aiohttp's session: what was told of ``gpt``, and when."""
+    """Takes the place of the connection to it: what was told of ``gpt``, and when."""
 
     def __init__(self):
         self.told = []
-        self.closed = False
 
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        pass
-
-    @contextlib.asynccontextmanager
-    async def post(self, url, data, headers):
-        queued = json.loads(data)["services"]["demo/gpt"]["queued"]
+    async def post(self, address, body):
+        queued = json.loads(body)["services"]["demo/gpt"]["queued"]
         self.told.append((asyncio.get_running_loop().time(), queued))
-        yield SimpleNamespace(status=204)
+        return 204
 
 
 @pytest.mark.looptime
@@ -361,9 +351,9 @@ async def test_the_operator_hears_within_50_ms_that_the_last_waiter_came_and_has
     monkeypatch, idle, stay
 ):
     operator = Operator()
-    monkeypatch.setattr(demand.aiohttp, "ClientSession", lambda **_: operator)
     line = Line(model_of(service("gpt")), lambda _line: reporter.kick())
     reporter = demand.Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
+    monkeypatch.setattr(reporter, "_post", operator.post)
     reporting = asyncio.create_task(reporter.run())
     loop = asyncio.get_running_loop()
     await asyncio.sleep(idle)

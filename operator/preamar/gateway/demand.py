@@ -1,6 +1,6 @@
 """What the operator is told: how many requests wait and run and how long they take, each second and
-at once when a queue begins or ends; never more than one push each 50 ms, and never at a request's
-cost.
+at once when a queue begins, doubles or ends; never more than one push each 10 ms, less often where
+a report is long, and never at a request's cost.
 """
 
 import asyncio
@@ -8,16 +8,20 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from itertools import chain
+from time import monotonic
 from typing import Any
 
-import aiohttp
-
 from preamar.gateway.fleet import Line
+from preamar.gateway.http1 import Garbled
+from preamar.gateway.wire import CutShort, Lost, NotSent, Pool
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 1.0
-APART_SECONDS = 0.05
+LEAST_APART_SECONDS, MOST_APART_SECONDS = 0.01, 0.05
+# Reports that are told to come at once take at most a tenth of this process's time.
+COST_APART = 10.0
 PUSH_SECONDS = 2.0
+LARGEST_ANSWER = 65536
 Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
@@ -63,76 +67,113 @@ class Reporter:
         self, gateway: str, key: bytes, lines: Callable[[], Iterable[Line]], addresses: Addresses
     ) -> None:
         self._gateway = gateway
-        self._headers = {
-            "Authorization": f"Bearer {key.decode('latin-1')}",
-            "Content-Type": "application/json",
-        }
+        self._head = b"Authorization: Bearer " + key + b"\r\nContent-Type: application/json\r\n"
         self._lines = lines
         self._addresses = addresses
         self._sequence = 0
-        self._changed = asyncio.Event()
+        self._pools: dict[tuple[str, int], Pool] = {}
         self._busy: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._again: set[tuple[str, int]] = set()
         self._silent: set[tuple[str, int]] = set()
+        self._pushed_at = 0.0
+        self._apart = LEAST_APART_SECONDS
+        self._timer: asyncio.TimerHandle | None = None
+        self._running = False
 
     def kick(self) -> None:
         """Something changed that the operator should hear at once."""
-        self._changed.set()
+        if not self._running or self._timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._pushed_at + self._apart - loop.time()
+        if wait <= 0:
+            self._push_all()
+        else:
+            self._timer = loop.call_later(wait, self._push_all)
 
     async def run(self) -> None:
         """Report until cancelled."""
-        limits = aiohttp.ClientTimeout(total=PUSH_SECONDS)
-        async with aiohttp.ClientSession(timeout=limits) as session:
-            try:
-                while True:
-                    self._changed.clear()
-                    for address in self._addresses():
-                        self._push(session, address)
-                    await asyncio.sleep(APART_SECONDS)
-                    try:
-                        async with asyncio.timeout(EVERY_SECONDS - APART_SECONDS):
-                            await self._changed.wait()
-                    except TimeoutError:
-                        continue
-            finally:
-                for task in self._busy.values():
-                    task.cancel()
-                await self._farewell(session)
+        loop = asyncio.get_running_loop()
+        self._running = True
+        try:
+            while True:
+                self._push_all()
+                while (left := self._pushed_at + EVERY_SECONDS - loop.time()) > 0:  # noqa: ASYNC110 - a push moves it
+                    await asyncio.sleep(left)
+        finally:
+            self._running = False
+            self._stop_timer()
+            for task in self._busy.values():
+                task.cancel()
+            sends = [self._send(address, leaving=True) for address in self._addresses()]
+            await asyncio.gather(*sends, return_exceptions=True)
+            self._keep(frozenset())
 
-    async def _farewell(self, session: aiohttp.ClientSession) -> None:
-        sends = [self._send(session, address, leaving=True) for address in self._addresses()]
-        await asyncio.gather(*sends, return_exceptions=True)
+    def _push_all(self) -> None:
+        self._stop_timer()
+        self._pushed_at = asyncio.get_running_loop().time()
+        addresses = self._addresses()
+        self._keep(frozenset(addresses))
+        for address in addresses:
+            self._push(address)
 
-    def _push(self, session: aiohttp.ClientSession, address: tuple[str, int]) -> None:
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _keep(self, addresses: frozenset[tuple[str, int]]) -> None:
+        """Close the connections to operators that are gone."""
+        for address in self._pools.keys() - addresses:
+            self._pools.pop(address).retire()
+        self._silent &= addresses
+
+    def _push(self, address: tuple[str, int]) -> None:
         """One push at a time per replica: a slow one gets the newest state when it is free."""
         if address in self._busy:
             self._again.add(address)
             return
-        task = asyncio.get_running_loop().create_task(self._send(session, address, leaving=False))
+        task = asyncio.get_running_loop().create_task(self._send(address, leaving=False))
         self._busy[address] = task
-        task.add_done_callback(lambda _: self._freed(session, address))
+        task.add_done_callback(lambda _: self._freed(address))
 
-    def _freed(self, session: aiohttp.ClientSession, address: tuple[str, int]) -> None:
+    def _freed(self, address: tuple[str, int]) -> None:
         self._busy.pop(address, None)
         if address in self._again:
             self._again.discard(address)
-            if not session.closed and address in self._addresses():
-                self._push(session, address)
+            if self._running and address in self._addresses():
+                self._push(address)
 
-    async def _send(
-        self, session: aiohttp.ClientSession, address: tuple[str, int], *, leaving: bool
-    ) -> None:
+    async def _send(self, address: tuple[str, int], *, leaving: bool) -> None:
         self._sequence += 1
+        began = monotonic()
         body = report(self._gateway, self._sequence, self._lines(), leaving=leaving)
-        ip, port = address
-        url = f"http://{f'[{ip}]' if ':' in ip else ip}:{port}/demand"
+        # Many services make a long report, which must not be written all the time.
+        cost = COST_APART * (monotonic() - began)
+        self._apart = min(MOST_APART_SECONDS, max(LEAST_APART_SECONDS, cost))
         try:
-            async with session.post(url, data=body, headers=self._headers) as response:
-                trouble = "" if response.status < 300 else f"answered {response.status}"
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async with asyncio.timeout(PUSH_SECONDS):
+                status = await self._post(address, body)
+            trouble = "" if status < 300 else f"answered {status}"
+        except (NotSent, Lost, CutShort, Garbled, TimeoutError, OSError) as error:
             trouble = str(error) or type(error).__name__
         if trouble and address not in self._silent:
             self._silent.add(address)
-            log.warning("the operator at %s does not take demand reports: %s", url, trouble)
+            log.warning("the operator at %s:%d takes no demand reports: %s", *address, trouble)
         elif not trouble:
             self._silent.discard(address)
+
+    async def _post(self, address: tuple[str, int], body: bytes) -> int:
+        pool = self._pools.get(address)
+        if pool is None:
+            pool = self._pools[address] = Pool(*address, PUSH_SECONDS)
+        head = b"POST /demand HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n"
+        exchange = await pool.take()
+        try:
+            # On a connection that stands this is written before anything else gets its turn.
+            answer = await exchange.send(head % (pool.host, self._head, len(body)), body)
+            await exchange.read_all(LARGEST_ANSWER)
+        except BaseException:
+            exchange.abort()
+            raise
+        return answer.status

@@ -169,8 +169,12 @@ class Line:
             raise hold_full(self.model.name, self.retry_after)
         if turned_away is not None and not turned_away.done():
             turned_away.set_exception(hold_full(self.model.name, self.retry_after))
-        if len(self.hold) == 1:
+        waiting = len(self.hold)
+        if waiting == 1:
             self._queue_changed()
+        elif waiting & (waiting - 1) == 0:
+            # It has doubled: a burst is told as it comes, at the cost of few reports.
+            self._on_queue(self)
         left = turn.arrived + self.model.hold_seconds - monotonic()
         timer = loop.call_later(max(0.0, left), self._expire, waiter)
         try:
