@@ -200,3 +200,43 @@ async def test_stop_lets_running_passes_end_and_starts_no_more() -> None:
         assert work.running == 0
         await asyncio.sleep(10)
     assert work.at == [0]
+
+
+async def test_an_urgent_key_waits_for_no_other() -> None:
+    began: dict[str, float] = {}
+
+    async def work(key: str) -> Verdict:
+        began.setdefault(key, asyncio.get_running_loop().time())
+        await asyncio.sleep(5)
+        return Verdict()
+
+    async with a_queue(work, workers=2) as queue:
+        zero = asyncio.get_running_loop().time()
+        for number in range(20):
+            queue.add(f"other{number}")
+        await asyncio.sleep(1)
+        queue.add("first", urgent=True)
+        queue.add("other19", urgent=True)
+        await asyncio.sleep(0.1)
+    assert began["first"] == began["other19"] == zero + 1
+    assert len(began) == 4
+
+
+async def test_many_urgent_keys_use_every_worker_and_get_one_pass_each() -> None:
+    work = Passes(seconds=1)
+    async with a_queue(work, workers=4) as queue:
+        for number in range(16):
+            queue.add(f"k{number}", urgent=True)
+        await asyncio.sleep(10)
+    assert (work.most, work.at) == (8, [0] * 8 + [1] * 8)
+
+
+async def test_a_key_that_was_urgent_once_is_not_so_for_ever() -> None:
+    work = Passes(seconds=1)
+    async with a_queue(work, workers=1) as queue:
+        queue.add("a", urgent=True)
+        await asyncio.sleep(2)
+        for key in ("b", "c", "a"):
+            queue.add(key)
+        await asyncio.sleep(10)
+    assert (work.most, work.at) == (1, [0, 2, 3, 4])

@@ -24,6 +24,8 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 60.0
 GAP_SECONDS = 0.05
 # A failing key that keeps being added (a child which crashes in a loop) waits at least this long.
 FAILING_GAP_SECONDS = 1.0
+# Workers for urgent keys alone: somebody waits for those, and others may have all the rest busy.
+URGENT_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class _Key:
     again: float | None = None
     started: float = -1e9
     failures: int = 0
+    urgent: bool = False
 
 
 Pass = Callable[[K], Awaitable[Verdict]]
@@ -72,6 +75,7 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._serial = 0
         self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._rushed: asyncio.Queue[K] = asyncio.Queue()
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,8 +83,13 @@ class WorkQueue(Generic[K]):
         self._stopping = False
 
     def add(self, key: K, *, urgent: bool = False) -> None:
-        """Give the key a pass as soon as may be; ``urgent`` does not wait for a burst to end."""
-        state = self._keys.get(key) or _Key()
+        """Give the key a pass as soon as may be; ``urgent`` does not wait for a burst to end, nor
+        for other keys."""
+        state = self._keys.setdefault(key, _Key())
+        if urgent and not state.urgent:
+            state.urgent = True
+            if state.ready_since is not None:
+                self._rushed.put_nowait(key)
         gap = 0.0 if urgent else GAP_SECONDS
         if state.failures:
             gap = FAILING_GAP_SECONDS
@@ -114,7 +123,9 @@ class WorkQueue(Generic[K]):
         async with asyncio.TaskGroup() as group:
             group.create_task(self._dispatch())
             for _ in range(self._workers):
-                group.create_task(self._serve())
+                group.create_task(self._serve(self._ready))
+            for _ in range(URGENT_WORKERS):
+                group.create_task(self._serve(self._rushed))
 
     async def stop(self, grace: float = 10.0) -> None:
         """Start no more passes, and give those that run a while to end."""
@@ -147,17 +158,20 @@ class WorkQueue(Generic[K]):
                 if state is not None and state.due == when:
                     state.due, state.ready_since = None, _now()
                     self._ready.put_nowait(key)
+                    if state.urgent:
+                        self._rushed.put_nowait(key)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._heap[0][0] - _now() if self._heap else None):
                     await self._woken.wait()
 
-    async def _serve(self) -> None:
+    async def _serve(self, ready: "asyncio.Queue[K]") -> None:
         while True:
-            key = await self._ready.get()
-            if self._stopping:
+            key = await ready.get()
+            state = self._keys.get(key)
+            # An urgent key is in two queues, and whoever comes first takes it.
+            if self._stopping or state is None or state.ready_since is None:
                 continue
-            state = self._keys[key]
-            state.ready_since, state.running_since = None, _now()
+            state.ready_since, state.running_since, state.urgent = None, _now(), False
             state.started = state.running_since
             self._running += 1
             self._idle.clear()
