@@ -1,7 +1,8 @@
 """``make faults``: crash the operator before and after its writes, and see that nothing is lost.
 
-SHARD=i/n does every n-th point from the i-th (from 0). RESUME=1 keeps points that passed before.
-BUG=name plants a bug, and the sweep must fail; BUG=all tries each. Writes build/faults.json.
+SHARD=i/n does every n-th point from the i-th; shards may run at once or one after the other, and
+build/faults.json has the points of all of them. RESUME=1 keeps what passed before with these sources.
+MOST=n bounds the points. BUG=name plants a bug, and the sweep must fail; BUG=all tries each.
 """
 
 import argparse
@@ -12,35 +13,36 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import yaml
 
 from e2e.clusters import gobuild, pki
 from e2e.clusters.bare import api_server
-from e2e.faults import sweep
+from e2e.faults import results, sweep
 from e2e.faults.bugs import BUGS
 from e2e.faults.operators import preload
 from e2e.faults.proxy import Point, client_context
+from e2e.faults.results import KEPT, ROOT, Plan, Shard
 from e2e.faults.sweep import KEY, Bench, Run
 from e2e.faults.workloads import WORKLOADS
 from e2e.faults.world import World
-
-ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / "build/faults"
 
 
 def main() -> int:
     """Sweep; 0 if every point passed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--shard", default="1/1")
     parser.add_argument("--most", type=int, default=40, help="points over all workloads")
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--bug", default="", choices=["", "all", *BUGS])
     parser.add_argument("--workload", default="", choices=["", *WORKLOADS])
     given = parser.parse_args()
+    try:
+        shard = Shard.parse(given.shard)
+    except ValueError as error:
+        parser.error(str(error))
     preload()
     home = Path(tempfile.mkdtemp(prefix="preamar-faults-"))
     try:
@@ -48,56 +50,65 @@ def main() -> int:
             if given.bug:
                 names = list(BUGS) if given.bug == "all" else [given.bug]
                 return asyncio.run(_teeth(given, config, home, names))
-            return asyncio.run(_sweep(given, config, home))
+            return asyncio.run(_sweep(given, shard, config, home))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def _sweep(given: argparse.Namespace, config: Path, home: Path) -> int:
+async def _sweep(given: argparse.Namespace, shard: Shard, config: Path, home: Path) -> int:
     bench = await _bench(config, home)
     began = time.monotonic()
-    results = await _points(given, bench)
-    report = {
-        "points": [result.told() if isinstance(result, Run) else result for result in results],
-        "seconds": round(time.monotonic() - began, 1),
-        "shard": given.shard,
-    }
-    told: list[dict[str, Any]] = report["points"]  # type: ignore[assignment]
-    report["verdicts"] = {
-        verdict: sum(1 for point in told if point["verdict"] == verdict)
-        for verdict in ("passed", "failed", "not reached")
-    }
-    out = ROOT / "build" / ("faults.json" if given.shard == "0/1" else f"faults-{_tag(given)}.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{report['verdicts']} in {report['seconds']} s, written to {out.relative_to(ROOT)}")
-    reached = report["verdicts"]["passed"]
-    return 1 if report["verdicts"]["failed"] or not reached else 0
+    plan = await _plan(given, bench)
+    mine = plan.of(shard)
+    print(f"shard {shard}: {len(mine)} of {len(plan.points)} points", flush=True)
+    verdicts = await _points(given, bench, plan, mine)
+    report = results.merged(plan)
+    out = results.write(report)
+    told = {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))}
+    print(f"shard {shard}: {told} in {time.monotonic() - began:.0f} s")
+    print(f"all shards: {report['verdicts']}, written to {out.relative_to(ROOT)}")
+    return 1 if "failed" in verdicts or "passed" not in verdicts else 0
 
 
-async def _points(given: argparse.Namespace, bench: Bench) -> list[Any]:
-    """All points of this shard."""
+async def _plan(given: argparse.Namespace, bench: Bench) -> Plan:
+    """The plan of these sources; whoever asks first makes it, and shards at once wait for it."""
     names = [given.workload] if given.workload else list(WORKLOADS)
-    index, of = (int(part) for part in given.shard.split("/"))
-    plan: list[tuple[str, Point, Run]] = []
-    for name in names:
-        first, second = await _fault_free(bench, name)
-        found = sweep.points(first, second, given.most // len(names))
-        plan += [(name, point, first) for point in found]
-        print(f"{name}: {len(first.writes)} writes, {len(found)} points", flush=True)
+    key = results.key(names, given.most)
+    with gobuild.lock(KEPT / "plan.lock", "waiting for another shard's plan"):
+        if (made := results.load(key)) is not None:
+            return made
+        wanted: dict[str, Run] = {}
+        points: list[tuple[str, Point]] = []
+        for name in names:
+            first, second = await _fault_free(bench, name)
+            wanted[name] = first
+            found = sweep.points(first, second, given.most // len(names))
+            points += [(name, point) for point in found]
+            print(f"{name}: {len(first.writes)} writes, {len(found)} points", flush=True)
+        plan = Plan(key, wanted, tuple(points))
+        results.save(plan)
+        return plan
+
+
+async def _points(
+    given: argparse.Namespace, bench: Bench, plan: Plan, mine: tuple[tuple[str, Point], ...]
+) -> list[str]:
+    """The verdicts of these points."""
     allowed = asyncio.Semaphore(given.at_once)
 
-    async def one(name: str, point: Point, wanted: Run) -> Any:
-        if given.resume and (before := _before(name, point)):
-            return before
+    async def one(name: str, point: Point) -> str:
+        before = results.known(plan, name, point) if given.resume else None
+        if before is not None and before["verdict"] == "passed":
+            print(f"{'passed':12}before    {name}  {point}", flush=True)
+            return "passed"
         async with allowed:
-            result = await sweep.run(bench, name, point, wanted)
-        sweep.remember(KEPT, result)
+            result = await sweep.run(bench, name, point, plan.wanted[name])
+        results.remember(plan, result)
         told = "".join(f"\n    {problem}" for problem in result.problems[:6])
         print(f"{result.verdict:12}{result.seconds:6.1f} s  {name}  {point}{told}", flush=True)
-        return result
+        return result.verdict
 
-    return await asyncio.gather(*(one(*each) for each in plan[index::of]))
+    return await asyncio.gather(*(one(*each) for each in mine))
 
 
 async def _fault_free(bench: Bench, name: str) -> tuple[Run, Run]:
@@ -164,20 +175,6 @@ async def _bench(config: Path, home: Path) -> Bench:
 
 def _server(config: Path) -> str:
     return str(json.loads(config.read_text())["clusters"][0]["cluster"]["server"])
-
-
-def _before(name: str, point: Point) -> Any:
-    """What came of a point in an earlier sweep, if it passed."""
-    place = str(point).replace("/", "_").replace(" ", "-").replace("#", "")
-    file = KEPT / f"{name}-{place}.json"
-    if not file.is_file():
-        return None
-    told = json.loads(file.read_text())
-    return told if told["verdict"] == "passed" else None
-
-
-def _tag(given: argparse.Namespace) -> str:
-    return str(given.shard).replace("/", "-of-")
 
 
 if __name__ == "__main__":

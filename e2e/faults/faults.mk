@@ -1,5 +1,6 @@
 .PHONY: faults
-SHARD ?= 0/1
+SHARD ?= 1/1
+MOST ?= 40
 
-faults: setup ## crash the operator at every write; writes build/faults.json (SHARD=i/n RESUME=1 BUG=all)
-	@$(PY) -m e2e.faults --shard $(SHARD) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))
+faults: setup ## crash the operator at its writes; writes build/faults.json (SHARD=i/n RESUME=1 MOST=n BUG=all)
+	@$(PY) -m e2e.faults --shard $(SHARD) --most $(MOST) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))

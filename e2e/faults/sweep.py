@@ -220,10 +220,3 @@ def points(first: Run, second: Run, most: int) -> list[Point]:
     if len(found) <= most:
         return found
     return [found[index * len(found) // most] for index in range(most)]
-
-
-def remember(directory: Path, result: Run) -> None:
-    """Keep a point's result, so that a sweep which was cut off goes on where it was."""
-    directory.mkdir(parents=True, exist_ok=True)
-    place = result.point.replace("/", "_").replace(" ", "-").replace("#", "")
-    (directory / f"{result.workload}-{place}.json").write_text(json.dumps(result.told(), indent=1))
