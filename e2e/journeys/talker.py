@@ -9,6 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import aiohttp
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc as stubs
 
 from e2e.cluster import Cluster
 from e2e.clusters.images import reference
@@ -112,6 +116,11 @@ class Told:
         return self.done and self.finish == "length" and len(self.pods) == self.wanted
 
     @property
+    def unavailable(self) -> bool:
+        """Of a gRPC stream: ended by a status that says why."""
+        return self.broken.startswith("UNAVAILABLE: ") and not self.done and not self.finish
+
+    @property
     def cut_explicitly(self) -> bool:
         """Ended by an error in OpenAI's shape, within the protocol, and not as if it were whole."""
         keys = {"message", "type", "param", "code"}
@@ -125,6 +134,7 @@ class Talk:
     """Streams through the gateway, read as they come on the wire."""
 
     def __init__(self, here: Cluster, model: str, session: aiohttp.ClientSession) -> None:
+        self._grpc = here.grpc_url
         self._url = f"{here.gateway_url}/v1/completions"
         self._headers = {"Authorization": f"Bearer {here.key()}"}
         self._model = model
@@ -145,6 +155,31 @@ class Talk:
                         _note(told, line[6:].strip())
         except (aiohttp.ClientError, TimeoutError) as error:
             told.broken = f"{type(error).__name__}: {error}"
+        finally:
+            told.ended = time.monotonic()
+        return told
+
+    async def grpc_stream(self, tokens: int) -> Told:
+        """One stream over KServe v2 gRPC, to whatever end it has."""
+        told = Told(tokens)
+        wish = json.dumps({"prompt": "talk", "max_tokens": tokens}).encode()
+        tensor = pb.ModelInferRequest.InferInputTensor(name="REQUEST", datatype="BYTES", shape=[1])
+        asked = pb.ModelInferRequest(
+            model_name=self._model,
+            inputs=[tensor],
+            raw_input_contents=[len(wish).to_bytes(4, "little") + wish],
+        )
+        about = [("authorization", self._headers["Authorization"])]
+        try:
+            async with grpc.aio.insecure_channel(self._grpc) as channel:
+                stub = stubs.GRPCInferenceServiceStub(channel)
+                async for answer in stub.ModelStreamInfer(
+                    iter([asked]), metadata=about, timeout=180
+                ):
+                    _note_tensors(told, answer)
+            told.done = True
+        except grpc.aio.AioRpcError as error:
+            told.broken = f"{error.code().name}: {error.details()}"
         finally:
             told.ended = time.monotonic()
         return told
@@ -173,6 +208,17 @@ def _note(told: Told, data: bytes) -> None:
     choice = given["choices"][0]
     told.pods += choice["text"].split()
     told.finish = choice["finish_reason"] or told.finish
+
+
+def _note_tensors(told: Told, answer: pb.ModelStreamInferResponse) -> None:
+    if answer.error_message:
+        told.error = {"message": answer.error_message}
+    named = zip(
+        answer.infer_response.outputs, answer.infer_response.raw_output_contents, strict=True
+    )
+    tensors = {output.name: raw[4:].decode() for output, raw in named if output.datatype == "BYTES"}
+    told.pods += tensors.get("TEXT", "").split()
+    told.finish = tensors.get("FINISH_REASON") or told.finish
 
 
 def failures(found: list[Told]) -> Counter[str]:

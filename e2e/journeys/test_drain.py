@@ -70,9 +70,10 @@ async def under_load(
     tokens: list[int],
     change: Callable[[], None],
     over: Callable[[], Awaitable[bool]],
-) -> tuple[list[Told], list[Told]]:
-    """Begin a stream for each of ``tokens``, and a steady load; make the change two seconds later.
-    Returns the streams and the short requests when the streams have ended and it is over."""
+) -> tuple[list[Told], list[Told], list[Told]]:
+    """Begin a stream for each of ``tokens``, one by gRPC for every two of them, and a steady load;
+    make the change two seconds later. Returns the streams, those by gRPC, and the short requests
+    when the streams have ended and it is over."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=180)) as session:
         talk, enough = Talk(here, model, session), asyncio.Event()
         short: list[Told] = []
@@ -81,10 +82,11 @@ async def under_load(
         for wanted in tokens:
             streams.append(asyncio.create_task(talk.stream(wanted)))
             await asyncio.sleep(0.05)  # so that they are shared out in this order
+        others = [asyncio.create_task(talk.grpc_stream(wanted)) for wanted in tokens[::2]]
         load = asyncio.create_task(talk.keep_asking(enough, CALLERS, short))
         await asyncio.sleep(2.0)
         await asyncio.to_thread(change)
-        found = list(await asyncio.gather(*streams))
+        found, by_grpc = list(await asyncio.gather(*streams)), list(await asyncio.gather(*others))
         deadline = time.monotonic() + 120
         while not await over():
             assert time.monotonic() < deadline, "the change has not been carried out in 120 s"
@@ -92,7 +94,7 @@ async def under_load(
         enough.set()
         await load
         watching.cancel()
-        return found, short
+        return found, by_grpc, short
 
 
 def sized(kube: Kube, namespace: str, name: str, replicas: int) -> Callable[[], None]:
@@ -110,12 +112,12 @@ def test_the_replicas_with_the_least_to_do_go_and_nothing_is_lost(
     async def over() -> bool:
         return len(watched.gone) == 2
 
-    streams, short = asyncio.run(
+    streams, by_grpc, short = asyncio.run(
         under_load(
             here, "fewer", watched, [LONG, MIDDLE, SHORT] * 4, sized(kube, namespace, "fewer", 1), over
         )
     )  # fmt: skip
-    assert not failures(streams)
+    assert not failures([*streams, *by_grpc])
     assert not failures(short)
     assert len(short) >= 100
     (stayed,) = there - watched.gone.keys()
@@ -123,7 +125,7 @@ def test_the_replicas_with_the_least_to_do_go_and_nothing_is_lost(
     assert busiest == {stayed}, "the replica with the most to do was to stay"
     assert watched.marked == watched.gone.keys() == watched.deleted.keys()
     for name, gone in watched.gone.items():
-        last = max(told.ended for told in streams if name in told.pods)
+        last = max(told.ended for told in [*streams, *by_grpc] if name in told.pods)
         free = max(last, watched.deleted[name] + PRESTOP_SECONDS)
         assert gone < free + STOPPING_SECONDS, f"{name} was held {gone - free:.1f} s for nobody"
     after = [told for told in short if told.ended > max(watched.deleted.values()) + 2]
@@ -141,7 +143,7 @@ def test_a_stream_that_outlasts_its_drain_is_told_so(
     async def over() -> bool:
         return len(watched.gone) == 1
 
-    streams, short = asyncio.run(
+    streams, by_grpc, short = asyncio.run(
         under_load(
             here, "brief", watched, [250] * 6, sized(kube, namespace, "brief", 1), over
         )
@@ -149,6 +151,10 @@ def test_a_stream_that_outlasts_its_drain_is_told_so(
     (stayed,) = there - watched.gone.keys()
     cut = [told for told in streams if told.pods[0] != stayed]
     assert len(cut) == 3
+    cut_by_grpc = [told for told in by_grpc if told.pods[0] != stayed]
+    assert cut_by_grpc
+    assert all(told.unavailable for told in cut_by_grpc), failures(cut_by_grpc)
+    assert not failures([told for told in by_grpc if told.pods[0] == stayed])
     assert all(told.cut_explicitly for told in cut), failures(cut)
     assert not failures([told for told in streams if told.pods[0] == stayed])
     assert not failures(short)
@@ -168,7 +174,7 @@ def test_an_edit_is_rolled_out_under_load_and_nothing_is_lost(
     async def over() -> bool:
         return there == watched.gone.keys()
 
-    streams, short = asyncio.run(
+    streams, by_grpc, short = asyncio.run(
         under_load(
             here,
             "rolls",
@@ -178,7 +184,7 @@ def test_an_edit_is_rolled_out_under_load_and_nothing_is_lost(
             over,
         )
     )
-    assert not failures(streams)
+    assert not failures([*streams, *by_grpc])
     assert not failures(short)
     assert len(short) >= 100
     served = {pod for told in short for pod in told.pods}
