@@ -79,7 +79,8 @@ def wanted(
     goal = goal_of(aim, demand, learned.cold_start)
     if goal is None or len(demand.arrivals) < LEAST_HISTORY:
         return copies(in_flight, aim)
-    if not in_flight and not any(demand.arrivals[-ceil(goal.cold_start) - 1 :]):
+    recent = demand.arrivals[-ceil(goal.cold_start) - 1 :]
+    if not in_flight and not (fleet.ready and any(recent)):
         return 0  # whether it may sleep is decided by how long it has idled
     if size == 0:
         return max(1, min(copies(in_flight, aim), most))
