@@ -41,12 +41,11 @@ class World:
         async with self.session.request(
             method, f"{self.server}{path}", json=body, headers=headers
         ) as answer:
-            found = await answer.json(content_type=None)
-            if answer.status == 404:
+            if answer.status == 404:  # a path that is not served yet says so in plain text
                 return None
             if answer.status >= 400:
-                raise RuntimeError(f"{method} {path}: {answer.status} {found.get('message')}")
-            return found
+                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+            return await answer.json(content_type=None)
 
     def path(self, plural: str, name: str = "", part: str = "") -> str:
         """Where objects are."""
