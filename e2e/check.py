@@ -1,28 +1,53 @@
-"""`make check`: is the tree fit to commit? Everything that needs seconds and no cluster."""
+"""`make check`: is the tree fit to commit? Everything that needs seconds and no cluster.
 
+The stages need nothing of each other and run side by side, the longest first. Each room of tests is
+in exactly one of them: the last takes what the others do not name. One more stage runs than there
+are cores, because tests of processes wait more than they compute.
+"""
+
+import os
 import sys
+import time
 
-from e2e.stages import PYTHON, Stage, report, run
+from e2e.stages import PYTHON, Stage, beside, report
+
+QUICK = ("-m", "not apiserver and not cluster and not image and not slow")
+ROOMS = (("workloads",), ("life",), ("gateway", "ledger", "demand"))
+
+
+def pytest(*arguments: str) -> tuple[str, ...]:
+    # Several at once would write over each other's notes of what failed last.
+    shown = ("-q", "-p", "no:cacheprovider", "--durations=3", "--durations-min=1")
+    return (PYTHON, "-m", "pytest", *shown, *QUICK, *arguments)
+
+
+def tests() -> tuple[Stage, ...]:
+    """A stage for each row of rooms, and one for all the others."""
+    named = [[f"tests/{room}" for room in rooms] for rooms in ROOMS]
+    rest = [f"--ignore={place}" for places in named for place in places]
+    stages = [
+        Stage(f"tests: {', '.join(rooms)}", pytest(*places))
+        for rooms, places in zip(ROOMS, named, strict=True)
+    ]
+    return (*stages, Stage("tests: all others", pytest("tests", *rest)))
+
 
 STAGES = (
-    Stage("format", (PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")),
-    Stage("lint", (PYTHON, "-m", "ruff", "check", "--quiet", ".")),
+    *tests(),
     Stage("types", (PYTHON, "-m", "mypy")),
     Stage("import contracts", (f"{sys.prefix}/bin/lint-imports", "--no-cache")),
     Stage("generated files", (PYTHON, "-m", "preamar.api.crd", "--check")),
-    Stage(
-        "unit and property tests",
-        (
-            PYTHON,
-            "-m",
-            "pytest",
-            "-q",
-            "-m",
-            "not apiserver and not cluster and not image and not slow",
-            "tests",
-        ),
-    ),
+    Stage("lint", (PYTHON, "-m", "ruff", "check", "--quiet", ".")),
+    Stage("format", (PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")),
 )
 
+
+def main() -> int:
+    start = time.monotonic()
+    at_once = (os.cpu_count() or 1) + 1
+    print(f"{len(STAGES)} stages, {at_once} at once; each is shown when it has ended", flush=True)
+    return report(beside(STAGES, at_once), time.monotonic() - start)
+
+
 if __name__ == "__main__":
-    sys.exit(report(run(STAGES)))
+    sys.exit(main())

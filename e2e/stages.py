@@ -1,20 +1,25 @@
 """How a row of commands is run, timed and summed up.
 
-Each stage is one command with a deadline. Its output is shown as it comes; the table at the end says
-where the time went. A failed stage does not hide the ones after it unless they need it.
+Each stage is one command with a deadline. Its output is shown as it comes, or as a whole where stages
+run beside each other; the table at the end says where the time went. A failed stage does not hide the
+ones after it unless they need it.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
+RUNNING: set[subprocess.Popen[bytes]] = set()  # by stages that run beside each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,27 @@ class Outcome:
 def call(stage: Stage) -> Outcome:
     """Run one stage in a process group of its own, so that its deadline ends all it started."""
     print(f"\n=== {stage.name}: {' '.join(stage.command)}", flush=True)
-    start = time.monotonic()
-    process = subprocess.Popen(stage.command, cwd=ROOT, start_new_session=True)
+    return outcome(stage, time.monotonic(), begin(stage, None))
+
+
+def begin(stage: Stage, out: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        stage.command,
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=out,
+        stderr=out and subprocess.STDOUT,
+    )
+
+
+def outcome(stage: Stage, start: float, process: subprocess.Popen[bytes]) -> Outcome:
+    """Wait for a stage that began at ``start``, and end it at its deadline."""
     try:
-        code = process.wait(stage.deadline)
+        code = process.wait(max(0.0, start + stage.deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         print(f"{stage.name}: not done after {stage.deadline:.0f} s, ended", flush=True)
         code = end(process)
-    except KeyboardInterrupt:
+    except BaseException:
         end(process)
         raise
     return Outcome(stage.name, "failed" if code else "passed", time.monotonic() - start)
@@ -77,15 +95,53 @@ def run(stages: Sequence[Stage]) -> list[Outcome]:
     return list(outcomes.values())
 
 
-def report(outcomes: Sequence[Outcome]) -> int:
-    """Print where the time went; the exit code is 1 if anything did not pass."""
+def beside(stages: Sequence[Stage], at_once: int) -> list[Outcome]:
+    """Run stages that need nothing of each other, ``at_once`` of them at a time, in order of their
+    beginning; each is shown when it has ended."""
+    with ThreadPoolExecutor(at_once) as pool:
+        begun = [pool.submit(quietly, stage) for stage in stages]
+        try:
+            return [future.result() for future in as_completed(begun)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(RUNNING):
+                end(process)
+            raise
+
+
+def quietly(stage: Stage) -> Outcome:
+    """One stage with its output kept until it ended."""
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as out:
+        try:
+            process = begin(stage, out)
+        except OSError as error:
+            print(f"=== {stage.name}: it cannot be started: {error}", flush=True)
+            return Outcome(stage.name, "failed", 0.0)
+        RUNNING.add(process)
+        try:
+            found = outcome(stage, start, process)
+        finally:
+            RUNNING.discard(process)
+        out.seek(0)
+        text = out.read().decode(errors="replace").rstrip()
+    command = f": {' '.join(stage.command)}" if found.state == "failed" else ""
+    said = f"\n{text}" if text else ""
+    print(f"=== {stage.name}: {found.state} in {found.seconds:.1f} s{command}{said}", flush=True)
+    return found
+
+
+def report(outcomes: Sequence[Outcome], whole: float | None = None) -> int:
+    """Print where the time went, ``whole`` seconds where stages ran beside each other; the exit code
+    is 1 if anything did not pass."""
     width = max(len(outcome.name) for outcome in outcomes)
     print(f"\n{'stage':<{width}}  {'time':>8}  result")
     for outcome in outcomes:
         minutes, seconds = divmod(round(outcome.seconds), 60)
         print(f"{outcome.name:<{width}}  {minutes:>4}:{seconds:02d}  {outcome.state}")
-    total = sum(outcome.seconds for outcome in outcomes)
+    total = sum(outcome.seconds for outcome in outcomes) if whole is None else whole
     good = sum(outcome.state == "passed" for outcome in outcomes)
-    print(f"{len(outcomes)} stages in {total / 60:.1f} min")
+    taken = f"{total:.0f} s" if total < 120 else f"{total / 60:.1f} min"
+    print(f"{len(outcomes)} stages in {taken}")
     print(f"stages: {good} passed, {len(outcomes) - good} failed", flush=True)
     return int(good != len(outcomes))

@@ -271,4 +271,5 @@ async def test_a_line_without_end_costs_a_new_list_and_not_the_watch(
     server.watches = [a_stream("x" * 300_000, then="silence"), a_stream(then="silence")]
     async with a_watch(server) as (heardings, _):
         await until(lambda: len(heardings.snapshots) == 2)
+        await until(lambda: len(server.watched_from()) == 2)
     assert server.watched_from() == ["5", "9"]

@@ -1,0 +1,43 @@
+"""`make check` runs every room of tests once, and tells of every stage what became of it."""
+
+import sys
+import time
+from pathlib import Path
+
+from e2e.check import STAGES
+from e2e.stages import Stage, beside, report
+
+ROOMS = {path for path in Path("tests").iterdir() if any(path.glob("**/test_*.py"))}
+
+
+def test_every_room_is_in_exactly_one_stage():
+    ran = []
+    for stage in STAGES:
+        places = [Path(word) for word in stage.command if word.startswith("tests")]
+        ignored = {Path(word[9:]) for word in stage.command if word.startswith("--ignore=")}
+        ran += [room for place in places for room in (ROOMS if place == Path("tests") else [place])
+                if room not in ignored]  # fmt: skip
+    assert sorted(ran) == sorted(ROOMS)
+
+
+def test_stages_run_beside_each_other_and_none_hides_another(capfd):
+    stages = (
+        Stage("hangs", ("sleep", "60"), deadline=0.1),
+        Stage("fails", (sys.executable, "-c", "print('why'); raise SystemExit(3)")),
+        Stage("is not there", ("/no/such/command",)),
+        Stage("passes", ("true",)),
+    )
+    began = time.monotonic()
+    found = {outcome.name: outcome.state for outcome in beside(stages, at_once=4)}
+    assert found == {
+        "hangs": "failed", "fails": "failed", "is not there": "failed", "passes": "passed",
+    }  # fmt: skip
+    assert time.monotonic() - began < 20
+    assert "why" in capfd.readouterr().out
+
+
+def test_one_stage_that_did_not_pass_fails_the_whole(capsys):
+    good = beside((Stage("passes", ("true",)),), 1)
+    assert report(good, 1.0) == 0
+    assert report(good + beside((Stage("fails", ("false",)),), 1), 90.0) == 1
+    assert "2 stages in 90 s" in capsys.readouterr().out
