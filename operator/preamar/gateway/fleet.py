@@ -2,7 +2,6 @@
 
 A request gets a ``Place`` on a replica at once if one has room, else it waits in the model's hold
 and is handed a place the moment a replica turns ready or another request ends: nothing polls.
-However a request ends, its place is given back exactly once.
 """
 
 import asyncio
@@ -14,76 +13,9 @@ from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stal
 from preamar.gateway.facts import Address, Model
 from preamar.gateway.hold import Hold, Turn
 from preamar.gateway.pick import FAILURES_TO_EJECT, ejection, pick
+from preamar.gateway.replica import Place, Replica
 from preamar.gateway.waking import BUSY_SECONDS, time_left
-from preamar.gateway.wire import Pool
 from preamar.gateway.worked import UNBOUNDED_TOKENS, Worked
-
-CONNECT_SECONDS = 2.0
-
-
-class Replica:
-    """One pod: its pool of connections, and how it is doing."""
-
-    __slots__ = (
-        "address", "ejected_until", "failures", "in_flight", "pool", "served", "tokens_left",
-        "usable",
-    )  # fmt: skip
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self.pool = Pool(address.ip, address.http, CONNECT_SECONDS)
-        self.in_flight = 0
-        self.tokens_left = 0
-        self.failures = 0
-        self.ejected_until = 0.0
-        self.usable = True
-        # What the model server says of its model, read once per pod by whoever needs it first.
-        self.served: object | None = None
-
-
-class Place:
-    """The right to send one request to one replica. It notes what the request takes there:
-    ``answered`` is set when it got its whole answer."""
-
-    __slots__ = ("_began", "_left", "_line", "_made", "_most", "_open", "answered", "replica")
-
-    def __init__(self, line: "Line", replica: Replica) -> None:
-        self._line = line
-        self._open = True
-        self._began = monotonic()
-        self._made = self._left = 0
-        self.answered = False
-        self.replica = replica
-        replica.in_flight += 1
-        self.expect(UNBOUNDED_TOKENS if line.model.task == "Generate" else 0)
-
-    def expect(self, tokens: int) -> None:
-        """The answer will have this many output tokens at most."""
-        self._most = tokens
-        self._note()
-
-    def made(self, tokens: int) -> None:
-        """This many output tokens have come so far."""
-        if tokens and not self._made:
-            self._line.worked.began_to_answer(monotonic() - self._began)
-        self._made = tokens
-        self._note()
-
-    def _note(self) -> None:
-        # More may come than was expected, and a request that runs has at least one left.
-        left = max(1, self._most - self._made) if self._most else 0
-        self.replica.tokens_left += left - self._left
-        self._left = left
-
-    def release(self, *, reached: bool = True) -> None:
-        """Give the place back; ``reached``: whether the replica could be connected to. A second
-        time does nothing."""
-        if self._open:
-            self._open = False
-            self.replica.tokens_left -= self._left
-            if self.answered:
-                self._line.worked.answered(monotonic() - self._began)
-            self._line.released(self.replica, reached)
 
 
 class Line:
@@ -159,7 +91,7 @@ class Line:
     async def _entered(self, turn: Turn) -> Place:
         """Whatever place is free next."""
         if not self.hold and (replica := self._free()) is not None:
-            return Place(self, replica)
+            return self._place(replica)
         if not self.awake and self.model.stalled is not None:
             raise stalled(self.model.name, self.model.stalled)
         loop = asyncio.get_running_loop()
@@ -203,6 +135,10 @@ class Line:
         elif self._waking_since is None:
             self._waking_since = monotonic()
 
+    def _place(self, replica: Replica) -> Place:
+        tokens = UNBOUNDED_TOKENS if self.model.task == "Generate" else 0
+        return Place(replica, self.worked, tokens, self.released)
+
     def _free(self) -> Replica | None:
         return pick(self.replicas.values(), self.model.room, monotonic())
 
@@ -212,7 +148,7 @@ class Line:
         while self.hold and (replica := self._free()) is not None:
             waiter = self.hold.next()
             if waiter is not None and not waiter.done():
-                waiter.set_result(Place(self, replica))
+                waiter.set_result(self._place(replica))
             emptied = not self.hold
         if emptied:
             self._queue_changed()

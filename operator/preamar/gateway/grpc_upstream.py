@@ -14,10 +14,11 @@ import grpc.aio
 from preamar.gateway import protobuf
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
-from preamar.gateway.fleet import Line, Place, Replica
+from preamar.gateway.fleet import Line
 from preamar.gateway.grpc_counts import Counted, counts
 from preamar.gateway.grpc_messages import Messages
 from preamar.gateway.hold import Turn
+from preamar.gateway.replica import Place, Replica
 
 SERVICE = "/inference.GRPCInferenceService/"
 ATTEMPTS = 5

@@ -14,8 +14,9 @@ from time import monotonic
 
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
-from preamar.gateway.fleet import Line, Place, Replica
+from preamar.gateway.fleet import Line
 from preamar.gateway.http1 import Head
+from preamar.gateway.replica import Place, Replica
 from preamar.gateway.wire import Exchange, Left, Lost, NotSent
 
 ATTEMPTS = 5

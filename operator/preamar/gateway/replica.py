@@ -1,0 +1,95 @@
+"""One pod that serves a model, what it carries, and the right to send it one request.
+
+However a request ends, its place is given back exactly once.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+
+from preamar.gateway.facts import Address
+from preamar.gateway.wire import Pool
+from preamar.gateway.worked import Worked
+
+CONNECT_SECONDS = 2.0
+
+
+class Replica:
+    """One pod: its pool of connections, and how it is doing."""
+
+    __slots__ = (
+        "address", "ejected_until", "failures", "in_flight", "pool", "served", "tokens_left",
+        "usable",
+    )  # fmt: skip
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.pool = Pool(address.ip, address.http, CONNECT_SECONDS)
+        self.in_flight = 0
+        self.tokens_left = 0
+        self.failures = 0
+        self.ejected_until = 0.0
+        self.usable = True
+        # What the model server says of its model, read once per pod by whoever needs it first.
+        self.served: object | None = None
+
+
+class Place:
+    """The right to send one request to one replica. It notes what the request takes there:
+    ``answered`` is set when it got its whole answer."""
+
+    __slots__ = (
+        "_began",
+        "_left",
+        "_made",
+        "_most",
+        "_open",
+        "_released",
+        "_worked",
+        "answered",
+        "replica",
+    )
+
+    def __init__(
+        self,
+        replica: Replica,
+        worked: Worked,
+        tokens: int,
+        released: Callable[[Replica, bool], None],
+    ) -> None:
+        self._worked = worked
+        self._released = released
+        self._open = True
+        self._began = monotonic()
+        self._made = self._left = 0
+        self.answered = False
+        self.replica = replica
+        replica.in_flight += 1
+        self.expect(tokens)
+
+    def expect(self, tokens: int) -> None:
+        """The answer will have this many output tokens at most."""
+        self._most = tokens
+        self._note()
+
+    def made(self, tokens: int) -> None:
+        """This many output tokens have come so far."""
+        if tokens and not self._made:
+            self._worked.began_to_answer(monotonic() - self._began)
+        self._made = tokens
+        self._note()
+
+    def _note(self) -> None:
+        # More may come than was expected, and a request that runs has at least one left.
+        left = max(1, self._most - self._made) if self._most else 0
+        self.replica.tokens_left += left - self._left
+        self._left = left
+
+    def release(self, *, reached: bool = True) -> None:
+        """Give the place back; ``reached``: whether the replica could be connected to. A second
+        time does nothing."""
+        if self._open:
+            self._open = False
+            self.replica.tokens_left -= self._left
+            if self.answered:
+                self._worked.answered(monotonic() - self._began)
+            self._released(self.replica, reached)
