@@ -5,14 +5,14 @@ and is handed a place the moment a replica turns ready or another request ends: 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from time import monotonic
 
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
 from preamar.gateway.facts import Address, Model
 from preamar.gateway.hold import Hold, Turn
-from preamar.gateway.pick import FAILURES_TO_EJECT, ejection, pick
+from preamar.gateway.pick import ejection, pick
 from preamar.gateway.replica import Place, Replica
 from preamar.gateway.waking import BUSY_SECONDS, time_left
 from preamar.gateway.worked import UNBOUNDED_TOKENS, Worked
@@ -203,10 +203,6 @@ class Line:
         self.refuse(gone(self.model.name))
         self.update({})
 
-    @property
-    def ejected(self) -> int:
-        return sum(r.failures >= FAILURES_TO_EJECT for r in self.replicas.values())
-
 
 class Fleet:
     """All lines, by the name that callers use."""
@@ -229,9 +225,3 @@ class Fleet:
                 line = self.lines[name] = Line(model, self._on_queue)
             line.model = model
             line.update(replicas.get(model.service, {}))
-
-    def touch(self, names: Iterable[str], replicas: Mapping[str, Mapping[Address, bool]]) -> None:
-        """As ``update``, for some models whose replicas alone changed."""
-        for name in names:
-            line = self.lines[name]
-            line.update(replicas.get(line.model.service, {}))
