@@ -205,6 +205,29 @@ async def test_text_of_the_model_server_is_never_passed_on(rig, http):
                 assert set(json.loads(text)["error"]) == {"message", "type", "param", "code"}
 
 
+@pytest.mark.parametrize(("how", "status"), [("die_after", 502), ("error_after", 500)])
+@pytest.mark.parametrize("words", [0, 1, 2])
+async def test_events_that_break_off_end_with_one_of_our_own(rig, http, how, status, words):
+    async with FakeTriton(pause=0.01) as fake:
+        setattr(fake, how, words)
+        rig.know([service("gpt")], endpoints("gpt", fake.port))
+        body = {"REQUEST": json.dumps({"prompt": "hi"})}
+        async with http.post(
+            f"{rig.url}/v2/models/gpt/generate_stream", json=body, headers=rig.auth
+        ) as answer:
+            text = await answer.text()
+        # One event is kept back, so before the second the status is still to be had.
+        assert answer.status == (200 if words == 2 else status)
+        *_, last = text.strip().split("\n\n")
+        assert set(json.loads(last.removeprefix("data: "))["error"]) == {
+            "message", "type", "param", "code",
+        }  # fmt: skip
+        assert "shm" not in text
+        await until(rig.rows)
+        (row,) = rig.rows()
+        assert (row.status, row.output_tokens) == (status, 2 if words == 2 else 0)
+
+
 async def test_junk_is_refused_with_a_sentence(rig, http):
     rig.know([service("gpt")], [])
     for body, status in ((b"{", 400), (b"[]", 400), (b"[" * 5000, 400), (b"x" * (9 << 20), 413)):
