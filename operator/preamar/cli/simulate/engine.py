@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import inf
+from math import ceil, inf
 
 from preamar.cli.simulate.trace import Load
 
@@ -38,7 +38,8 @@ class View:
 
     ``arrived`` and ``in_flight`` hold, for each whole second so far, how many requests arrived and
     how many were there on average; ``queued_seconds`` and ``busy_seconds`` how long requests that
-    ended in that second (or began, for the wait) had waited and run.
+    ended in that second (or began, for the wait) had waited and run. ``ordered``: when each of the
+    replicas that start was ordered.
     """
 
     now: float = 0.0
@@ -48,6 +49,7 @@ class View:
     starting: int = 0
     size: int = 0
     oldest_wait: float = 0.0
+    ordered: tuple[float, ...] = ()
     arrived: list[int] = field(default_factory=list)
     in_flight: list[float] = field(default_factory=list)
     queued_seconds: list[float] = field(default_factory=list)
@@ -77,7 +79,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. ``latencies``: seconds from arrival to answer, by order of arrival."""
+    """What came of it. ``latencies``: seconds from arrival to answer, by order of arrival.
+
+    ``decisions``: the sizes that were asked for, with their times. ``timeline``, if recorded: a
+    change a row; the last row is the end, whether or not anything changed then.
+    """
 
     latencies: list[float]
     replica_seconds: float
@@ -95,7 +101,7 @@ class Outcome:
     def percentile(self, share: float) -> float:
         """The smallest latency that ``share`` of all requests did not exceed."""
         ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[max(0, ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 class _Replica:
@@ -219,6 +225,7 @@ class _Run:
         view.queued = len(self.line)
         view.ready = sum(not replica.leaving for replica in self.replicas)
         view.starting = len(self.starting)
+        view.ordered = tuple(entry[2].ordered for entry in self.starting)
         view.oldest_wait = now - self.load.arrivals[self.line[0]] if self.line else 0.0
         self.order(now, self.rule.decide(view))
 
@@ -233,7 +240,6 @@ class _Run:
                 coming, ends[0][0] if ends else inf, starting[0][0] if starting else inf, tick
             )
             self.advance(now)
-            began = False
             while ends and ends[0][0] <= now:
                 _, _, replica, took = heappop(ends)
                 self.worked += took
@@ -261,6 +267,10 @@ class _Run:
             self.note(now)
         for replica in [*self.replicas, *(entry[2] for entry in starting)]:
             self.paid += now - replica.ordered
+        if self.record and self.timeline[-1].at < now:
+            # The last row is the end, until which all are paid for.
+            ready, waiting = len(self.replicas), len(self.line)
+            self.timeline.append(Change(now, ready, len(starting), waiting))
         return Outcome(
             self.latencies, self.paid, self.events, self.timeline, self.world.goal, self.decisions
         )

@@ -1,0 +1,115 @@
+"""Which sizes keep the goal for a share of all requests at the least cost, arrivals being known?
+
+The dynamic program is solved at several prices of a late request, each schedule is replayed request
+by request, and the cheapest that keeps the share is then improved upon in the exact engine: parts
+of cheaper schedules are put into it, orders come later, removals earlier, as long as the share
+holds. What comes out can be had, so it is an upper bound of the true optimum; ``bound`` is a lower.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preamar.cli.simulate.engine import Outcome, World, run
+from preamar.cli.simulate.optimum import costs, cut, scheduled, sizes
+from preamar.cli.simulate.trace import Load
+
+PRICES = (0.5, 1.0, 2.0, 6.0, 24.0)
+LEANS = (0.0, 0.5, 1.0)
+POLISH_SECONDS = 10.0
+SHIFTS = (8, 3, 1)
+"""Steps by which an order or a removal is moved."""
+
+Schedule = NDArray[np.int64]
+Tried = Callable[[Schedule, float], "Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A schedule of sizes with what came of it, and the price at which it was found."""
+
+    ready: Schedule
+    share: float
+    cost: float
+    price: float = 0.0
+
+
+def bound(load: Load, world: World) -> float:
+    """No sizes cost less: all work, on replicas that are always full, or the least size."""
+    return max(sum(load.service) / world.slots, world.min * load.seconds)
+
+
+def clairvoyant(
+    load: Load,
+    world: World,
+    share: float,
+    *,
+    record: bool = False,
+    polish_seconds: float = POLISH_SECONDS,
+) -> tuple[Outcome, float]:
+    """The cheapest outcome found that keeps the goal for ``share`` of all requests, or, where none
+    does, the one that keeps it for most; and the price of a late request that led to it."""
+    steps = cut(load, world)
+
+    def tried(ready: Schedule, price: float) -> Plan:
+        outcome = run(load, world, scheduled(world, steps.width, ready))
+        return Plan(ready, outcome.within_goal, outcome.replica_seconds, price)
+
+    plans = [
+        tried(sizes(steps, costs(load, world, steps.width, price, lean)), price)
+        for lean in LEANS
+        for price in PRICES
+    ]
+    if all(plan.share < share for plan in plans):
+        plans.append(tried(sizes(steps, costs(load, world, steps.width, 1e4)), 1e4))
+    good = [plan for plan in plans if plan.share >= share]
+    if good:
+        until = time.monotonic() + polish_seconds
+        best = _joined(plans, min(good, key=lambda plan: plan.cost), share, tried, until)
+        best = _polished(best, share, tried, until)
+    else:
+        best = max(plans, key=lambda plan: (plan.share, -plan.cost))
+    rule = scheduled(world, steps.width, best.ready)
+    return run(load, world, rule, record=record), best.price
+
+
+def _joined(plans: list[Plan], best: Plan, share: float, tried: Tried, until: float) -> Plan:
+    """``best`` with the longest beginning or end of a cheaper plan that the share allows: prices
+    jump from one schedule to the next, and what lies between them is on no price's way."""
+    for other in sorted(plans, key=lambda plan: -plan.share):
+        if other.cost >= best.cost or other.share >= share:
+            continue
+        for at_the_end in (False, True):
+            low, high, whole = 0, len(other.ready), best.ready
+            while low < high and time.monotonic() < until:
+                length = (low + high + 1) // 2
+                place = len(whole) - length if at_the_end else length
+                front, back = (whole, other.ready) if at_the_end else (other.ready, whole)
+                plan = tried(np.concatenate((front[:place], back[place:])), best.price)
+                if plan.share >= share:
+                    low = length
+                    best = min(best, plan, key=lambda plan: plan.cost)
+                else:
+                    high = length - 1
+    return best
+
+
+def _polished(best: Plan, share: float, tried: Tried, until: float) -> Plan:
+    """``best`` with orders later and removals earlier, one after the other."""
+    for shift in SHIFTS:
+        at = 0
+        while at + 1 < len(best.ready) and time.monotonic() < until:
+            at += 1
+            was, will = best.ready[at - 1], best.ready[at]
+            if was == will:
+                continue
+            ready = best.ready.copy()
+            part = ready[at : at + shift] if will > was else ready[max(1, at - shift) : at]
+            part[part > min(was, will)] -= 1
+            plan = tried(ready, best.price)
+            if plan.share >= share and plan.cost < best.cost:
+                best = plan
+    return best

@@ -1,0 +1,89 @@
+"""How would Preamar size the service? By the operator's own code, on simulated time.
+
+``core.serving.scaling.decide`` with the signal ``QueueSeconds`` and all else as it comes: what the
+operator would know of the load (arrivals by the second, queue, oldest wait, learned service time,
+when each replica was ordered) is handed to it here. The demand reports of the gateways come each
+second and at once when a queue begins; the habit is asked for once a minute, as the shell does.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from preamar.api.scaling import Signal
+from preamar.cli.simulate.engine import Rule, View, World
+from preamar.core.serving.habit import MEMORY, Habit, habit
+from preamar.core.serving.observe import Demand
+from preamar.core.serving.scaling import Decision, Policy, Situation, decide
+from preamar.core.serving.wanted import Aim, Fleet, Learned, goal_of
+
+BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
+HABIT_SECONDS = 60.0
+IDLE_SECONDS = 60
+"""``idleSeconds`` of the API, by default."""
+ALMOST = 1.0
+"""Seconds that a replica is still away which should have been ready by now."""
+FORGET = 1 / 500
+"""Of the learned service time: about the last 500 requests count."""
+
+
+class Preamar:
+    """The operator's law with its memory. ``usual``: seconds that a request takes, by which the
+    goal for an answer becomes a goal for the wait."""
+
+    def __init__(self, world: World, usual: float) -> None:
+        wait = Decimal(str(round(max(world.goal - usual, 0.0), 3)))
+        aim = Aim(Signal.QUEUE_SECONDS, wait, world.slots)
+        self._world = world
+        self._policy = Policy(world.min, world.max, aim, IDLE_SECONDS)
+        self._last: Decision | None = None
+        self._service: float | None = None
+        self._seconds = 0
+        self._habit: Habit | None = None
+        self._habit_at = 0.0
+
+    def decide(self, view: View) -> int:
+        """The size for now."""
+        demand = Demand(
+            in_flight=view.queued + view.running,
+            queued=view.queued,
+            oldest_wait=view.oldest_wait,
+            arrivals=tuple(view.arrived[-MEMORY:]),
+            service_seconds=self._learn(view),
+        )
+        cold_start = self._world.cold_start
+        goal = goal_of(self._policy.aim, demand, cold_start)
+        if goal and view.now - self._habit_at >= HABIT_SECONDS:
+            self._habit = habit(goal, demand.arrivals, self._world.max)
+            self._habit_at = view.now
+        etas = (max(ALMOST, at + cold_start - view.now) for at in view.ordered)
+        situation = Situation(
+            now=BEGIN + timedelta(seconds=view.now),
+            replicas=view.size,
+            demand=demand,
+            loaded=True,
+            last=self._last,
+            fleet=Fleet(view.ready, tuple(sorted(etas))),
+            learned=Learned(cold_start, self._habit),
+        )
+        self._last = decide(self._policy, situation)
+        return self._last.replicas
+
+    def _learn(self, view: View) -> float | None:
+        """The mean time on a replica, older requests counting less."""
+        for second in range(self._seconds, len(view.ended)):
+            count = view.ended[second]
+            if not count:
+                continue
+            mean = view.busy_seconds[second] / count
+            if self._service is None:
+                self._service = mean
+            else:
+                self._service += (mean - self._service) * (1 - (1 - FORGET) ** count)
+        self._seconds = len(view.ended)
+        return self._service
+
+
+def preamar(world: World, knobs: Mapping[str, float]) -> Rule:
+    """Preamar with its defaults. ``knobs["usual"]``: seconds that a request takes."""
+    return Rule(Preamar(world, knobs["usual"]).decide, every=1.0, prompt=True)
