@@ -52,6 +52,8 @@ async def training(world: World, _gateway: Gateway) -> None:
         },
     )
     await world.until("the gang trains", lambda: _is(world, "gpt", "Running", "True"))
+    # Or its progress is in the end of one run, and not in that of another.
+    await world.until("its progress is told", lambda: _progress(world, "gpt"))
     await world.patch("trainingjobs", "gpt", {"spec": {"suspend": True}})
     await world.until("the job is suspended", lambda: _is(world, "gpt", "Suspended", "True"))
 
@@ -68,6 +70,11 @@ async def _says(world: World, name: str, condition: str, replicas: int) -> bool:
 async def _is(world: World, name: str, condition: str, wanted: str) -> bool:
     found = await world.call("GET", world.path("trainingjobs", name))
     return _true((found or {}).get("status") or {}, condition) == wanted
+
+
+async def _progress(world: World, name: str) -> bool:
+    found = await world.call("GET", world.path("trainingjobs", name))
+    return bool(((found or {}).get("status") or {}).get("progress"))
 
 
 def _true(status: dict[str, Any], condition: str) -> str:
