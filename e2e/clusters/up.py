@@ -44,7 +44,7 @@ def up(provider: Provider, without_chart: bool) -> None:
         endpoints, key = Endpoints("", "", ""), ""
         if not without_chart:
             for name in now:
-                provider.load(images.reference(name))
+                load(provider, name)
             endpoints, key = install(provider, kubectl)
         write(provider, endpoints, key)
     afterwards(without_chart)
@@ -197,7 +197,15 @@ def later(provider: Provider, without_images: bool) -> None:
 def ready(provider: Provider, name: str) -> None:
     """Build and load one image, or wait for whoever does."""
     built(provider, [name])
-    provider.load(images.reference(name))
+    load(provider, name)
+
+
+def load(provider: Provider, name: str) -> None:
+    """One at a time: what is made later and whoever waits for it would both copy a gigabyte."""
+    with gobuild.lock(
+        CACHE / f"locks/{identity()}-{name}.lock", f"waiting until image {name} is loaded"
+    ):
+        provider.load(images.reference(name))
 
 
 def down(provider: Provider) -> None:
