@@ -74,6 +74,21 @@ def test_the_first_failed_model_is_the_cause_and_its_words_are_plain():
     assert LastError().sentence(-9) == "Triton was killed, most likely for memory."
 
 
+def test_triton_is_done_when_the_last_of_its_models_is_unloaded():
+    heard = LastError()
+    log = (
+        "loaded 'm'",
+        "loaded 'm-graph'",
+        "unloaded 'm' version 1",
+        "unloaded 'm-graph' version 1",
+    )
+    told = []
+    for line in log:
+        heard.hear(f'2026-11-23T10:00:00Z I 1 model_lifecycle.cc:624] "successfully {line}"')
+        told.append(heard.unloaded)
+    assert told == [False, False, False, True]
+
+
 def test_the_command_says_how_it_is_used():
     done = subprocess.run(
         [sys.executable, "-m", "preamar_model"],

@@ -146,7 +146,7 @@ def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, al
     time.sleep(0.5)
     assert [e["FINISH_REASON"] for e in running.stream("m", max_tokens=2)] == ["", "length"]
     assert [e["FINISH_REASON"] for e in stream][-1] == "length"
-    assert running.process.wait(8) == 0, "it waited for more than its callers"
+    assert running.process.wait(5) == 0, "it waited for more than its callers"
 
 
 def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):

@@ -1,5 +1,5 @@
 """Why did Triton end, in one sentence? The first failed model in its log, without the traceback;
-else its last error.
+else its last error. And how far it is: serving, or done with its models.
 """
 
 import re
@@ -8,6 +8,7 @@ FAILED = re.compile(
     r"failed to load '([^']+)' version \d+: (.+)|Poll failed for model directory '([^']+)': (.+)"
 )
 SERVING = "Started HTTPService"
+MODEL = re.compile(r"successfully (un)?loaded '([^']+)'")
 NOISE = ("CudaDriverHelper",)
 """What Triton calls an error on every machine without a GPU."""
 LEVEL = re.compile(r"(?:^|\s)(?:E\d{4}|E)\s")
@@ -24,12 +25,17 @@ class LastError:
         self.failed: str | None = None
         self.last: str | None = None
         self.serving = False
+        self.loaded: set[str] = set()
+        self.unloaded = False
 
     def hear(self, line: str) -> None:
         if found := FAILED.search(line):
             # The first is the cause; later ones are its consequences.
             name, why = found[1] or found[3], found[2] or found[4]
             self.failed = self.failed or f"The model {name} does not load: {_plain(why)}"
+        elif found := MODEL.search(line):
+            (self.loaded.discard if found[1] else self.loaded.add)(found[2])
+            self.unloaded = not self.loaded
         elif SERVING in line:
             self.serving = True
         elif not any(noise in line for noise in NOISE) and LEVEL.search(line[:60]):

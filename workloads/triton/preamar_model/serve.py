@@ -170,11 +170,16 @@ class Server:
         if child.poll() is None and died:
             child.send_signal(signal.SIGTERM)
         bound = min(self.drain, DYING_SECONDS) if died else DYING_SECONDS
-        try:
-            return child.wait(bound)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            return child.wait()
+        deadline = time.monotonic() + bound
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(0.1)
+            if self.errors.unloaded:  # what is left is a look at the clock, once a second
+                child.kill()
+                child.wait()
+                return 0
+        child.kill()
+        return child.wait()
 
     def _pass_on(self, child: subprocess.Popen) -> None:
         for raw in child.stdout:
