@@ -9,7 +9,9 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import select
 import sys
+import threading
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,6 +33,7 @@ class Setup:
     demand_port: int
     agent_port: int
     bug: str = ""
+    sweep: int = field(default_factory=os.getpid)
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ def _run(setup: Setup) -> None:
     from preamar.shell.options import Options
     from preamar.shell.startup import run
 
+    threading.Thread(target=_end_with, args=(setup.sweep,), daemon=True).start()
     out = os.open(setup.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -100,3 +104,10 @@ def _run(setup: Setup) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(asyncio.run(run(options)))
+
+
+def _end_with(sweep: int) -> None:
+    """An operator waits for its API server for ever; one of a sweep that was killed must not."""
+    with contextlib.suppress(ProcessLookupError):
+        select.select([os.pidfd_open(sweep)], [], [])
+    os._exit(1)
