@@ -124,6 +124,7 @@ class TrainingLives(Lives):
         job = self.cluster.get(self.operator.ref)
         status, told = job["status"], {}
         assert len(status["conditions"]) == 5
+        assert status["validWorldSizes"] == [1, 2, 4]
         for condition in status["conditions"]:
             told[condition["type"]] = (condition["status"], condition["reason"])
             assert condition["message"]

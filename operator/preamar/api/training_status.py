@@ -82,7 +82,8 @@ class Quote(Seen):
     """What the job was expected to need, before it started."""
 
     memory_bytes_per_rank: Size | None = Field(
-        default=None, description="Memory of each rank in bytes, such as 12000000000."
+        default=None,
+        description="Estimated memory of each rank in bytes, such as 12000000000: weights, gradients, optimizer and activations, without Python and its libraries.",
     )
     seconds: Size | None = Field(
         default=None, description="Time to train in seconds, such as 7200."
@@ -131,7 +132,8 @@ class TrainingJobStatus(Status):
         default=None, description="Ranks that run: workers x ranksPerWorker, such as 2."
     )
     valid_world_sizes: Annotated[tuple[Size, ...], Field(max_length=64)] = Field(
-        default=(), description="Numbers of ranks that keep the global batch, such as [1, 2, 4]."
+        default=(),
+        description="Numbers of ranks that a scale may ask for, such as [1, 2, 4]; all keep the global batch. At most 64 are listed, the nearest to the present one.",
     )
     attempt: Size | None = Field(
         default=None, description="The running or last attempt, from 1; each is a Job."

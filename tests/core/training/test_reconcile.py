@@ -7,7 +7,7 @@ import pytest
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Plan, Ref, Refusal, digest_of, ref_of
 from preamar.core.training.desired import ORDER, RESTARTS, order_digest
-from preamar.core.training.limits import STOPS, WAITS
+from preamar.core.training.limits import OWNED_IN_ZERO, OWNED_KEYS, STOPS, WAITS
 from preamar.core.training.progress import Progress
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import (
@@ -63,6 +63,9 @@ BLOCKS = [
     pytest.param({}, {"claims": {"data": ClaimView("data", "Bound", ("ReadWriteOnce",))}}, "VolumeNotShared", id="a volume for one node and two workers"),
     pytest.param({}, {"claims": {"data": ClaimView("data", "Bound", ("ReadOnlyMany",))}}, "VolumeReadOnly", id="a checkpoint that cannot be written"),
     pytest.param({"workers": {"replicas": 3}}, {}, "BatchNotDivisible", id="a batch that cannot be split"),
+    pytest.param({"batch": {"micro": 32}, "workers": {"replicas": 4}}, {}, "BatchNotDivisible", id="a micro batch that cannot be split"),
+    pytest.param({"workers": {"resources": {"limits": {"memory": "8Mi"}}}}, {}, "MemoryTooSmall", id="ranks that cannot fit"),
+    pytest.param({"deepspeedConfig": {"elasticity": {"enabled": True}}}, {}, "Unsupported", id="a size of DeepSpeed's choice"),
     pytest.param({}, {"children": {Ref("batch/v1", "Job", "demo", "t-1"): Child("x", "1", "z")}}, "ObjectNameTaken", id="somebody else's Job under our name"),
 ]  # fmt: skip
 
@@ -73,6 +76,66 @@ def test_stalls_before_any_pod_exists(spec, facts, reason):
     assert (plan.apply, plan.delete) == ((), ())
     assert condition(plan, "Stalled") == ("True", reason)
     assert plan.status["status"]["attempt"] == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ({"replicas": 3}, {"replicas": 4}),
+        (
+            {"resources": {"limits": {"memory": "8Mi"}}},
+            {"resources": {"limits": {"memory": "1Gi"}}},
+        ),
+    ],
+    ids=["an impossible size", "too little memory"],
+)
+def test_an_edit_to_a_valid_size_recovers(bad, good):
+    stalled = reconcile(watched(a_job(workers=bad)))
+    assert started(stalled) == []
+    assert "workers." in sentence(stalled, "Stalled")
+    before = {k: v for k, v in stalled.status["status"].items() if v is not None}
+    plan = reconcile(watched(a_job(workers=good, status=before)))
+    assert started(plan) == ["t-1"]
+    assert condition(plan, "Stalled") == ("False", "Progressing")
+
+
+def test_a_checkpoint_at_a_size_that_an_edit_made_impossible_is_told():
+    job = a_job(
+        workers={"replicas": 1},
+        batch={"micro": 64},
+        status={"attempt": 1, "worldSize": 2, "checkpoint": CHECKPOINT},
+    )
+    dead = an_attempt(failed=True, ended_at=later(-600))
+    pods = (a_rank(0, code=75), a_rank(1, code=75))
+    plan = reconcile(watched(job, jobs=(dead,), pods=pods))
+    assert started(plan) == []
+    assert condition(plan, "Stalled") == ("True", "BatchNotDivisible")
+
+
+def test_the_sizes_a_scale_may_ask_for_and_what_a_rank_needs_are_told():
+    status = reconcile(watched(a_job())).status["status"]
+    assert status["validWorldSizes"] == [1, 2, 4]
+    # gpt-tiny on two ranks: 20 bytes a weight, 8 of them halved, and micro batches of 8.
+    weights, tokens = 1_000_576, 8 * 128
+    activations = 4 * tokens * 128 * 34 + tokens * (4 * 128 + 4 * 2048)
+    need = 4 * weights + 16 * weights // 2 + activations
+    assert status["quote"] == {"memoryBytesPerRank": need}
+    own = a_job(image="x:1", command=["train"])
+    assert "quote" not in reconcile(watched(own)).status["status"]
+
+
+def test_what_the_trainer_cannot_do_yet_and_what_nobody_can_are_told_apart():
+    job = a_job(parallelism={"tensor": 2}, workers={"replicas": 3})
+    plan = reconcile(watched(job))
+    assert condition(plan, "Stalled") == ("True", "Unsupported")
+    assert plan.status["status"]["validWorldSizes"] == [2, 4]
+
+
+def test_an_impossible_size_is_told_while_the_job_trains_on():
+    job = a_job(workers={"replicas": 3}, status={"attempt": 1, "checkpoint": CHECKPOINT})
+    plan = reconcile(watched(job, jobs=(running(job),), pods=(a_rank(0), a_rank(1))))
+    assert condition(plan, "Running") == ("True", "ResizeUnsupported")
+    assert "Set workers.replicas to 2 or 4." in sentence(plan, "Running")
 
 
 ASKS = {
@@ -98,6 +161,27 @@ def test_a_wish_that_cannot_be_fulfilled_is_named(row):
     plan = reconcile(watched(a_job(**ASKS[row.field])))
     assert condition(plan, "Stalled") == ("True", "Unsupported")
     assert f"spec.{row.field} is not supported" in sentence(plan, "Stalled")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *({key: 1} for key in sorted(OWNED_KEYS)),
+        *({"zero_optimization": {key: 1}} for key in sorted(OWNED_IN_ZERO)),
+    ],
+    ids=str,
+)
+def test_a_key_that_the_planner_owns_is_named(config):
+    told = sentence(reconcile(watched(a_job(deepspeedConfig=config))), "Stalled")
+    ((key, value),) = config.items()
+    name = f"{key}.{next(iter(value))}" if isinstance(value, dict) else key
+    assert told.endswith(f"remove {name}")
+
+
+def test_other_keys_pass_through():
+    config = {"gradient_clipping": 0.5, "zero_optimization": {"overlap_comm": True}}
+    plan = reconcile(watched(a_job(deepspeedConfig=config)))
+    assert started(plan) == ["t-1"]
 
 
 def test_a_wish_without_effect_yet_is_named_and_the_job_runs():

@@ -1,11 +1,16 @@
-"""At which sizes a job can run, and what a user is told of those at which it cannot."""
+"""How a step is split at a size, and which sizes a scale may ask for."""
+
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from preamar.core.training.sizes import Split, cannot_split, split, valid_world_sizes
+from preamar.core.training.parallelism import fixed, impossible
+from preamar.core.training.shapes import PRESETS, shape_of
+from preamar.core.training.sizes import Split, memory, split, valid, world_sizes
+from preamar.core.training.terms import Terms
 from tests.core.builders import a_job
+
+TINY = PRESETS["gpt-tiny"]
 
 
 @pytest.mark.parametrize(
@@ -21,27 +26,127 @@ from tests.core.builders import a_job
     ],
 )
 def test_split(total, micro, ranks, expected):
-    assert split(total, micro, ranks) == expected
+    assert split(Terms(total, micro, least=ranks, most=ranks), ranks) == expected
 
 
-@given(st.integers(1, 4096), st.integers(0, 64), st.integers(1, 64))
-def test_a_split_keeps_the_global_batch(total, micro, ranks):
-    found = split(total, micro, ranks)
-    if found is not None:
-        assert found.micro * found.accumulation * ranks == total
-        assert micro in {0, found.micro}
+def micros(**terms):
+    found = Terms(**terms)
+    return [split(found, n).micro for n in valid(found)]
 
 
-def test_valid_sizes_are_in_ranks():
-    job = a_job(batch={"global": 64}, workers={"replicas": 2, "max": 4, "ranksPerWorker": 2})
-    assert valid_world_sizes(job.spec) == (2, 4, 8)
+def test_all_sizes_share_a_micro_batch_where_it_is_not_too_small():
+    assert micros(total=16, most=4) == [4, 4, 4]
+    assert micros(total=48, most=4) == [4, 4, 4, 4]
 
 
-def test_an_impossible_size_names_the_nearest():
-    job = a_job(batch={"global": 64}, workers={"replicas": 3, "max": 4})
-    assert "Set workers.replicas to 2 or 4." in cannot_split(job.spec)
+def test_no_size_is_slowed_to_less_than_half_for_the_sake_of_another():
+    assert micros(total=64, most=64) == [8, 8, 8, 8, 4, 2, 1]
 
 
-def test_where_no_size_works_a_batch_that_does_is_named():
-    job = a_job(batch={"global": 7}, workers={"replicas": 3, "min": 2, "max": 4})
-    assert "batch.global 6 would" in cannot_split(job.spec)
+def test_a_pipeline_has_a_micro_batch_for_each_stage():
+    assert split(Terms(16, most=8, pipeline=4), 8) == Split(2, 4)
+    assert split(Terms(3, most=4, pipeline=4), 4) == Split(1, 3)
+
+
+def test_a_micro_batch_that_is_expected_to_fit_is_chosen():
+    terms = Terms(64, most=1, shape=TINY)
+    need = memory(replace(terms, micro=2), 1)
+    assert split(replace(terms, limit=need), 1) == Split(2, 32)
+    assert split(replace(terms, limit=need - 1), 1) == Split(1, 64)
+
+
+def test_a_size_is_left_out_only_if_it_cannot_fit():
+    bound = 16 * TINY.weights  # by ZeRO's paper; DeepSpeed's documentation expects more
+    terms = Terms(64, most=4, shape=TINY, limit=bound)
+    assert valid(terms) == (1, 2, 4)
+    assert split(terms, 1) == Split(1, 64)
+    assert valid(replace(terms, limit=bound - 1)) == (2, 4)
+    assert valid(replace(terms, limit=bound - 1, zero_stage=0)) == ()
+
+
+def test_the_limit_of_a_worker_is_shared_by_its_ranks_and_a_gpus_is_not_known():
+    wish = {"ranksPerWorker": 2, "resources": {"limits": {"memory": "1Gi"}}}
+    assert Terms.of(a_job(workers=wish).spec).limit == 2**29
+    gpu = a_job(workers=wish, accelerator={"type": "GPU", "count": 2})
+    assert Terms.of(gpu.spec).limit is None
+    assert Terms.of(a_job().spec).limit is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "layers"),
+    [
+        ({"model": {"preset": "gpt-tiny"}}, 4),
+        ({"model": {"parameters": {"layers": 7, "seed": 3}}}, 7),
+        ({"model": {"preset": "other"}}, None),
+        ({"model": {"parameters": {"width": 7}}}, None),
+        ({"model": {"parameters": {"heads": 3}}}, None),
+        ({"model": {"parameters": {"heads": 0}}}, None),
+        ({"image": "x:1", "command": ["train"]}, None),
+    ],
+    ids=["a preset", "changed", "unknown", "no such size", "uneven heads", "none", "own program"],
+)
+def test_the_model_is_known_or_not_guessed(spec, layers):
+    shape = shape_of(a_job(**spec).spec)
+    assert (shape and shape.layers) == layers
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "adam"),
+    [
+        (None, True),
+        ({"type": "AdamW"}, True),
+        ({"type": "SGD"}, False),
+        ({}, False),
+        ("SGD", False),
+    ],
+)
+def test_another_optimizer_keeps_other_state(optimizer, adam):
+    config = {} if optimizer is None else {"optimizer": optimizer}
+    assert Terms.of(a_job(deepspeedConfig=config).spec).adam == adam
+
+
+RESIZABLE = [
+    *({"zero_stage": stage} for stage in range(4)),
+    {"tensor": 2, "zero_stage": 2},
+    {"pipeline": 2, "zero_stage": 1},
+]
+FIXED = [{"expert": 2}, {"expert": 2, "zero_stage": 2}, {"pipeline": 2, "zero_stage": 0}]
+
+
+@pytest.mark.parametrize("ways", RESIZABLE, ids=str)
+def test_what_can_be_resized_lists_all_its_sizes(ways):
+    terms = Terms(64, most=8, **ways)
+    assert not fixed(terms)
+    assert world_sizes(terms, 4, started=True) == valid(terms)
+    assert len(valid(terms)) > 1
+
+
+@pytest.mark.parametrize("ways", FIXED, ids=str)
+def test_what_cannot_be_resized_lists_one(ways):
+    terms = Terms(64, most=8, **ways)
+    assert fixed(terms)
+    assert world_sizes(terms, 4, started=True) == (4,)
+    assert world_sizes(terms, 4, started=False) == (4,)
+    assert world_sizes(terms, 5, started=False) == (4,)
+
+
+def test_sizes_are_told_in_ranks_and_bounded():
+    assert world_sizes(Terms(64, most=4, ranks_per_worker=2), 2, started=False) == (2, 4, 8)
+    many = Terms(9_979_200, most=1000)
+    told = world_sizes(many, 480, started=False)
+    assert len(told) == 64 < len(valid(many))
+    assert told[0] < 480 < told[-1]
+
+
+@pytest.mark.parametrize(
+    ("ways", "words"),
+    [
+        ({"pipeline": 2, "zero_stage": 2}, "set parallelism.zeroStage to 1"),
+        ({"pipeline": 8, "shape": TINY}, "set parallelism.pipeline to at most 4"),
+        ({"expert": 2, "shape": TINY}, "set parallelism.expert to 1"),
+        ({"expert": 2, "tensor": 2, "zero_stage": 3}, "zeroStage to at most 2"),
+        ({"expert": 2, "tensor": 2, "pipeline": 2}, "parallelism.pipeline to 1"),
+    ],
+)
+def test_an_impossible_parallelism_says_what_to_change(ways, words):
+    assert words in impossible(Terms(64, most=16, **ways))

@@ -1,7 +1,7 @@
 """What must a person settle before this job can start an attempt?
 
-Wishes that cannot be fulfilled, a batch that cannot be split, an object of somebody else's under
-one of our names, a volume that is missing or that several workers cannot share.
+Wishes that cannot be fulfilled, a size at which the job cannot run, an object of somebody else's
+under one of our names, a volume that is missing or that several workers cannot share.
 """
 
 from enum import StrEnum
@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from preamar.api.uri import ModelUri
 from preamar.core.due import taken
+from preamar.core.training.advice import cannot_run
 from preamar.core.training.limits import stops
 from preamar.core.training.observe import Observed, children_named, claims_named
-from preamar.core.training.sizes import cannot_split
+from preamar.core.training.sizes import Unfit
+from preamar.core.training.terms import Terms
 
 
 class Block(StrEnum):
     UNSUPPORTED = "Unsupported"
-    BATCH = "BatchNotDivisible"
     CHILD_TAKEN = "ObjectNameTaken"
     VOLUME_MISSING = "VolumeMissing"
     VOLUME_LOST = "VolumeLost"
@@ -25,7 +26,7 @@ class Block(StrEnum):
 
 
 class Blocked(NamedTuple):
-    reason: Block
+    reason: Block | Unfit
     message: str
     recheck_in: float | None
     """Volumes and strangers' objects are not watched; None where an edit is what is missing."""
@@ -34,15 +35,18 @@ class Blocked(NamedTuple):
 LOOK_AGAIN = 10.0
 
 
-def blocked(observed: Observed) -> Blocked | None:
-    """The first thing that stands in the way."""
+def blocked(observed: Observed, workers: int) -> Blocked | None:
+    """The first thing that stands in the way of an attempt with so many workers."""
     job = observed.job
     sentence = stops(job)
     if sentence:
         return Blocked(Block.UNSUPPORTED, sentence, None)
-    sentence = cannot_split(job.spec)
-    if sentence:
-        return Blocked(Block.BATCH, sentence, None)
+    # What is asked for comes first. The size of a checkpoint may differ from it, and an edit may
+    # have made that one impossible.
+    for size in (job.spec.workers.replicas, workers):
+        found = cannot_run(Terms.of(job.spec), size)
+        if found is not None:
+            return Blocked(found.reason, found.sentence, None)
     ref = taken(children_named(job, observed.jobs), job.metadata.uid, observed.children)
     if ref is not None:
         return Blocked(
@@ -52,9 +56,9 @@ def blocked(observed: Observed) -> Blocked | None:
             LOOK_AGAIN,
         )
     for name in claims_named(job):
-        found = _volume(observed, name)
-        if found is not None:
-            return found
+        volume = _volume(observed, name)
+        if volume is not None:
+            return volume
     return None
 
 

@@ -14,6 +14,7 @@ from preamar.core.training.desired import ORDER, RESTARTS, order_digest
 from preamar.core.training.endings import Ending, ending, pods_of
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.sizes import split
+from preamar.core.training.terms import Terms
 
 BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
 FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
@@ -151,9 +152,8 @@ def size(observed: Observed, last: JobView | None) -> int:
     if last is not None and last.workers:
         return last.workers
     ranks, per = status.world_size or 0, spec.ranks_per_worker
-    batch = observed.job.spec.batch
     kept = ranks // per if ranks % per == 0 else 0
-    return kept if kept and split(batch.global_size, batch.micro, ranks) else spec.replicas
+    return kept if split(Terms.of(observed.job.spec), kept) else spec.replicas
 
 
 def counted_before(observed: Observed, last: JobView | None) -> int:

@@ -4,7 +4,7 @@ One row each. A wish that would change what is trained, what it costs or whether
 job before any pod exists; one that only means "when you can" is named in a condition and kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from preamar.api.checkpoints import Schedule
@@ -25,9 +25,16 @@ OWNED_KEYS = frozenset(
         "pipeline",
         "tensor_parallel",
         "autotuning",
+        # These change which ranks share a batch or the experts, behind the planner's back.
+        "sequence_parallel_size",
+        "expert_parallel",
     }
 )
-"""Keys of DeepSpeed's configuration that follow from other fields; the trainer refuses them too."""
+"""Keys of DeepSpeed's configuration that follow from other fields; the trainer refuses most too."""
+OWNED_IN_ZERO = frozenset(
+    {"stage", "offload_param", "offload_optimizer", "mics_shard_size", "zero_hpz_partition_size"}
+)
+"""The same within zero_optimization."""
 
 
 class Unfulfilled(NamedTuple):
@@ -40,6 +47,14 @@ class Unfulfilled(NamedTuple):
 
 def _elsewhere(uri: str | None) -> bool:
     return uri is not None and not uri.startswith("pvc://")
+
+
+def _owned(spec: TrainingJobSpec) -> list[str]:
+    """The keys of the user's that are ours."""
+    user = spec.deepspeed_config
+    zero = user.get("zero_optimization")
+    inside = OWNED_IN_ZERO & set(zero) if isinstance(zero, Mapping) else ()
+    return sorted([*(OWNED_KEYS & set(user)), *(f"zero_optimization.{key}" for key in inside)])
 
 
 _VOLUME = "only pvc://claim/path is supported so far: use a PersistentVolumeClaim of this namespace"
@@ -56,9 +71,8 @@ STOPS: tuple[Unfulfilled, ...] = (
     Unfulfilled("data.stage", lambda s: s.data.stage != Stage.NONE, "set it to None"),
     Unfulfilled(
         "deepspeedConfig",
-        lambda s: bool(OWNED_KEYS & set(s.deepspeed_config)),
-        "batch sizes, precision and parallelism follow from other fields: remove "
-        + ", ".join(sorted(OWNED_KEYS)),
+        lambda s: bool(_owned(s)),
+        "batch sizes, precision and parallelism follow from other fields: remove {keys}",
     ),
     Unfulfilled("finishBy", lambda s: s.finish_by is not None, "leave it out"),
     Unfulfilled("budget", lambda s: s.budget is not None, "leave it out"),
@@ -94,7 +108,8 @@ WAITS: tuple[Unfulfilled, ...] = (
 def stops(job: TrainingJob) -> str:
     """What cannot be fulfilled, a clause each; empty if everything can."""
     return "; ".join(
-        f"spec.{row.field} is not supported by this version: {row.instead}"
+        f"spec.{row.field} is not supported by this version: "
+        + row.instead.format(keys=", ".join(_owned(job.spec)))
         for row in STOPS
         if row.asks(job.spec)
     )

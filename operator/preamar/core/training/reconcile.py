@@ -22,6 +22,7 @@ from preamar.core.training.lifecycle import Do, Step, last_attempt, next_step
 from preamar.core.training.observe import Observed, children_named
 from preamar.core.training.sizes import split
 from preamar.core.training.status import status
+from preamar.core.training.terms import Terms
 from preamar.core.training.verdicts import BAD, TOLD, Reason, Trouble, verdicts
 
 KEPT_ATTEMPTS = 3
@@ -36,7 +37,7 @@ def reconcile(observed: Observed) -> Plan:
         return Plan()  # Kubernetes removes the children
     step = next_step(observed)
     # What runs is left alone: an edit that cannot be fulfilled only keeps the next from starting.
-    block = blocked(observed) if step.do == Do.START else None
+    block = blocked(observed, step.workers) if step.do == Do.START else None
     pending = _pending(observed, step)
     trouble = _trouble(observed, block, pending)
     told_step = _before(step) if block or _refused(observed) else step
@@ -58,8 +59,7 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
     ended = step.do in {Do.SUCCEED, Do.FAIL}
     wanted: list[Manifest] = [] if ended or step.do == Do.REST else [service(job)]
     if step.do == Do.START:
-        batch, ranks = job.spec.batch, step.workers * job.spec.workers.ranks_per_worker
-        part = split(batch.global_size, batch.micro, ranks)
+        part = split(Terms.of(job.spec), step.workers)
         if part is not None:
             wanted.append(
                 attempt(job, observed.settings, step.attempt, step.workers, step.restarts, part)

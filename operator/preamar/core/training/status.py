@@ -6,15 +6,17 @@ that was decided. What is not known now keeps what was known before: progress ou
 
 from typing import Any
 
+from preamar.api.training_status import BIG
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.training.endings import outcomes
 from preamar.core.training.lifecycle import Do, Step, last_attempt
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
 from preamar.core.training.progress import Progress, Saved
-from preamar.core.training.sizes import valid_world_sizes
+from preamar.core.training.sizes import memory, world_sizes
+from preamar.core.training.terms import Terms
 
-KEPT = ("progress", "samples", "checkpoint", "resizes", "goodput", "quote", "failure")
+KEPT = ("progress", "samples", "checkpoint", "resizes", "goodput", "failure")
 ALSO_KEPT = ("evaluation", "exported", "startedAt", "finishedAt", "attempt", "restarts")
 
 
@@ -26,12 +28,15 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
     now_true: dict[str, Any] = {
         key: before[key] for key in (*KEPT, *ALSO_KEPT) if before.get(key) not in (None, [])
     }
-    ranks = job.spec.workers.ranks_per_worker
+    ranks, terms = job.spec.workers.ranks_per_worker, Terms.of(job.spec)
+    started = job.status.checkpoint is not None
+    now = last is not None and step.do in {Do.TRAIN, Do.STOP, Do.SUCCEED, Do.FAIL}
+    size = last.workers if last is not None and now else step.workers
     now_true |= {
         "observedGeneration": generation,
         "selector": f"{JOB_LABEL}={job.metadata.name}",
         "workers": running(observed, last),
-        "validWorldSizes": list(valid_world_sizes(job.spec)),
+        "validWorldSizes": list(world_sizes(terms, size, started=started)),
         "attempt": step.attempt,
         "restarts": step.restarts,
         "conditions": merge(job.status.conditions, told, generation, observed.now),
@@ -39,6 +44,9 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
     world = step.workers * ranks if step.do == Do.START else last.workers * ranks if last else None
     if world or before.get("worldSize"):
         now_true["worldSize"] = world or before["worldSize"]
+    need = memory(terms, size)
+    if need is not None and need <= BIG:
+        now_true["quote"] = {"memoryBytesPerRank": need}
     if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
         _add_words(now_true, observed, last)
     if step.ending is not None and not step.ending.free:
@@ -51,9 +59,9 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
         )
     if step.do == Do.SUCCEED:
         now_true.pop("failure", None)
-    started = [j.started for j in observed.jobs if j.started]
-    if started and "startedAt" not in now_true:
-        now_true["startedAt"] = stamp(min(started))
+    starts = [j.started for j in observed.jobs if j.started]
+    if starts and "startedAt" not in now_true:
+        now_true["startedAt"] = stamp(min(starts))
     if step.do in {Do.SUCCEED, Do.FAIL}:
         ended = last.ended_at if last and last.ended_at else observed.now
         now_true.setdefault("finishedAt", stamp(ended))

@@ -9,12 +9,16 @@ from enum import StrEnum
 
 from preamar.core.conditions import Verdict
 from preamar.core.stuck import Cause
+from preamar.core.training.advice import cannot_run
 from preamar.core.training.blocks import Block
 from preamar.core.training.desired import ORDER, order_digest
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.limits import waits
 from preamar.core.training.observe import Observed
+from preamar.core.training.parallelism import fixed
+from preamar.core.training.sizes import Unfit
 from preamar.core.training.status import running
+from preamar.core.training.terms import Terms
 
 
 class Reason(StrEnum):
@@ -41,7 +45,7 @@ class Trouble:
 TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled"})
 FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
 USERS = frozenset({"ConfigError", "DataError"})
-BAD: frozenset[str] = frozenset({*Block, *Cause, *FAILED, *USERS, Reason.REFUSED})
+BAD: frozenset[str] = frozenset({*Block, *Unfit, *Cause, *FAILED, *USERS, Reason.REFUSED})
 FAILURES = {
     Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
     Why.RESTARTS_EXHAUSTED: "It failed more often than spec.restarts.limit allows.",
@@ -97,11 +101,17 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
             "True",
             Reason.RESIZE_UNSUPPORTED,
             f"It trains on with {last.workers} workers: this version cannot change the size to "
-            f"{spec.workers.replicas} while it runs.",
+            f"{spec.workers.replicas} while it runs.{_not_even_later(observed)}",
         )
     changed = last.annotations.get(ORDER) != order_digest(observed.job)
     note = " Changes of the spec take effect with the next attempt." if changed else ""
     return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
+
+
+def _not_even_later(observed: Observed) -> str:
+    terms = Terms.of(observed.job.spec)
+    found = cannot_run(terms, observed.job.spec.workers.replicas)
+    return f" {found.sentence}" if found else f" {fixed(terms)}".rstrip()
 
 
 def _waiting(step: Step) -> str:

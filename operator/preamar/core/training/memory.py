@@ -1,0 +1,134 @@
+"""How much memory does a rank need?
+
+Two answers, for two ends. ``estimate`` follows DeepSpeed's documentation and is what we expect: it
+is shown to users and chooses the micro batch. ``at_least`` is what ZeRO cannot do without by its
+own paper: only what exceeds that is refused, so that nothing that could run is. Neither counts
+Python and its libraries. More ZeRO never needs more (tests/core/training/test_memory.py).
+
+Sources: "Memory Requirements" of DeepSpeed's documentation
+(https://deepspeed.readthedocs.io/en/latest/memory.html) for ``states`` and ``host_states``;
+Rajbhandari et al., ZeRO (arXiv:1910.02054), section 5 for ``at_least``; Korthikanti et al.,
+Reducing Activation Recomputation (arXiv:2205.05198), section 4 for ``activations``.
+All assume Adam; weights and gradients have ``element`` bytes (2 in 16 bits, 4 in FP32).
+"""
+
+from preamar.api.recipe import Offload
+from preamar.core.training.shapes import Shape
+from preamar.core.training.terms import Terms
+
+OPTIMIZER = 16
+"""Bytes a weight in FP32 while the optimizer works: its copy, its gradient and two moments."""
+
+
+def states(
+    weights: int,
+    largest: int,
+    stage: int,
+    data: int,
+    *,
+    offloaded: bool = False,
+    kept: bool = True,
+    element: int = 2,
+) -> int:
+    """Bytes of weights, gradients and optimizer on a rank's device, as DeepSpeed documents them.
+
+    ``weights`` are those of the rank before ZeRO divides them among ``data`` ranks, ``largest``
+    those of the largest module, which ZeRO 3 gathers. ``offloaded`` moves the optimizer's state
+    away; not ``kept``, with ZeRO 3, the weights too.
+    """
+    both = 2 * element * weights
+    if offloaded:
+        less = both if stage <= 1 else element * weights
+    else:
+        less = both + OPTIMIZER * weights // (data if stage else 1)
+    if stage < 3:
+        return less
+    divided = (element if kept else 0) + (0 if offloaded else OPTIMIZER)
+    gathered = 2 * element * largest + divided * weights // data
+    # Among few ranks there is little to divide, and the formula counts what is gathered on top.
+    return min(less, gathered)
+
+
+BUFFER = 1.5
+"""DeepSpeed's additional_buffer_factor of memory on the host."""
+
+
+def host_states(
+    weights: int, largest: int, stage: int, here: int, data: int, *, offloaded: bool, kept: bool
+) -> int:
+    """Bytes on a host with ``here`` of ``data`` ranks, as DeepSpeed documents them. Without
+    offloading that is only while the model is made, in FP32."""
+    if stage < 3:
+        return int(weights * (max(4 * here, 16) if offloaded else 4 * here) * BUFFER)
+    if not offloaded:
+        return int(largest * 4 * here * BUFFER)
+    return int(weights * (16 if kept else 18) * (here / data) * BUFFER)
+
+
+def at_least(
+    weights: int, stage: int, data: int, *, element: int = 2, optimizer: bool = True
+) -> int:
+    """Bytes of weights, gradients and optimizer that ZeRO cannot do without. The optimizer's are
+    12 a weight, with its FP32 copy, or 8 where the weights are FP32 themselves."""
+    k = (12 if element == 2 else 8) if optimizer else 0
+    parts = ((element, 3), (element, 2), (k, 1))  # weights, gradients, optimizer: divided from …
+    return sum(each * weights // (data if stage >= since else 1) for each, since in parts)
+
+
+def activations(
+    shape: Shape, micro: int, accumulation: int, *, tensor: int, pipeline: int, element: int = 2
+) -> int:
+    """Bytes kept for the backward pass, at the pipeline's fullest stage. A layer keeps
+    sbh (10 + 24 / tensor) where attention's scores are not stored, as in the presets; the first
+    stage holds as many micro batches as there are stages; the last one also the logits."""
+    tokens, hidden = shape.sequence * micro, shape.hidden
+    layer = tokens * hidden * (10 * tensor + 24) * element // (2 * tensor)
+    stage = -(-shape.layers // pipeline) * layer
+    output = tokens * (2 * element * hidden + 4 * -(-shape.vocabulary // tensor))
+    return max(min(pipeline, accumulation) * stage, stage + output)
+
+
+def estimate(terms: Terms, data: int, micro: int, accumulation: int) -> int | None:
+    """Bytes we expect a rank to need; None where the model is not known."""
+    if terms.shape is None or not terms.adam:
+        return None
+    weights, offloaded = _share(terms, terms.shape), terms.offload != Offload.NONE
+    largest = -(-terms.shape.largest // terms.tensor)
+    need = states(
+        weights, largest, terms.zero_stage, data, offloaded=offloaded, element=terms.element
+    )
+    if terms.on_cpu and terms.offload == Offload.CPU:  # device and host are one memory
+        here = min(terms.ranks_per_worker, data)
+        host = host_states(
+            weights, largest, terms.zero_stage, here, data, offloaded=True, kept=True
+        )
+        need += host // terms.ranks_per_worker
+    return need + activations(
+        terms.shape,
+        micro,
+        accumulation,
+        tensor=terms.tensor,
+        pipeline=terms.pipeline,
+        element=terms.element,
+    )
+
+
+def lacking(terms: Terms, data: int) -> int | None:
+    """The bytes a rank cannot do without, if that is more than it may use; else None."""
+    if terms.shape is None or terms.limit is None or not terms.adam:
+        return None
+    # However the layers are dealt out, one rank has no less than the mean.
+    weights = terms.shape.weights // (terms.tensor * terms.pipeline)
+    need = at_least(
+        weights,
+        terms.zero_stage,
+        data,
+        element=terms.element,
+        optimizer=terms.offload != Offload.NVME,
+    )
+    return need if need > terms.limit else None
+
+
+def _share(terms: Terms, shape: Shape) -> int:
+    stage = shape.weights if terms.pipeline == 1 else shape.of_stage(terms.pipeline)
+    return -(-stage // terms.tensor)

@@ -1,0 +1,67 @@
+"""Which ways to split a model can no number of ranks serve, and which cannot change their size?
+
+DeepSpeed's own rules, told before any pod exists. What the trainer's image cannot do yet is
+another question, which limits.py answers.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from preamar.api.recipe import Offload
+from preamar.core.training.terms import Terms
+
+
+class Impossible(NamedTuple):
+    """A combination, what is wrong with it and what to change."""
+
+    asked: Callable[[Terms], bool]
+    sentence: str
+
+
+IMPOSSIBLE: tuple[Impossible, ...] = (
+    Impossible(
+        lambda t: t.pipeline > 1 and t.zero_stage > 1,
+        "A pipeline needs whole gradients, which ZeRO 2 and 3 divide: set parallelism.zeroStage to "
+        "1 or parallelism.pipeline to 1.",
+    ),
+    Impossible(
+        lambda t: t.shape is not None and t.pipeline > t.shape.layers,
+        "The pipeline has more stages than the model has layers: set parallelism.pipeline to at "
+        "most {layers}.",
+    ),
+    Impossible(
+        lambda t: t.shape is not None and t.expert > 1,
+        "The model has no experts to share: set parallelism.expert to 1.",
+    ),
+    # DeepSpeed, module_inject/auto_ep_folding.py: what its AutoEP with AutoTP refuses.
+    Impossible(
+        lambda t: (
+            t.tensor > 1
+            and t.expert > 1
+            and (t.pipeline > 1 or t.zero_stage > 2 or t.offload != Offload.NONE)
+        ),
+        "Tensor and expert parallelism together exclude a pipeline, ZeRO 3 and offloading: set "
+        "parallelism.pipeline to 1, parallelism.zeroStage to at most 2 and parallelism.offload to "
+        "None, or one of parallelism.tensor and parallelism.expert to 1.",
+    ),
+)
+
+
+def impossible(terms: Terms) -> str:
+    """Why no size can serve this parallelism, and what to change; empty if some can."""
+    layers = terms.shape.layers if terms.shape else 0
+    rows = (row.sentence.format(layers=layers) for row in IMPOSSIBLE if row.asked(terms))
+    return next(rows, "")
+
+
+def fixed(terms: Terms) -> str:
+    """Why the job's size cannot change once it has trained; empty if it can.
+
+    Dense models with ZeRO 1 to 3 resize by universal checkpoints, pipelines with ZeRO 1 too, and
+    without ZeRO every rank holds the whole state. Universal checkpoints of experts are not
+    carried yet."""
+    if terms.expert > 1:
+        return "Checkpoints of expert parallelism cannot be taken to another size."
+    if terms.pipeline > 1 and terms.zero_stage != 1:
+        return "A pipeline can only be taken to another size with ZeRO 1."
+    return ""
