@@ -15,6 +15,7 @@ from preamar import __version__
 
 OPERATOR_HELP = "watch the resources and do what they say"
 GATEWAY_HELP = "serve the models' callers"
+SIMULATE_HELP = "replay a load with each way of sizing; needs no cluster"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from preamar.gateway.server import run as run_gateway
 
         return _code(run_gateway(given[1:]))
+    if given[:1] == ["simulate"]:
+        from preamar.cli.simulate.command import run as run_simulate
+
+        return run_simulate(given[1:])
     parser = argparse.ArgumentParser(
         prog="preamar", description="Elastic GPU inference and training on Kubernetes."
     )
@@ -34,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "operator", help=OPERATOR_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands.add_parser("gateway", help=GATEWAY_HELP, add_help=False)
+    commands.add_parser("simulate", help=SIMULATE_HELP, add_help=False)
     _operator_flags(operator)
     return _run_operator(parser.parse_args(given))
 

@@ -17,8 +17,11 @@ from preamar.cli.simulate.engine import Outcome, World, run
 from preamar.cli.simulate.optimum import costs, cut, scheduled, sizes
 from preamar.cli.simulate.trace import Load
 
-PRICES = (0.5, 1.0, 2.0, 6.0, 24.0)
-LEANS = (0.0, 0.5, 1.0)
+PRICES = (0.5, 1.0, 3.0, 12.0)
+LEANS = (-0.5, 0.0, 0.5, 1.0)
+STRICT = (-1.0, -2.0, 0.0)
+"""Tried at a price beyond all costs where nothing else keeps the share."""
+BEYOND = 1e4
 POLISH_SECONDS = 10.0
 SHIFTS = (8, 3, 1)
 """Steps by which an order or a removal is moved."""
@@ -64,7 +67,10 @@ def clairvoyant(
         for price in PRICES
     ]
     if all(plan.share < share for plan in plans):
-        plans.append(tried(sizes(steps, costs(load, world, steps.width, 1e4)), 1e4))
+        plans += [
+            tried(sizes(steps, costs(load, world, steps.width, BEYOND, lean)), BEYOND)
+            for lean in STRICT
+        ]
     good = [plan for plan in plans if plan.share >= share]
     if good:
         until = time.monotonic() + polish_seconds

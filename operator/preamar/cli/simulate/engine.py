@@ -250,20 +250,18 @@ class _Run:
                     self.remove(now, replica)
             while starting and starting[0][0] <= now:
                 self.replicas.append(heappop(starting)[2])
+            waited = bool(self.line)
             while nth < count and arrivals[nth] <= now:
                 self.line.append(nth)
                 nth += 1
                 self.came += 1
-            waiting = bool(self.line)
             self.dispatch(now)
-            began = self.rule.prompt and waiting and coming <= now and len(self.line) == 1
+            began = self.rule.prompt and bool(self.line) and not waited
+            if tick <= now or began:
+                self.ask(now)
+                self.dispatch(now)
             if tick <= now:
-                self.ask(now)
-                self.dispatch(now)
                 tick += self.rule.every
-            elif began:
-                self.ask(now)
-                self.dispatch(now)
             self.note(now)
         for replica in [*self.replicas, *(entry[2] for entry in starting)]:
             self.paid += now - replica.ordered

@@ -74,14 +74,16 @@ def _on_off(random: Random) -> Iterator[float]:
         begin = end + random.uniform(120.0, 480.0)
 
 
-LOADS: Mapping[str, Callable[[Random], Iterator[float]]] = MappingProxyType({
-    "steady": _steady,
-    "diurnal": _diurnal,
-    "bursty-1": _wandering,
-    "bursty-13": _bursts,
-    "flash": _flash,
-    "on-off": _on_off,
-})
+LOADS: Mapping[str, Callable[[Random], Iterator[float]]] = MappingProxyType(
+    {
+        "steady": _steady,
+        "diurnal": _diurnal,
+        "bursty-1": _wandering,
+        "bursty-13": _bursts,
+        "flash": _flash,
+        "on-off": _on_off,
+    }
+)
 
 
 def generate(name: str, seed: int = 1) -> list[Request]:
@@ -93,8 +95,7 @@ def generate(name: str, seed: int = 1) -> list[Request]:
         return max(1, round(median * exp(random.gauss(0.0, log(p99 / median) / _P99))))
 
     return [
-        Request(round(at - arrivals[0], 3), tokens(1020, 4142), tokens(129, 601))
-        for at in arrivals
+        Request(round(at - arrivals[0], 3), tokens(1020, 4142), tokens(129, 601)) for at in arrivals
     ]
 
 

@@ -32,7 +32,8 @@ Numbers = NDArray[np.float64]
 class Steps:
     """Time cut into steps of ``width`` seconds: ``came[t]`` requests arrive in step ``t``, after
     ``before``, what arrived in the steps just before, oldest first. ``waiting`` of those wait at
-    the beginning, when ``size`` replicas are paid for; at most ``limit[t]`` can be ready in ``t``.
+    the beginning, when ``size`` replicas are paid for. At most ``limit[t]`` can be had in ``t``, and
+    of these at most ``able[t]`` serve, as the others still start.
     """
 
     width: float
@@ -41,6 +42,7 @@ class Steps:
     waiting: float
     size: int
     limit: NDArray[np.int64]
+    able: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Costs:
 def costs(load: Load, world: World, width: float, price: float, lean: float = 0.0) -> Costs:
     """The parameters for replicas like these. A replica that is ordered away still finishes what
     it runs, half a request on average. ``lean``: how much of a request's time idle replicas gain on
-    a fluid by beginning with all their slots at once, 0 to 1."""
+    a fluid by beginning with all their slots at once, 0 to 1; below 0 to be on the safe side."""
     mean = load.mean_service
     wait = max(0.0, world.goal - mean)
     # More replicas than would let nobody ever wait are of no use.
@@ -69,7 +71,7 @@ def costs(load: Load, world: World, width: float, price: float, lean: float = 0.
     most = max(world.min, 1, min(world.max, ceil(peak / world.slots)))
     return Costs(
         rate=world.slots * width / mean,
-        lag=(wait + lean * mean) / width,
+        lag=max(0.0, wait + lean * mean) / width,
         start=world.cold_start + mean / 2,
         price=price,
         least=world.min,
@@ -85,12 +87,14 @@ def cut(load: Load, world: World) -> Steps:
     came = np.bincount((np.asarray(load.arrivals) / width).astype(np.int64), minlength=count)
     limit = np.full(count, world.max)
     limit[: ceil(world.cold_start / width)] = world.min  # nothing ordered could be ready yet
-    return Steps(width, came.astype(np.float64), np.zeros(0), 0.0, world.min, limit)
+    return Steps(width, came.astype(np.float64), np.zeros(0), 0.0, world.min, limit, limit)
 
 
-def sizes(steps: Steps, cost: Costs, *, only_first: int | None = None) -> NDArray[np.int64]:
-    """Replicas to have ready in each step, the cheapest; of the first steps only, if told so."""
-    count, most = len(steps.came), cost.most
+def sizes(
+    steps: Steps, cost: Costs, *, only_first: int | None = None, cells: int = CELLS
+) -> NDArray[np.int64]:
+    """Replicas to have in each step, the cheapest; of the first steps only, if told so."""
+    count, most = len(steps.came), max(cost.most, steps.size)
     total = np.concatenate(([0.0], np.cumsum(np.concatenate((steps.before, steps.came)))))
     begin = len(steps.before)
     first = total[begin : begin + count]
@@ -99,32 +103,32 @@ def sizes(steps: Steps, cost: Costs, *, only_first: int | None = None) -> NDArra
     due = np.interp(past, np.arange(len(total)), total)
     window = ceil(cost.lag) + ceil(cost.start / steps.width) + 2
     ahead = np.minimum(np.arange(len(total)) + window, len(total) - 1)
-    unit = max(1.0, (float((total[ahead] - total).max()) + steps.waiting) / CELLS)
-    backlog = np.arange(CELLS + 1) * unit
+    unit = max(1.0, (float((total[ahead] - total).max()) + steps.waiting) / cells)
+    backlog = np.arange(cells + 1) * unit
     replicas = np.arange(most + 1)[:, None]
-    serves = replicas * cost.rate
     paid = replicas * steps.width
     climb = replicas * cost.start
-    base = replicas * (CELLS + 1)
-    value = np.zeros((most + 1, CELLS + 1))
-    kept = np.zeros((count + 1, most + 1, CELLS + 1), dtype=np.float32)
+    base = replicas * (cells + 1)
+    value = np.zeros((most + 1, cells + 1))
+    kept = np.zeros((count + 1, most + 1, cells + 1), dtype=np.float32)
 
     def costing(t: int, waits: Numbers, after: Numbers) -> Numbers:
         """The cost of each size in step ``t``, for each number of waiting requests."""
+        serves = np.minimum(replicas, steps.able[t]) * cost.rate
         left = np.maximum(waits + (steps.came[t] - serves), 0.0)
         begun = first[t] - waits
         late = np.maximum(np.minimum(first[t] + steps.came[t] - left, due[t]) - begun, 0.0)
         # Between two cells by their mean: always up or always down would add or lose a request in
         # each step. What is above the last cell is late for sure.
-        place = np.minimum(left / unit, CELLS - 1e-6)
+        place = np.minimum(left / unit, cells - 1e-6)
         cell = place.astype(np.int64)
         part = place - cell
         cell += base
         later = after.take(cell) * (1 - part) + after.take(cell + 1) * part
         late += np.maximum(left - backlog[-1], 0.0)
-        priced = paid + cost.price * late + later
+        priced: Numbers = paid + cost.price * late + later
         priced[int(steps.limit[t]) + 1 :] = np.inf
-        priced[: cost.least] = np.inf
+        priced[: min(cost.least, int(steps.limit[t]))] = np.inf
         return priced
 
     for t in range(count - 1, -1, -1):
@@ -135,12 +139,13 @@ def sizes(steps: Steps, cost: Costs, *, only_first: int | None = None) -> NDArra
         kept[t] = value
     last = count if only_first is None else min(only_first, count)
     chosen = np.zeros(last, dtype=np.int64)
-    size, waiting = min(steps.size, most), steps.waiting
+    size, waiting = steps.size, steps.waiting
     for t in range(last):
         after = kept[t + 1].astype(np.float64)
         priced = costing(t, np.array([[waiting]]), after)[:, 0]
         size = int(np.argmin(priced + cost.start * np.maximum(replicas[:, 0] - size, 0)))
-        waiting = max(0.0, waiting + float(steps.came[t]) - size * cost.rate)
+        serving = min(size, int(steps.able[t])) * cost.rate
+        waiting = max(0.0, waiting + float(steps.came[t]) - serving)
         chosen[t] = size
     return chosen
 

@@ -18,7 +18,8 @@ Make = Callable[[World, Mapping[str, float]], Rule]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A rule with its published defaults, and the values tried when it is tuned to a trace."""
+    """A rule with its published defaults, and the values tried when it is tuned to a trace: of the
+    first knob, more means fewer replicas."""
 
     name: str
     make: Make
@@ -62,11 +63,8 @@ class _Hpa:
             wanted = current
         wanted = min(max(wanted, self._world.min), self._world.max)
         wanted = min(wanted, max(2 * current, current + 4))
-        return (
-            max(self._down.highest(now, wanted), wanted)
-            if wanted < current
-            else (self._down.highest(now, wanted) and wanted)
-        )
+        highest = self._down.highest(now, wanted)
+        return min(highest, current) if wanted < current else wanted
 
 
 def hpa_in_flight(world: World, knobs: Mapping[str, float]) -> Rule:
@@ -104,7 +102,7 @@ def hpa_queue_ratio(world: World, knobs: Mapping[str, float]) -> Rule:
     return Rule(decide, every=15.0)
 
 
-def kpa(world: World, knobs: Mapping[str, float]) -> Rule:
+def kpa(_world: World, knobs: Mapping[str, float]) -> Rule:
     """Knative's autoscaler: a stable window, and a panic window of a tenth that only grows
     (knative.dev/docs/serving/autoscaling/kpa-specific; config-autoscaler)."""
     target = knobs["target"] * knobs["utilization"]
@@ -162,7 +160,7 @@ def keda_queue(world: World, knobs: Mapping[str, float]) -> Rule:
     return Rule(decide, every=15.0)
 
 
-def kubeai(world: World, knobs: Mapping[str, float]) -> Rule:
+def kubeai(_world: World, knobs: Mapping[str, float]) -> Rule:
     """KubeAI: the mean of active requests over ten minutes, filled with zeros at first; down after
     so many lower ticks in a row; from zero at once, to one (internal/modelautoscaler)."""
     window = deque([0.0] * int(knobs["window"] / 10.0), maxlen=int(knobs["window"] / 10.0))
@@ -194,35 +192,40 @@ def fixed(_world: World, knobs: Mapping[str, float]) -> Rule:
 def families(world: World) -> tuple[Family, ...]:
     """The rules of the field, for replicas like these."""
     slots = float(world.slots)
-    targets = tuple(slots * share for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.6, 2.0))
+    targets = tuple(round(slots * 0.3 * 1.06**step, 3) for step in range(36))
     downs = (0.0, 60.0, 150.0, 300.0, 600.0)
     return (
         Family(
             "hpa-in-flight", hpa_in_flight, _knobs(target=slots, stabilization=300.0),
-            _knobs(target=targets, stabilization=downs),
+            _grid(target=targets, stabilization=downs),
         ),
         Family(
             "hpa-queue-ratio", hpa_queue_ratio,
             _knobs(target=1.0, stabilization=300.0, window=30.0),
-            _knobs(target=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0), stabilization=downs, window=(30.0, 60.0)),
+            _grid(target=(0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0),
+                   stabilization=downs, window=(30.0, 60.0)),
         ),
         Family(
-            "kpa", kpa, _knobs(target=slots, utilization=0.7, stable=60.0),
-            _knobs(target=(slots,), utilization=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3),
-                   stable=(20.0, 40.0, 60.0, 120.0, 300.0, 600.0)),
+            "kpa", kpa, _knobs(utilization=0.7, target=slots, stable=60.0),
+            _grid(utilization=tuple(round(0.3 * 1.06**step, 3) for step in range(36)),
+                   target=(slots,), stable=(20.0, 40.0, 60.0, 120.0, 300.0, 600.0)),
         ),
         Family(
             "keda-queue", keda_queue,
             _knobs(target=5.0, stabilization=300.0, poll=30.0, cooldown=300.0),
-            _knobs(target=(1.0, 2.0, 5.0, 10.0, 20.0), stabilization=downs, poll=(5.0,),
-                   cooldown=(60.0, 300.0)),
+            _grid(target=(0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0),
+                   stabilization=downs, poll=(5.0,), cooldown=(60.0, 300.0)),
         ),
         Family(
             "kubeai", kubeai, _knobs(target=slots, window=600.0, delay=30.0),
-            _knobs(target=targets, window=(20.0, 60.0, 120.0, 300.0, 600.0), delay=(0.0, 30.0, 120.0)),
+            _grid(target=targets, window=(20.0, 60.0, 120.0, 300.0, 600.0), delay=(0.0, 30.0, 120.0)),
         ),
     )  # fmt: skip
 
 
-def _knobs(**values: object) -> Mapping[str, "float"]:
-    return MappingProxyType(values)  # type: ignore[arg-type]
+def _knobs(**values: float) -> Mapping[str, float]:
+    return MappingProxyType(values)
+
+
+def _grid(**values: tuple[float, ...]) -> Mapping[str, tuple[float, ...]]:
+    return MappingProxyType(values)
