@@ -49,4 +49,4 @@ test: setup ## all tests, on a real cluster; says where the time went
 e2e: setup ## the journeys and the clients, on the cluster that is up
 	@$(PY) -m pytest -rs e2e/clients e2e/journeys
 
--include e2e/clusters/clusters.mk e2e/faults/faults.mk workloads/deepspeed/deepspeed.mk
+-include e2e/clusters/clusters.mk e2e/faults/faults.mk e2e/bench/bench.mk workloads/deepspeed/deepspeed.mk
