@@ -55,6 +55,50 @@ def test_the_zero_papers_example_is_reproduced(stage, printed):
     assert round(need, 1) == printed
 
 
+def test_in_fp32_weights_are_their_own_copy():
+    assert [at_least(1000, stage, 1, element=4) for stage in range(4)] == [16_000] * 4
+    assert at_least(1000, 1, 4, element=4) == 8000 + 8000 // 4
+
+
+LIMITED = Terms(64, most=8, shape=PRESETS["gpt-tiny"], limit=0, on_cpu=True)
+W = PRESETS["gpt-tiny"].weights
+
+
+@pytest.mark.parametrize(
+    ("change", "need"),
+    [
+        ({}, 4 * W + 12 * W // 2),
+        ({"element": 4}, 8 * W + 8 * W // 2),
+        ({"tensor": 2, "pipeline": 2}, 4 * (W // 4) + 12 * (W // 4) // 2),
+        ({"zero_stage": 3, "offload": Offload.NVME}, 2 * (2 * W // 2)),
+        ({"offload": Offload.CPU}, 4 * W + 12 * W // 2),
+    ],
+    ids=[
+        "ZeRO 1",
+        "in FP32",
+        "the model split in four",
+        "on disk",
+        "offloading to the same memory",
+    ],
+)
+def test_what_a_rank_lacks(change, need):
+    assert memory.lacking(replace(LIMITED, **change), 2) == need
+    assert memory.lacking(replace(LIMITED, limit=need, **change), 2) is None
+
+
+def test_on_a_cpu_what_is_offloaded_stays_in_the_same_memory():
+    gpu = Terms(64, most=2, shape=PRESETS["gpt-tiny"], ranks_per_worker=2, zero_stage=2)
+    gpu = replace(gpu, offload=Offload.CPU)
+    cpu = replace(gpu, on_cpu=True)
+    assert estimate(cpu, 2, 1, 1) - estimate(gpu, 2, 1, 1) == 16 * W * 3 // 2 // 2
+
+
+def test_the_fullest_stage_of_a_pipeline_is_meant():
+    shape = PRESETS["gpt-tiny"]
+    assert shape.of_stage(3) == 2 * shape.layer + shape.table + shape.hidden
+    assert shape.of_stage(1) == shape.weights
+
+
 # arXiv:2205.05198: a layer of GPT-3 (sequence 2048, hidden 12288) keeps 34 sbh without the scores
 # of attention, on eight tensor-parallel ranks sbh (10 + 24 / 8).
 @pytest.mark.parametrize(("tensor", "factor"), [(1, 34), (8, 13)])

@@ -112,6 +112,40 @@ def test_a_checkpoint_at_a_size_that_an_edit_made_impossible_is_told():
     assert condition(plan, "Stalled") == ("True", "BatchNotDivisible")
 
 
+def test_an_impossible_wish_is_told_even_if_the_checkpoints_size_would_run():
+    job = a_job(
+        workers={"replicas": 3}, status={"attempt": 1, "worldSize": 2, "checkpoint": CHECKPOINT}
+    )
+    dead = an_attempt(failed=True, ended_at=later(-600))
+    plan = reconcile(watched(job, jobs=(dead,), pods=(a_rank(0, code=75), a_rank(1, code=75))))
+    assert started(plan) == []
+    assert condition(plan, "Stalled") == ("True", "BatchNotDivisible")
+
+
+def test_a_kind_that_cannot_be_resized_lists_its_size_and_says_why():
+    experts = {"parallelism": {"expert": 2}, "image": "x:1", "command": ["train"]}
+    wanted = a_job(workers={"replicas": 3}, **experts)
+    assert reconcile(watched(wanted)).status["status"]["validWorldSizes"] == [2]
+    job = a_job(workers={"replicas": 4}, status={"attempt": 1, "checkpoint": CHECKPOINT}, **experts)
+    three = running(job, workers=3)  # from before an edit of the batch
+    pods = tuple(a_rank(n) for n in range(3))
+    plan = reconcile(watched(job, jobs=(three,), pods=pods))
+    assert plan.status["status"]["validWorldSizes"] == [3]
+    assert "expert parallelism cannot" in sentence(plan, "Running")
+
+
+def test_the_quote_is_of_the_size_that_runs():
+    one = reconcile(watched(a_job(workers={"replicas": 1}))).status["status"]["quote"]
+    job = a_job(workers={"replicas": 4})
+    plan = reconcile(watched(job, jobs=(running(job, workers=1),), pods=(a_rank(0),)))
+    assert plan.status["status"]["quote"] == one
+
+
+def test_a_need_beyond_all_numbers_is_not_quoted():
+    model = {"parameters": {"layers": 10**9, "hidden": 10**9, "heads": 1}}
+    assert "quote" not in reconcile(watched(a_job(model=model))).status["status"]
+
+
 def test_the_sizes_a_scale_may_ask_for_and_what_a_rank_needs_are_told():
     status = reconcile(watched(a_job())).status["status"]
     assert status["validWorldSizes"] == [1, 2, 4]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from preamar.api.recipe import Offload
 from preamar.core.training.parallelism import fixed, impossible
 from preamar.core.training.shapes import PRESETS, shape_of
 from preamar.core.training.sizes import Split, memory, split, valid, world_sizes
@@ -72,6 +73,40 @@ def test_the_limit_of_a_worker_is_shared_by_its_ranks_and_a_gpus_is_not_known():
     assert Terms.of(a_job().spec).limit is None
 
 
+def test_the_terms_are_those_of_the_spec():
+    job = a_job(
+        batch={"global": 96, "micro": 3},
+        workers={
+            "replicas": 3,
+            "min": 2,
+            "max": 6,
+            "ranksPerWorker": 4,
+            "resources": {"limits": {"memory": "4Gi"}},
+        },
+        parallelism={"tensor": 2, "pipeline": 3, "expert": 4, "zeroStage": 0},
+        precision="FP32",
+    )
+    terms = Terms(
+        96,
+        3,
+        least=2,
+        most=6,
+        ranks_per_worker=4,
+        tensor=2,
+        pipeline=3,
+        expert=4,
+        zero_stage=0,
+        element=4,
+        shape=TINY,
+        limit=2**30,
+        on_cpu=True,
+    )
+    assert Terms.of(job.spec) == terms
+    apart = {"zeroStage": 3, "offload": "NVMe"}
+    other = Terms.of(a_job(parallelism=apart, accelerator={"type": "GPU"}).spec)
+    assert other == Terms(64, most=4, zero_stage=3, offload=Offload.NVME, shape=TINY, on_cpu=False)
+
+
 @pytest.mark.parametrize(
     ("spec", "layers"),
     [
@@ -128,6 +163,7 @@ def test_what_cannot_be_resized_lists_one(ways):
     assert world_sizes(terms, 4, started=True) == (4,)
     assert world_sizes(terms, 4, started=False) == (4,)
     assert world_sizes(terms, 5, started=False) == (4,)
+    assert world_sizes(terms, 3, started=True) == (3,)  # an edit does not move it
 
 
 def test_sizes_are_told_in_ranks_and_bounded():
@@ -146,6 +182,7 @@ def test_sizes_are_told_in_ranks_and_bounded():
         ({"expert": 2, "shape": TINY}, "set parallelism.expert to 1"),
         ({"expert": 2, "tensor": 2, "zero_stage": 3}, "zeroStage to at most 2"),
         ({"expert": 2, "tensor": 2, "pipeline": 2}, "parallelism.pipeline to 1"),
+        ({"expert": 2, "tensor": 2, "offload": Offload.CPU}, "parallelism.offload to None"),
     ],
 )
 def test_an_impossible_parallelism_says_what_to_change(ways, words):
