@@ -24,7 +24,7 @@ from statistics import fmean, pstdev
 from preamar.cli.simulate.clairvoyant import bound, clairvoyant
 from preamar.cli.simulate.engine import World, run
 from preamar.cli.simulate.generate import LOADS, generate
-from preamar.cli.simulate.ours import preamar
+from preamar.cli.simulate.ours import preamar, queue_seconds
 from preamar.cli.simulate.plots import over_time, pareto
 from preamar.cli.simulate.policies import FIXED, OPTIMUM, OURS, TUNED, Result
 from preamar.cli.simulate.rules import families, fixed
@@ -82,7 +82,7 @@ class Table:
 def measured(fed: Load) -> Table:
     """One load: ours, every rule by default and tuned, the best fixed size, the optimum."""
     begin = time.monotonic()
-    ours = run(fed, WORLD, preamar(WORLD, {"usual": fed.mean_service}), record=True)
+    ours = run(fed, WORLD, preamar(WORLD, {"queueSeconds": queue_seconds(fed, WORLD)}), record=True)
     asked = min(SHARE, ours.within_goal)
     best, _ = clairvoyant(fed, WORLD, asked, record=True, polish_seconds=POLISH_SECONDS)
     results = [Result(OURS, ours), Result(OPTIMUM, best)]

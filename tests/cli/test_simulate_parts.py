@@ -90,7 +90,7 @@ def rush() -> Load:
 
 def test_who_sees_a_cold_start_ahead_has_replicas_when_the_rush_comes():
     world = World(slots=2, cold_start=15.0, goal=4.0, min=1, max=6)
-    outcome = run(rush(), world, looking_ahead(rush(), world, 15.0, 12.0))
+    outcome = run(rush(), world, looking_ahead(rush(), world, 15.0, 12.0, 3.0))
     assert outcome.within_goal >= 0.99
     assert outcome.replica_seconds < 0.7 * tune_fixed(rush(), world, 0.99).outcome.replica_seconds
 

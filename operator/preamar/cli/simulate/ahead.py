@@ -16,17 +16,19 @@ from preamar.cli.simulate.trace import Load
 TAIL_SECONDS = 60.0
 """Beyond what is seen: the least, so that a start has time to be worth it."""
 STEPS_TO_START = 30
-PRICES = (3.0, 12.0, 48.0)
+TRIES = ((3.0, 0.5), (12.0, 0.9), (48.0, 0.99))
+"""Price of a late request, and share of requests whose service time the goal leaves room for."""
 CELLS = 96
 
 
-def looking_ahead(load: Load, world: World, seconds: float, price: float) -> Rule:
-    """The rule that sees ``seconds`` ahead; a late request costs ``price`` replica-seconds."""
+def looking_ahead(load: Load, world: World, seconds: float, price: float, wait: float) -> Rule:
+    """The rule that sees ``seconds`` ahead; a request that waits for more than ``wait`` seconds costs
+    ``price`` replica-seconds."""
     width = max(1.0, world.cold_start / STEPS_TO_START)
     start = ceil(world.cold_start / width)
     seen = round(seconds / width)
     tail = ceil(max(TAIL_SECONDS, 2 * world.cold_start) / width)
-    cost = costs(load, world, width, price)
+    cost = costs(load, world, width, price, wait)
     arrivals = np.asarray(load.arrivals)
     past = ceil(cost.lag) + 1
 
@@ -53,11 +55,13 @@ def looking_ahead(load: Load, world: World, seconds: float, price: float) -> Rul
 def ahead(
     load: Load, world: World, seconds: float, share: float, *, record: bool = False
 ) -> tuple[Outcome, float]:
-    """The outcome of the lowest price that keeps the goal for ``share`` of all requests, or of the
-    one that keeps it for most; and its price."""
+    """The outcome of the first try that keeps the goal for ``share`` of all requests, or of the one
+    that keeps it for most; and its price."""
     best: tuple[Outcome, float] | None = None
-    for price in PRICES:
-        outcome = run(load, world, looking_ahead(load, world, seconds, price), record=record)
+    for price, slow in TRIES:
+        wait = world.goal - load.service_of(slow)
+        rule = looking_ahead(load, world, seconds, price, wait)
+        outcome = run(load, world, rule, record=record)
         if best is None or outcome.within_goal > best[0].within_goal:
             best = outcome, price
         if outcome.within_goal >= share:

@@ -18,10 +18,13 @@ from preamar.cli.simulate.optimum import costs, cut, scheduled, sizes
 from preamar.cli.simulate.trace import Load
 
 PRICES = (0.5, 1.0, 3.0, 12.0)
-LEANS = (-0.5, 0.0, 0.5, 1.0)
-STRICT = (-1.0, -2.0, 0.0)
-"""Tried at a price beyond all costs where nothing else keeps the share."""
+LEANS = (1.0, 0.5, 0.0, -0.5)
+"""Times the mean service, added to the wait that the goal leaves: idle replicas begin with all
+their slots at once, which a fluid does not see; below 0 is to be on the safe side."""
+SLOW = (0.9, 0.97)
+"""Shares of requests for whose service time the goal should leave room, where times differ."""
 BEYOND = 1e4
+"""A price of a late request above all costs, tried where nothing else keeps the share."""
 POLISH_SECONDS = 10.0
 SHIFTS = (8, 3, 1)
 """Steps by which an order or a removal is moved."""
@@ -45,6 +48,15 @@ def bound(load: Load, world: World) -> float:
     return max(sum(load.service) / world.slots, world.min * load.seconds)
 
 
+def waits(load: Load, world: World) -> list[float]:
+    """Seconds that a request may wait, from the most daring to the safest: service times differ,
+    and the fluid only comes near."""
+    mean = load.mean_service
+    daring = [world.goal - mean + lean * mean for lean in LEANS]
+    slow = [world.goal - load.service_of(share) for share in SLOW]
+    return sorted({round(max(wait, 0.0), 3) for wait in (*daring, *slow)}, reverse=True)
+
+
 def clairvoyant(
     load: Load,
     world: World,
@@ -62,14 +74,15 @@ def clairvoyant(
         return Plan(ready, outcome.within_goal, outcome.replica_seconds, price)
 
     plans = [
-        tried(sizes(steps, costs(load, world, steps.width, price, lean)), price)
-        for lean in LEANS
+        tried(sizes(steps, costs(load, world, steps.width, price, wait)), price)
+        for wait in waits(load, world)
         for price in PRICES
     ]
     if all(plan.share < share for plan in plans):
+        left = world.goal - load.service_of(0.99)
         plans += [
-            tried(sizes(steps, costs(load, world, steps.width, BEYOND, lean)), BEYOND)
-            for lean in STRICT
+            tried(sizes(steps, costs(load, world, steps.width, BEYOND, wait)), BEYOND)
+            for wait in (left, left / 2, 0.0)
         ]
     good = [plan for plan in plans if plan.share >= share]
     if good:

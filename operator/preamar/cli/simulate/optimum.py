@@ -59,19 +59,17 @@ class Costs:
     most: int
 
 
-def costs(load: Load, world: World, width: float, price: float, lean: float = 0.0) -> Costs:
-    """The parameters for replicas like these. A replica that is ordered away still finishes what
-    it runs, half a request on average. ``lean``: how much of a request's time idle replicas gain on
-    a fluid by beginning with all their slots at once, 0 to 1; below 0 to be on the safe side."""
+def costs(load: Load, world: World, width: float, price: float, wait: float) -> Costs:
+    """The parameters for replicas like these, if a request may wait for ``wait`` seconds. A replica
+    that is ordered away still finishes what it runs, half a request on average."""
     mean = load.mean_service
-    wait = max(0.0, world.goal - mean)
     # More replicas than would let nobody ever wait are of no use.
     at_once = np.searchsorted(load.arrivals, np.asarray(load.arrivals) + mean, side="right")
     peak = int((at_once - np.arange(len(load.arrivals))).max())
     most = max(world.min, 1, min(world.max, ceil(peak / world.slots)))
     return Costs(
         rate=world.slots * width / mean,
-        lag=max(0.0, wait + lean * mean) / width,
+        lag=max(0.0, wait) / width,
         start=world.cold_start + mean / 2,
         price=price,
         least=world.min,

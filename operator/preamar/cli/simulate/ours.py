@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from preamar.api.scaling import Signal
 from preamar.cli.simulate.engine import Rule, View, World
+from preamar.cli.simulate.trace import Load
 from preamar.core.serving.habit import MEMORY, Habit, habit
 from preamar.core.serving.observe import Demand
 from preamar.core.serving.scaling import Decision, Policy, Situation, decide
@@ -28,12 +29,10 @@ FORGET = 1 / 500
 
 
 class Preamar:
-    """The operator's law with its memory. ``usual``: seconds that a request takes, by which the
-    goal for an answer becomes a goal for the wait."""
+    """The operator's law with its memory. ``wait``: the target, seconds in the queue."""
 
-    def __init__(self, world: World, usual: float) -> None:
-        wait = Decimal(str(round(max(world.goal - usual, 0.0), 3)))
-        aim = Aim(Signal.QUEUE_SECONDS, wait, world.slots)
+    def __init__(self, world: World, wait: float) -> None:
+        aim = Aim(Signal.QUEUE_SECONDS, Decimal(str(wait)), world.slots)
         self._world = world
         self._policy = Policy(world.min, world.max, aim, IDLE_SECONDS)
         self._last: Decision | None = None
@@ -84,6 +83,12 @@ class Preamar:
         return self._service
 
 
+def queue_seconds(load: Load, world: World) -> float:
+    """The target to write into the service's manifest: what the goal for an answer leaves for the
+    wait, if all but the slowest twentieth of requests shall have time to run."""
+    return round(max(world.goal - load.service_of(0.95), 0.0), 2)
+
+
 def preamar(world: World, knobs: Mapping[str, float]) -> Rule:
-    """Preamar with its defaults. ``knobs["usual"]``: seconds that a request takes."""
-    return Rule(Preamar(world, knobs["usual"]).decide, every=1.0, prompt=True)
+    """Preamar with its defaults. ``knobs["queueSeconds"]``: the target."""
+    return Rule(Preamar(world, knobs["queueSeconds"]).decide, every=1.0, prompt=True)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from preamar.cli.simulate.ahead import ahead
 from preamar.cli.simulate.clairvoyant import clairvoyant
 from preamar.cli.simulate.engine import Outcome, World, run
-from preamar.cli.simulate.ours import preamar
+from preamar.cli.simulate.ours import preamar, queue_seconds
 from preamar.cli.simulate.rules import Family, families, fixed
 from preamar.cli.simulate.trace import Load
 from preamar.cli.simulate.tuning import at_size, tune, tune_fixed
@@ -51,8 +51,8 @@ def policies(world: World) -> Mapping[str, Policy]:
 
 
 def _ours(load: Load, world: World, _share: float) -> Result:
-    rule = preamar(world, {"usual": load.mean_service})
-    return Result(OURS, run(load, world, rule, record=True))
+    settings = {"queueSeconds": queue_seconds(load, world)}
+    return Result(OURS, run(load, world, preamar(world, settings), record=True), settings)
 
 
 def _default(family: Family) -> Policy:

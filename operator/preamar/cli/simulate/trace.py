@@ -60,6 +60,11 @@ class Load:
         """Seconds of service per request."""
         return sum(self.service) / len(self.service)
 
+    def service_of(self, share: float) -> float:
+        """Seconds of service that so large a share of requests does not exceed."""
+        ordered = sorted(self.service)
+        return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
+
     @property
     def seconds(self) -> float:
         """From the first request to the last."""
