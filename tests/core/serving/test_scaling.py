@@ -81,9 +81,12 @@ CASES = [
     pytest.param(GOAL, busy(0, [0] * 60 + [9], queued=9), Decision(3, Reason.DEMAND, 3, NOW), id="wakes to the square-root size of what waits"),
     pytest.param(GOAL, busy(5, [5] * 90, in_flight=10), Decision(5, Reason.COOLING, 3, NOW, 30.0), id="more than the goal needs starts to cool"),
     pytest.param(GOAL, busy(1, [0] * 90), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="nothing arrived for a cold start: idle"),
-    pytest.param(GOAL, busy(3, [1] * 90, in_flight=2, habit=Habit(6, 200)), Decision(6, Reason.GOAL, 6, NOW), id="a habit keeps its size between bursts"),
-    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 2000)), Decision(6, Reason.GOAL, 6, NOW), id="a habit does not chase a burst that it has seen"),
-    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 100)), Decision(9, Reason.CEILING, 9, NOW), id="what is new is followed, habit or not"),
+    pytest.param(GOAL, busy(3, [1] * 90, in_flight=2, habit=Habit(6, 200, 50)), Decision(6, Reason.GOAL, 6, NOW), id="a habit keeps its size between bursts"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 2000, 90)), Decision(6, Reason.GOAL, 6, NOW), id="a habit does not chase a burst that it has seen"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 100, 90)), Decision(9, Reason.CEILING, 9, NOW), id="what is new is followed, habit or not"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=91, in_flight=115, habit=Habit(6, 2000, 90)), Decision(9, Reason.CEILING, 9, NOW), id="a queue longer than a habit has seen is followed"),
+    pytest.param(replace(GOAL, min=1), busy(6, [0] * 90, habit=Habit(6, 200, 50)), Decision(6, Reason.GOAL, 6, NOW), id="where it never sleeps, a habit stands through the silence"),
+    pytest.param(GOAL, busy(1, [0] * 90, habit=Habit(6, 200, 50)), Decision(1, Reason.IDLE, 0, NOW, 60.0), id="where it may sleep, silence ends a habit"),
     pytest.param(GOAL, situation(2, 18), Decision(6, Reason.DEMAND, 6, NOW), id="without history the work there is and its square root"),
 ]  # fmt: skip
 
@@ -126,7 +129,9 @@ fleets = st.builds(
     st.lists(st.floats(1, 600), max_size=6).map(lambda e: tuple(sorted(e))),
 )
 learned = st.builds(
-    Learned, seconds, st.none() | st.builds(Habit, st.integers(1, 20), st.integers(0, 999))
+    Learned,
+    seconds,
+    st.none() | st.builds(Habit, st.integers(1, 20), st.integers(0, 999), st.integers(0, 999)),
 )
 situations = st.builds(
     Situation,

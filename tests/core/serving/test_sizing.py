@@ -96,8 +96,9 @@ def test_bursts_shorter_than_a_start_become_a_habit():
     found = habit(GOAL, seen, 20)
     assert found is not None
     assert 6 <= found.size <= 10
-    assert found.holds(seen[-300:], GOAL)
-    assert not found.holds([found.crest + 1], GOAL)
+    assert found.holds(seen[-300:], found.queue, GOAL)
+    assert not found.holds([found.crest + 1], 0, GOAL)
+    assert not found.holds([0], found.queue + 1, GOAL)
 
 
 def test_a_load_that_can_be_followed_is_no_habit():

@@ -25,15 +25,17 @@ CLEARLY = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """A constant size that was cheapest; ``crest``: the most that arrived within a cold start."""
+    """A constant size that was cheapest; ``crest``: the most that arrived within a cold start;
+    ``queue``: the most that waited while it stood."""
 
     size: int
     crest: int
+    queue: int
 
-    def holds(self, arrivals: Sequence[int], goal: Goal) -> bool:
-        """Whether what arrives now is nothing new."""
+    def holds(self, arrivals: Sequence[int], queued: int, goal: Goal) -> bool:
+        """Whether what arrives, and what waits, is nothing new."""
         span = max(1, ceil(goal.cold_start))
-        return sum(arrivals[-span:]) <= self.crest
+        return sum(arrivals[-span:]) <= self.crest and queued <= self.queue
 
 
 def habit(goal: Goal, arrivals: Sequence[int], most: int) -> Habit | None:
@@ -57,7 +59,11 @@ def habit(goal: Goal, arrivals: Sequence[int], most: int) -> Habit | None:
     for second in range(span, len(seen)):
         crest += seen[second] - seen[second - span]
         highest = max(highest, crest)
-    return Habit(best, highest)
+    waiting = longest = 0.0
+    for came in seen:
+        waiting = max(0.0, waiting + came - best * goal.rate)
+        longest = max(longest, waiting)
+    return Habit(best, highest, ceil(longest))
 
 
 def followed(goal: Goal, seen: Sequence[int], most: int, *, begin: int, stop_at: float) -> float:

@@ -93,9 +93,9 @@ def follow_demand(policy: Policy, situation: Situation) -> Decision:
         if partial > size:
             return Decision(partial, Reason.DEMAND, partial, now)
         return Decision(size, Reason.BLIND, size, now)
-    most = max(policy.max, 1) + 1  # one more than allowed, so that a ceiling is told as such
+    bounds = policy.min, max(policy.max, 1) + 1  # one more, so that a ceiling is told as such
     asked = wanted(
-        policy.aim, demand, demand.in_flight, size, situation.fleet, situation.learned, most
+        policy.aim, demand, demand.in_flight, size, situation.fleet, situation.learned, bounds
     )
     reason = Reason.DEMAND if asked == copies(demand.in_flight, policy.aim) else Reason.GOAL
     return Decision(asked, reason, asked, now)

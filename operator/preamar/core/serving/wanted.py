@@ -72,21 +72,30 @@ def copies(in_flight: int, aim: Aim) -> int:
 
 
 def wanted(
-    aim: Aim, demand: Demand, in_flight: int, size: int, fleet: Fleet, learned: Learned, most: int
+    aim: Aim,
+    demand: Demand,
+    in_flight: int,
+    size: int,
+    fleet: Fleet,
+    learned: Learned,
+    bounds: tuple[int, int],
 ) -> int:
-    """Replicas that demand asks for, at most ``most`` where that is counted out; ``in_flight`` is
-    what is known of it."""
+    """Replicas that demand asks for. ``in_flight`` is what is known of it; ``bounds``: the user's
+    least, above zero where the service never sleeps, and the most that is counted out."""
     goal = goal_of(aim, demand, learned.cold_start)
+    least, most = bounds
     if goal is None or len(demand.arrivals) < LEAST_HISTORY:
         return copies(in_flight, aim)
+    habit = learned.habit
     recent = demand.arrivals[-ceil(goal.cold_start) - 1 :]
     if not in_flight and not (fleet.ready and any(recent)):
-        return 0  # whether it may sleep is decided by how long it has idled
+        # Whether it may sleep is decided by how long it has idled. One that may not, and whose
+        # bursts cannot be followed, stands ready for the next.
+        return habit.size if habit and least else 0
     if size == 0:
         return max(1, min(copies(in_flight, aim), most))
     standing = Standing(size, fleet.ready, fleet.starting, demand.queued)
+    if habit and size >= habit.size and habit.holds(demand.arrivals, demand.queued, goal):
+        return habit.size
     follow = cheapest(goal, standing, demand.arrivals, most)
-    habit = learned.habit
-    if habit is None:
-        return follow
-    return habit.size if habit.holds(demand.arrivals, goal) else max(follow, habit.size)
+    return max(follow, habit.size) if habit else follow
