@@ -112,6 +112,26 @@ def test_a_checkpoint_at_a_size_that_an_edit_made_impossible_is_told():
     assert condition(plan, "Stalled") == ("True", "BatchNotDivisible")
 
 
+def test_the_next_attempt_keeps_the_checkpoints_size_and_is_split_for_it():
+    saved = {"attempt": 1, "worldSize": 1, "checkpoint": CHECKPOINT}
+    dead = an_attempt(failed=True, ended_at=later(-600), workers=1)
+    for jobs, pods in (((dead,), (a_rank(0, code=75),)), ((), ())):
+        plan = reconcile(
+            watched(a_job(workers={"replicas": 4}, status=saved), jobs=jobs, pods=pods)
+        )
+        spec = plan.apply[-1]["spec"]
+        assert (spec["completions"], spec["parallelism"]) == (1, 1)
+        env = spec["template"]["spec"]["containers"][0]["env"]
+        order = loads(next(v["value"] for v in env if v["name"] == "PREAMAR_TRAIN"))
+        assert order["batch"] == {"global": 64, "micro": 8, "accumulation": 8}
+
+
+def test_a_size_that_an_edit_made_impossible_is_left_when_only_status_remembers_it():
+    saved = {"attempt": 1, "worldSize": 4, "checkpoint": CHECKPOINT}
+    job = a_job(batch={"micro": 32}, workers={"replicas": 2}, status=saved)
+    assert reconcile(watched(job)).apply[-1]["spec"]["completions"] == 2
+
+
 def test_an_impossible_wish_is_told_even_if_the_checkpoints_size_would_run():
     job = a_job(
         workers={"replicas": 3}, status={"attempt": 1, "worldSize": 2, "checkpoint": CHECKPOINT}
@@ -149,11 +169,13 @@ def test_a_need_beyond_all_numbers_is_not_quoted():
 def test_the_sizes_a_scale_may_ask_for_and_what_a_rank_needs_are_told():
     status = reconcile(watched(a_job())).status["status"]
     assert status["validWorldSizes"] == [1, 2, 4]
-    # gpt-tiny on two ranks: 20 bytes a weight, 8 of them halved, and micro batches of 8.
+    # gpt-tiny on two ranks: 20 bytes a weight, 16 of them halved, and micro batches of 8.
     weights, tokens = 1_000_576, 8 * 128
-    activations = 4 * tokens * 128 * 34 + tokens * (4 * 128 + 4 * 2048)
-    need = 4 * weights + 16 * weights // 2 + activations
-    assert status["quote"] == {"memoryBytesPerRank": need}
+    layer = tokens * 128 * 34 + tokens * 128 * 4 * 2
+    need = 4 * weights + 16 * weights // 2 + 4 * layer + tokens * (4 * 128 + 16 * 2048)
+    assert status["quote"] == {"memoryBytesPerRank": need, "errorPercent": "100"}
+    gpu = reconcile(watched(a_job(accelerator={"type": "GPU"}))).status["status"]["quote"]
+    assert gpu == {"memoryBytesPerRank": need - 4 * tokens * 128 * 4 * 2}
     own = a_job(image="x:1", command=["train"])
     assert "quote" not in reconcile(watched(own)).status["status"]
 
@@ -210,6 +232,13 @@ def test_a_key_that_the_planner_owns_is_named(config):
     ((key, value),) = config.items()
     name = f"{key}.{next(iter(value))}" if isinstance(value, dict) else key
     assert told.endswith(f"remove {name}")
+
+
+def test_what_would_change_the_batch_or_the_lattice_is_owned():
+    batch = {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"}
+    lattice = {"tensor_parallel", "pipeline", "expert_parallel", "sequence_parallel_size"}
+    assert batch | lattice | {"elasticity", "autotuning"} <= OWNED_KEYS
+    assert {"stage", "offload_param", "offload_optimizer"} <= OWNED_IN_ZERO
 
 
 def test_other_keys_pass_through():

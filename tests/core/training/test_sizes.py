@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from preamar.api.recipe import Offload
+from preamar.core.training.memory import LIBRARIES
 from preamar.core.training.parallelism import fixed, impossible
 from preamar.core.training.shapes import PRESETS, shape_of
 from preamar.core.training.sizes import Split, memory, split, valid, world_sizes
@@ -49,11 +50,19 @@ def test_a_pipeline_has_a_micro_batch_for_each_stage():
     assert split(Terms(3, most=4, pipeline=4), 4) == Split(1, 3)
 
 
-def test_a_micro_batch_that_is_expected_to_fit_is_chosen():
+def test_a_micro_batch_is_chosen_that_fits_even_if_the_estimate_is_wrong():
     terms = Terms(64, most=1, shape=TINY)
-    need = memory(replace(terms, micro=2), 1)
+    need = memory(replace(terms, micro=2), 1) * 2 + LIBRARIES
     assert split(replace(terms, limit=need), 1) == Split(2, 32)
     assert split(replace(terms, limit=need - 1), 1) == Split(1, 64)
+
+
+def test_a_size_outside_the_bounds_has_its_own_micro_batch():
+    terms = Terms(64, least=2, most=4, shape=TINY)
+    need = memory(terms, 2)  # with half of its optimizer's state, in micro batches of 8
+    terms = replace(terms, limit=2 * need + LIBRARIES)
+    assert split(terms, 2) == Split(8, 4)
+    assert split(terms, 1).micro == 4  # a whole one fits beside smaller micro batches only
 
 
 def test_a_size_is_left_out_only_if_it_cannot_fit():

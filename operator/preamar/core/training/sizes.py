@@ -12,7 +12,7 @@ from math import gcd
 from typing import NamedTuple
 
 from preamar.core.quantities import in_words
-from preamar.core.training.memory import estimate, lacking
+from preamar.core.training.memory import comfortable, estimate, lacking
 from preamar.core.training.parallelism import fixed, impossible
 from preamar.core.training.terms import Terms
 
@@ -139,8 +139,8 @@ def _common(terms: Terms) -> int:
 
 
 def _largest(terms: Terms, sizes: Iterable[int]) -> int:
-    """The largest micro batch that all these sizes can take. 1 even where it is not expected to
-    fit: an estimate is no proof."""
+    """The largest micro batch that all these sizes can take. 1 even where that may not fit: an
+    estimate is no proof."""
     over = [data_ranks(terms, n) for n in sizes]
     shared = gcd(*(terms.total // data for data in over))
     for micro in range(min(LARGEST_MICRO, shared), 1, -1):
@@ -153,7 +153,4 @@ def _good(terms: Terms, data: int, micro: int) -> bool:
     accumulation = terms.total // data // micro
     if accumulation < terms.pipeline:  # stages would idle: (p - 1) / (accumulation + p - 1)
         return False
-    if terms.limit is None:
-        return True
-    need = estimate(terms, data, micro, accumulation)
-    return need is None or need <= terms.limit
+    return comfortable(terms, data, micro, accumulation)

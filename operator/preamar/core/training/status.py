@@ -11,6 +11,7 @@ from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.training.endings import outcomes
 from preamar.core.training.lifecycle import Do, Step, last_attempt
+from preamar.core.training.memory import ERROR_PERCENT
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
 from preamar.core.training.progress import Progress, Saved
 from preamar.core.training.sizes import memory, world_sizes
@@ -47,6 +48,8 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
     need = memory(terms, size)
     if need is not None and need <= BIG:
         now_true["quote"] = {"memoryBytesPerRank": need}
+        if terms.on_cpu:  # only there was it measured
+            now_true["quote"]["errorPercent"] = str(ERROR_PERCENT)
     if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
         _add_words(now_true, observed, last)
     if step.ending is not None and not step.ending.free:
