@@ -76,6 +76,7 @@ CASES = [
     pytest.param(POLICY, situation(0, 30, failing=True), Decision(1, Reason.FAILING, 4, NOW), id="one replica may try what could not run"),
     pytest.param(POLICY, situation(3, 1, failing=True, last=low_since(30, 3, 1)), Decision(1, Reason.DEMAND, 1, NOW), id="what cannot run still shrinks"),
     pytest.param(GOAL, busy(3, [5] * 90, in_flight=10), Decision(3, Reason.GOAL, 3, NOW), id="a queue within the goal needs no fourth replica"),
+    pytest.param(GOAL, busy(3, [5] * 90, in_flight=7), Decision(3, Reason.GOAL, 3, NOW), id="the reason stays when the square-root size happens to agree"),
     pytest.param(GOAL, busy(1, [5] * 90, in_flight=10), Decision(7, Reason.GOAL, 7, NOW), id="too few for what arrives: at once the size that also ends the queue of the start"),
     pytest.param(GOAL, busy(3, [5] * 90, in_flight=10, starting=(10.0, 10.0)), Decision(3, Reason.GOAL, 3, NOW), id="replicas that start are capacity"),
     pytest.param(GOAL, busy(0, [0] * 60 + [9], queued=9), Decision(3, Reason.DEMAND, 3, NOW), id="wakes to the square-root size of what waits"),

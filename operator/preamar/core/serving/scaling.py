@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from preamar.core.serving.observe import Demand
-from preamar.core.serving.wanted import Aim, Fleet, Learned, copies, wanted
+from preamar.core.serving.wanted import Aim, Fleet, Learned, copies, sized_by_goal, wanted
 
 COOLING_SECONDS = 30.0
 """How long demand must have been lower before replicas go, at least."""
@@ -97,7 +97,9 @@ def follow_demand(policy: Policy, situation: Situation) -> Decision:
     asked = wanted(
         policy.aim, demand, demand.in_flight, size, situation.fleet, situation.learned, bounds
     )
-    reason = Reason.DEMAND if asked == copies(demand.in_flight, policy.aim) else Reason.GOAL
+    # Not by whether the other formula happens to agree: that changes with every request.
+    goal = sized_by_goal(policy.aim, demand, situation.learned.cold_start)
+    reason = Reason.GOAL if goal and size and asked else Reason.DEMAND
     return Decision(asked, reason, asked, now)
 
 

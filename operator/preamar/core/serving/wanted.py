@@ -63,6 +63,11 @@ def goal_of(aim: Aim, demand: Demand, cold_start: float | None) -> Goal | None:
     )
 
 
+def sized_by_goal(aim: Aim, demand: Demand, cold_start: float | None) -> Goal | None:
+    """The goal, where enough has arrived to replay."""
+    return goal_of(aim, demand, cold_start) if len(demand.arrivals) >= LEAST_HISTORY else None
+
+
 def copies(in_flight: int, aim: Aim) -> int:
     """Replicas for that many requests at once."""
     work = max(in_flight, 0)
@@ -82,9 +87,9 @@ def wanted(
 ) -> int:
     """Replicas that demand asks for. ``in_flight`` is what is known of it; ``bounds``: the user's
     least, above zero where the service never sleeps, and the most that is counted out."""
-    goal = goal_of(aim, demand, learned.cold_start)
+    goal = sized_by_goal(aim, demand, learned.cold_start)
     least, most = bounds
-    if goal is None or len(demand.arrivals) < LEAST_HISTORY:
+    if goal is None:
         return copies(in_flight, aim)
     habit = learned.habit
     recent = demand.arrivals[-ceil(goal.cold_start) - 1 :]
