@@ -219,4 +219,4 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, capsys, monkeypatch
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numpy", None)
     assert simulate(out=tmp_path / "o", trace=str(tmp_path / "t.csv")) == 1
-    assert "pip install 'preamar[simulate]'" in capsys.readouterr().err
+    assert "pip install numpy matplotlib" in capsys.readouterr().err

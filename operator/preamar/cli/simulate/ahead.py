@@ -16,7 +16,7 @@ from preamar.cli.simulate.trace import Load
 TAIL_SECONDS = 60.0
 """Beyond what is seen: the least, so that a start has time to be worth it."""
 STEPS_TO_START = 30
-TRIES = ((3.0, 0.5), (12.0, 0.9), (48.0, 0.99))
+TRIES = ((3.0, 0.5), (12.0, 0.9), (24.0, 0.97), (48.0, 0.99))
 """Price of a late request, and share of requests whose service time the goal leaves room for."""
 CELLS = 96
 

@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         if error.name not in {"numpy", "matplotlib"}:
             raise
         sys.stderr.write(
-            f"preamar simulate: {error.name} is not installed: pip install 'preamar[simulate]'\n"
+            f"preamar simulate: {error.name} is not installed: pip install numpy matplotlib, or make setup in a clone\n"
         )
         return 1
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from preamar.cli.simulate.engine import Outcome, World
 from preamar.cli.simulate.policies import FIXED, OPTIMUM, OURS, TUNED, Result
@@ -49,6 +50,7 @@ def over_time(
             fontsize=9, loc="left",
         )  # fmt: skip
         axes.set_ylabel("replicas", fontsize=8)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.tick_params(labelsize=8)
     panels[0].set_ylim(bottom=0)
     panels[0].legend(fontsize=7, loc="upper right", ncols=3)
