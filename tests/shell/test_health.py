@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import kopf
 import pytest
 from kopf._cogs.clients import watching
 
@@ -72,8 +73,11 @@ def test_a_lively_operator_has_no_problems() -> None:
     assert list(a_health(a_mirror(), ears).problems()) == []
 
 
-def test_a_silent_watch_is_a_problem_after_ninety_seconds() -> None:
-    ears = Ears(at={"pods": time.monotonic() - 91})
+def test_a_silent_watch_is_a_problem_after_two_silent_connections() -> None:
+    a_connection = kopf.OperatorSettings().watching.inactivity_timeout
+    ears = Ears(at={"pods": time.monotonic() - 2 * a_connection - 10})
+    assert list(a_health(a_mirror(), ears).problems()) == []
+    ears.at["pods"] = time.monotonic() - 171
     (problem,) = a_health(a_mirror(), ears).problems()
     assert "pods has been silent" in problem
 
