@@ -59,12 +59,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A way to choose a size. ``decide`` is asked each ``every`` seconds, and, if ``prompt``, also
-    at once when a queue begins. It may keep what it likes between calls: each run gets a new one."""
+    """A way to choose a size. ``decide`` is asked each ``every`` seconds, first after ``offset``,
+    and, if ``prompt``, also at once when a queue begins. It may keep what it likes between calls:
+    each run gets a new one."""
 
     decide: Callable[[View], int]
     every: float
     prompt: bool = False
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ class _Run:
 
     def go(self) -> Outcome:
         arrivals, ends, starting = self.load.arrivals, self.ends, self.starting
-        nth, count, tick = 0, len(arrivals), 0.0
+        nth, count, tick = 0, len(arrivals), self.rule.offset
         now = 0.0
         give_up = arrivals[-1] + PATIENCE_SECONDS
         while (nth < count or self.line or ends) and now < give_up:
