@@ -47,7 +47,8 @@ def looking_ahead(load: Load, world: World, seconds: float, price: float, wait: 
             able[ceil((ordered + world.cold_start - view.now) / width) : start] += 1
         steps = Steps(width, future, came[:past], float(view.queued), view.size, limit, able)
         plan = sizes(steps, cost, only_first=start + 1, cells=CELLS)
-        return int(plan.max())
+        # A low price would let late requests wait for ever at size zero.
+        return max(int(plan.max()), 1 if view.queued else 0)
 
     return Rule(decide, every=max(1.0, round(world.cold_start / 6)), prompt=True)
 

@@ -17,7 +17,7 @@ from preamar.cli.simulate.trace import Load
 
 BUCKET = 1.0
 """Seconds over which arrivals and work are counted for the rules."""
-PATIENCE_SECONDS = 86_400.0
+PATIENCE_SECONDS = 7200.0
 """After the last arrival: a rule that never serves what waits must not run for ever."""
 
 

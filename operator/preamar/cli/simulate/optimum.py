@@ -16,7 +16,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from preamar.cli.simulate.engine import Rule, World
+from preamar.cli.simulate.engine import Rule, View, World
 from preamar.cli.simulate.trace import Load
 
 MOST_STEPS = 7300
@@ -154,8 +154,10 @@ def scheduled(world: World, width: float, ready: NDArray[np.int64]) -> Rule:
     padded = np.concatenate((ready, np.full(ahead, world.min)))
     orders = [int(padded[t : t + ahead + 1].max()) for t in range(len(ready))]
 
-    def at(now: float) -> int:
-        step = int(now / width)
-        return orders[step] if step < len(orders) else world.min
+    def decide(view: View) -> int:
+        step = int(view.now / width)
+        if step < len(orders):
+            return orders[step]
+        return max(world.min, view.size if view.queued else 0, 1 if view.queued else 0)
 
-    return Rule(lambda view: at(view.now), every=1.0)
+    return Rule(decide, every=1.0)
