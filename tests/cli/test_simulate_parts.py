@@ -65,7 +65,7 @@ def paid(plan, came, before, waiting, size, cost):
         line += [t] * int(came[t])
         for _ in range(min(int(replicas * cost.rate), len(line))):
             total += cost.price * (t - line.pop(0) > cost.lag)
-    return total
+    return total + cost.price * sum(len(plan) - since > cost.lag for since in line)
 
 
 @pytest.mark.parametrize("price", [0.5, 3.0, 20.0])

@@ -81,7 +81,8 @@ def cut(load: Load, world: World) -> Steps:
     """A whole load in steps of at least a second, and few enough for the memory."""
     fit = min(MOST_STEPS, MOST_BYTES / (4 * (CELLS + 2) * (world.max + 1)))
     width = float(max(1, ceil(load.seconds / fit)))
-    count = int(load.seconds / width) + 1
+    # Beyond the last arrival, until whoever waits is answered or late.
+    count = int((load.seconds + world.goal) / width) + 2
     came = np.bincount((np.asarray(load.arrivals) / width).astype(np.int64), minlength=count)
     limit = np.full(count, world.max)
     limit[: ceil(world.cold_start / width)] = world.min  # nothing ordered could be ready yet
@@ -97,7 +98,7 @@ def sizes(
     begin = len(steps.before)
     first = total[begin : begin + count]
     # Arrivals until ``lag`` steps before: who of them begins now is late.
-    past = np.arange(begin, begin + count) - cost.lag
+    past = np.arange(begin, begin + count + 1) - cost.lag
     due = np.interp(past, np.arange(len(total)), total)
     window = ceil(cost.lag) + ceil(cost.start / steps.width) + 2
     ahead = np.minimum(np.arange(len(total)) + window, len(total) - 1)
@@ -107,8 +108,11 @@ def sizes(
     paid = replicas * steps.width
     climb = replicas * cost.start
     base = replicas * (cells + 1)
-    value = np.zeros((most + 1, cells + 1))
+    # Who is late and still waits at the end is late.
+    overdue = np.maximum(due[count] - (total[-1] - backlog), 0.0)
+    value = np.tile(cost.price * overdue, (most + 1, 1))
     kept = np.zeros((count + 1, most + 1, cells + 1), dtype=np.float32)
+    kept[count] = value
 
     def costing(t: int, waits: Numbers, after: Numbers) -> Numbers:
         """The cost of each size in step ``t``, for each number of waiting requests."""
