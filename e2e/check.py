@@ -12,7 +12,12 @@ import time
 from e2e.stages import PYTHON, Stage, beside, report
 
 QUICK = ("-m", "not apiserver and not cluster and not image and not slow")
-ROOMS = (("workloads",), ("life",), ("gateway", "ledger", "demand"))
+ROOMS = (
+    ("gateway",),
+    ("workloads/triton",),
+    ("life",),
+    ("workloads/deepspeed", "ledger", "demand"),
+)
 
 
 def pytest(*arguments: str) -> tuple[str, ...]:

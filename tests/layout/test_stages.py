@@ -7,7 +7,12 @@ from pathlib import Path
 from e2e.check import STAGES
 from e2e.stages import Stage, beside, report
 
-ROOMS = {path for path in Path("tests").iterdir() if any(path.glob("**/test_*.py"))}
+PLACES = {path for path in Path("tests").iterdir() if path.name != "workloads"}
+ROOMS = {
+    path
+    for path in PLACES | set(Path("tests/workloads").iterdir())
+    if any(path.glob("**/test_*.py"))
+}
 
 
 def test_every_room_is_in_exactly_one_stage():
