@@ -14,9 +14,8 @@ from preamar.shell.hearing import Ears
 from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Mirror
 
-# Bookmarks come about every 60 s, but not always within the 70 s after which Kopf connects anew, and
-# a connection made anew is not heard until its own first bookmark. So two in a row must be silent.
-SILENT_SECONDS = 170.0
+# Bookmarks come about every 60 s; without one Kopf connects anew after 70 s, which is heard as well.
+SILENT_SECONDS = 90.0
 # A watch whose task ended is given this long to be started anew.
 ENDED_SECONDS = 20.0
 # A pass may take 60 s; a key that waits longer than this will wait for ever.
