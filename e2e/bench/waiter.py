@@ -4,12 +4,9 @@ How many it has at once is the gateway's doing, which gives a replica no more th
 replica is as fast as a trace's service times say, whatever else wants the processor.
 """
 
-import json
-
-from e2e.clusters.images import reference
+from e2e.coded import model_of, seed_code
 from e2e.journeys.wishes import a_service, merged
 from e2e.kube import Json, Kube
-from e2e.seed import seed
 
 MODEL = """
 import json, threading, time
@@ -37,42 +34,18 @@ class TritonPythonModel:
             utils.Tensor("FINISH_REASON", text("stop")),
         ]), flags=utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 """
-CONFIG = """
-model_transaction_policy { decoupled: true }
-input [ { name: "REQUEST" data_type: TYPE_STRING dims: [ 1 ] } ]
-output [
-  { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] },
-  { name: "INPUT_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "OUTPUT_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "FINISH_REASON" data_type: TYPE_STRING dims: [ 1 ] }
-]
-"""
-WRITE = """
-import json, pathlib, sys
-for name, text in json.loads(sys.argv[1]).items():
-    path = pathlib.Path("/target/waiter", name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-"""
 
 
 def seed_waiter(kube: Kube, namespace: str) -> None:
     """Write the model onto claim ``models``."""
-    files = json.dumps({"config.pbtxt": CONFIG, "1/model.py": MODEL})
-    command = ["python3", "-c", WRITE]
-    seed(kube, namespace, "seed-waiter", reference("triton"), [files], "models", command)
+    seed_code(kube, namespace, "waiter", MODEL)
 
 
 def a_waiter(name: str, slots: int, wait: float, most: int, **changes: object) -> Json:
     """A service that sleeps when idle, has ``slots`` requests at once in a replica, and aims at
     ``wait`` seconds before a replica takes a request."""
     spec: Json = {
-        "model": {
-            "uri": "pvc://models/waiter",
-            "task": "Generate",
-            "format": "Python",
-            "trust": "Code",
-        },
+        "model": model_of("waiter"),
         "runtime": {"batching": {"maxBatchSize": slots}},
         "scaling": {
             "max": most,

@@ -15,13 +15,11 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
 from e2e.cluster import Cluster
-from e2e.clusters.images import reference
+from e2e.coded import model_of, seed_code
 from e2e.journeys.wishes import a_service
 from e2e.kube import Json, Kube
-from e2e.seed import seed
 
 TOKEN_SECONDS = 0.1
-SEEDING_IMAGE = "triton"  # it has a Python
 MODEL = f"""
 import json, os, socket, threading, time
 import numpy as np
@@ -55,42 +53,18 @@ class TritonPythonModel:
             ]))
         sender.send(flags=utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 """
-CONFIG = """
-model_transaction_policy { decoupled: true }
-input [ { name: "REQUEST" data_type: TYPE_STRING dims: [ 1 ] } ]
-output [
-  { name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] },
-  { name: "INPUT_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "OUTPUT_TOKENS" data_type: TYPE_INT32 dims: [ 1 ] },
-  { name: "FINISH_REASON" data_type: TYPE_STRING dims: [ 1 ] }
-]
-"""
-WRITE = """
-import json, pathlib, sys
-for name, text in json.loads(sys.argv[1]).items():
-    path = pathlib.Path("/target/talker", name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-"""
 
 
 def seed_talker(kube: Kube, namespace: str) -> None:
     """Write the model onto claim ``models``."""
-    files = json.dumps({"config.pbtxt": CONFIG, "1/model.py": MODEL})
-    command = ["python3", "-c", WRITE]
-    seed(kube, namespace, "seed-talker", reference(SEEDING_IMAGE), [files], "models", command)
+    seed_code(kube, namespace, "talker", MODEL)
 
 
 def a_talker(name: str, replicas: int, drain: int) -> Json:
     """A service of that many replicas, sized by whoever writes spec.replicas."""
     return a_service(
         name,
-        model={
-            "uri": "pvc://models/talker",
-            "task": "Generate",
-            "format": "Python",
-            "trust": "Code",
-        },
+        model=model_of("talker"),
         replicas=replicas,
         scaling={"mode": "External", "min": 0, "max": 4},
         drain={"seconds": drain},
