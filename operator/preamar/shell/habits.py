@@ -8,11 +8,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from preamar.core.serving.habit import Habit, habit
+from preamar.core.serving.habit import EVERY_SECONDS, Habit, habit
 from preamar.core.serving.observe import Demand
 from preamar.core.serving.wanted import Aim, goal_of
-
-EVERY_SECONDS = 60.0
 
 
 @dataclass(slots=True)

@@ -10,20 +10,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from preamar.api.scaling import Signal
+from preamar.api.scaling import Scaling, Signal
 from preamar.cli.simulate.engine import Rule, View, World
 from preamar.cli.simulate.trace import Load
-from preamar.core.serving.habit import MEMORY, Habit, habit
+from preamar.core.serving.habit import EVERY_SECONDS, MEMORY, Habit, habit
 from preamar.core.serving.observe import Demand
 from preamar.core.serving.scaling import Decision, Policy, Situation, decide
+from preamar.core.serving.size import ALMOST
 from preamar.core.serving.wanted import Aim, Fleet, Learned, goal_of
 
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
-HABIT_SECONDS = 60.0
-IDLE_SECONDS = 60
-"""``idleSeconds`` of the API, by default."""
-ALMOST = 1.0
-"""Seconds that a replica is still away which should have been ready by now."""
 FORGET = 1 / 500
 """Of the learned service time: about the last 500 requests count."""
 
@@ -34,7 +30,7 @@ class Preamar:
     def __init__(self, world: World, wait: float) -> None:
         aim = Aim(Signal.QUEUE_SECONDS, Decimal(str(wait)), world.slots)
         self._world = world
-        self._policy = Policy(world.min, world.max, aim, IDLE_SECONDS)
+        self._policy = Policy(world.min, world.max, aim, Scaling().idle_seconds)
         self._last: Decision | None = None
         self._service: float | None = None
         self._seconds = 0
@@ -52,7 +48,7 @@ class Preamar:
         )
         cold_start = self._world.cold_start
         goal = goal_of(self._policy.aim, demand, cold_start)
-        if goal and view.now - self._habit_at >= HABIT_SECONDS:
+        if goal and view.now - self._habit_at >= EVERY_SECONDS:
             self._habit = habit(goal, demand.arrivals, self._world.max)
             self._habit_at = view.now
         etas = (max(ALMOST, at + cold_start - view.now) for at in view.ordered)

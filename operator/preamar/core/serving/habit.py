@@ -14,6 +14,8 @@ from math import ceil
 from preamar.core.serving.queueing import late_starts
 from preamar.core.serving.sizing import PRICE, Goal, Standing, cheapest
 
+EVERY_SECONDS = 60.0
+"""Between two looks at whether there is a habit."""
 MEMORY = 1800
 """Seconds looked back upon at most."""
 LEAST_MEMORY = 300
@@ -21,6 +23,8 @@ LEAST_MEMORY = 300
 STRIDE = 10
 """Seconds between decisions of the replay."""
 CLEARLY = 0.6
+"""Of the cost of following, at most: the replay starts late and decides seldom, so it looks dearer
+than following is."""
 
 
 @dataclass(frozen=True, slots=True)
