@@ -107,6 +107,12 @@ class Failure(Seen):
         default=None, description="The rank that failed first, such as 1."
     )
     explanation: Sentence = Field(default="", description="What happened, in one sentence.")
+    step: Size | None = Field(
+        default=None, description="The step in which it failed, such as 417; none before the first."
+    )
+    times: Size | None = Field(
+        default=None, description="Failures in a row at this step, such as 2."
+    )
 
 
 class Evaluation(Seen):

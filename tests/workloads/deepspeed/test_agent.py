@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[3] / "workloads/deepspeed"
 HELPERS = f"""
 import json, os, signal, sys, time
 sys.path.insert(0, {str(PACKAGE)!r})
-from preamar_train import state
+from preamar_train import beat, state
 rank = int(os.environ["RANK"])
 told = state.of_rank(rank)
 """
@@ -108,6 +108,10 @@ state.write(told, {{"state": "Done", "step": 40, "consumed": 80, "exported": "pv
         "exported": "pvc://m/x",
         "class": None,
         "explanation": None,
+        "failedStep": None,
+        "waits": False,
+        "seconds": None,
+        "saveSeconds": None,
     }
 
 
@@ -267,3 +271,117 @@ time.sleep(600)
     then = asked()
     assert (then["state"], then["step"], then["loss"]) == ("Training", 5, "2.5")
     assert "secret" not in then
+
+
+BEATS = """
+import faulthandler
+stacks = told.with_suffix(".stack").open("w")
+faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+heart = beat.Beat(beat.of_state(told))
+heart.phase("Training")
+for step in range(1, 6):
+    time.sleep(0.05)
+    heart.stepped(step)
+"""
+
+
+def test_a_rank_that_stands_still_is_found_named_and_ended(agent):
+    begun = time.monotonic()
+    code, message, output = agent(
+        BEATS
+        + """
+def endless():
+    while rank == 1 or step < 5000:
+        time.sleep(0.05)
+        if rank == 0:
+            heart.stepped(step)
+endless()
+""",
+        PREAMAR_HANG_SECONDS="2",
+    ).end()
+    assert (code, message["class"], message["rank"]) == (1, "Hung", 1)
+    assert message["failedStep"] == 6
+    assert "took no step for" in message["explanation"]
+    assert "stands in endless (rank.py:" in message["explanation"]
+    assert "[rank 1] Current thread" in output
+    assert time.monotonic() - begun < 12
+
+
+def test_who_waits_in_an_exchange_is_not_the_one_that_hangs(agent, tmp_path):
+    exchange = tmp_path / "torch/distributed"
+    exchange.mkdir(parents=True)
+    (exchange / "waiting.py").write_text("import time\ndef all_reduce(): time.sleep(600)\n")
+    text = f"""
+sys.path.insert(0, {str(exchange)!r})
+import waiting
+def forward():
+    time.sleep(600)
+forward() if rank == 1 else waiting.all_reduce()
+"""
+    code, message, _ = agent(BEATS + text, PREAMAR_HANG_SECONDS="1").end()
+    assert (code, message["class"], message["rank"]) == (1, "Hung", 1)
+    assert "Rank 1 took no step" in message["explanation"]
+    assert message["explanation"].endswith("Waiting in an exchange: rank 0.")
+    assert message["waits"] is False
+
+
+def test_a_pod_whose_ranks_all_wait_lets_another_pod_name_the_cause_and_then_says_so(
+    agent, tmp_path
+):
+    exchange = tmp_path / "torch/distributed"
+    exchange.mkdir(parents=True)
+    (exchange / "waiting.py").write_text("import time\ndef all_reduce(): time.sleep(600)\n")
+    begun = time.monotonic()
+    code, message, _ = agent(
+        BEATS + f"sys.path.insert(0, {str(exchange)!r})\nimport waiting\nwaiting.all_reduce()\n",
+        WORLD_SIZE="4",
+        PREAMAR_HANG_SECONDS="1",
+    ).end()
+    assert (code, message["class"], message["waits"]) == (1, "Hung", True)
+    assert "wait for a rank of another pod" in message["explanation"]
+    assert time.monotonic() - begun > 6
+
+
+def test_a_frozen_rank_is_named_though_it_cannot_say_where_it_stands(agent):
+    code, message, _ = agent(
+        BEATS
+        + """
+if rank == 1:
+    os.kill(os.getpid(), signal.SIGSTOP)
+for _ in range(2000):
+    time.sleep(0.05)
+    heart.stepped(step)
+""",
+        PREAMAR_HANG_SECONDS="1",
+    ).end()
+    assert (code, message["class"], message["rank"]) == (1, "Hung", 1)
+    assert "it is stopped" in message["explanation"]
+
+
+def test_a_rank_that_saves_or_has_no_beats_is_not_taken_for_hanging(agent):
+    code, message, _ = agent(
+        BEATS
+        + """
+if rank == 1:
+    heart.phase("Saving", 5)
+else:
+    beat.of_state(told).unlink()
+time.sleep(4)
+""",
+        PREAMAR_HANG_SECONDS="1",
+    ).end()
+    assert (code, message["outcome"]) == (0, "Done")
+
+
+def test_the_step_of_a_killed_rank_is_known_to_the_step(agent):
+    code, message, _ = agent(
+        BEATS
+        + """
+state.write(told, {"state": "Training", "step": 2})
+if rank == 1:
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(600)
+"""
+    ).end()
+    assert (code, message["class"]) == (1, "Killed")
+    assert (message["step"], message["failedStep"]) == (5, 6)

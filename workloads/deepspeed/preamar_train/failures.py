@@ -1,12 +1,14 @@
 """What can go wrong in a trainer, and whose turn it is.
 
 Each failure carries a class that the operator decides on and one sentence for the user.
-`ConfigError` and `DataError` are the user's to mend; all others are worth another attempt.
+`ConfigError`, `DataError` and `CheckpointTorn` are the user's to mend; all others are worth another
+attempt.
 """
 
 import errno
 from enum import StrEnum
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DONE = 0
 FAILED = 1
 STOPPED = 75
@@ -19,7 +21,10 @@ class Class(StrEnum):
     NON_FINITE_LOSS = "NonFiniteLoss"
     DATA_ERROR = "DataError"
     CONFIG_ERROR = "ConfigError"
+    DISK_FULL = "DiskFull"
+    HUNG = "Hung"
     CHECKPOINT_ERROR = "CheckpointError"
+    CHECKPOINT_TORN = "CheckpointTorn"
     PEER_LOST = "PeerLost"
     UNKNOWN = "Unknown"
 
@@ -93,6 +98,6 @@ def classify(error: BaseException) -> Failure:
         return Failure(kind, f"Shared memory (/dev/shm) is too small or missing: {first}")
     if kind is Class.OUT_OF_MEMORY:
         return Failure(kind, f"A rank ran out of memory: {first}")
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
-        return Failure(Class.UNKNOWN, f"A file could not be written: {error}")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return Failure(Class.DISK_FULL, f"A volume of the pod is full: {error}")
     return Failure(Class.UNKNOWN, f"{name}: {first}" if first else name)

@@ -80,6 +80,12 @@ def _begin(request: Request, shape: Shape, store: Store):
     found = store.newest()
     for sentence in found.skipped:
         print(f"checkpoint skipped: {sentence}", flush=True)
+    if found.folder is None and found.skipped:  # beginning anew would hide that all is lost
+        raise Failure(
+            Class.CHECKPOINT_TORN,
+            f"No checkpoint in {request.checkpoint.uri} is whole ({found.skipped[0]}). Put one back, "
+            "or use a new checkpoint path to start afresh.",
+        )
     if found.folder is None:
         text = tokens.learn(request.sources, shape.vocabulary)
     else:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from preamar_train import state
+from preamar_train import beat, state
+from preamar_train.clock import Clock
 
 _EVERY_SECONDS = 0.5
 _WINDOW_SECONDS = 30.0
@@ -17,6 +18,7 @@ _WINDOW_SECONDS = 30.0
 class Progress:
     def __init__(self, file: Path, attempt: int, steps: int) -> None:
         self._file = file
+        self._beat, self._clock = beat.Beat(beat.of_state(file)), Clock()
         self._words: dict[str, Any] = {
             "attempt": attempt,
             "state": "Starting",
@@ -27,17 +29,27 @@ class Progress:
             "consumed": 0,
             "checkpoint": None,
             "resumedFrom": None,
+            "seconds": None,
+            "saveSeconds": None,
         }
         self._written = 0.0
         self._pace: list[tuple[float, int]] = []
 
     def say(self, **words: Any) -> None:
         """Something that must be known at once."""
+        if words.get("checkpoint") and self._words["state"] != "Starting":
+            self._clock.saved()
+        if "state" in words:
+            self._clock.turn(words["state"])
+            self._beat.phase(words["state"], words.get("step", self._words["step"]))
         self._words.update(words)
+        self._words["seconds"] = self._clock.seconds()
+        self._words["saveSeconds"] = self._clock.save_seconds()
         state.write(self._file, self._words)
         self._written = time.monotonic()
 
     def stepped(self, step: int, consumed: int, loss: float) -> None:
+        self._beat.stepped(step)
         now = time.monotonic()
         self._pace = [(at, n) for at, n in self._pace if now - at <= _WINDOW_SECONDS]
         self._pace.append((now, consumed))

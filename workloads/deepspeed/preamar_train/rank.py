@@ -31,6 +31,8 @@ def run_rank() -> int:
     faulthandler.enable()
     told = state.of_rank(rank)
     told.parent.mkdir(parents=True, exist_ok=True)
+    stacks = told.with_suffix(".stack").open("w")  # kept open: the signal may come at any time
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
     code = FAILED
     try:
         from preamar_train.trainer import train

@@ -185,6 +185,7 @@ def _save(run: Run) -> None:
 
 
 def _finish(run: Run) -> None:
+    run.progress.say(state="Evaluating")
     rows = run.ready.corpus.held_out(evaluate.MOST_SAMPLES)
     loss = evaluate.held_out_loss(run.engine, run.gang, rows, run.request.micro_batch, run.device)
     unigram = evaluate.unigram(run.ready.corpus, rows[:, 1:], run.shape.vocabulary)

@@ -4,6 +4,7 @@ A headless Service under which ranks find each other, and one Indexed Job per at
 never changed once it is made, because its pods' template cannot be: a change is the next attempt.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from preamar.api.training import TrainingJob
@@ -18,6 +19,8 @@ KIND = "TrainingJob"
 RESTARTS = "preamar.dev/restarts"
 """Annotation of an attempt: the restarts that count and came before it. It is written with the
 attempt in one step, so that no crash of ours can forget one."""
+STREAK = "preamar.dev/streak"
+"""Annotation of an attempt: failures in a row at one place before it, as 2@417 for step 417."""
 ORDER = "preamar.dev/order"
 """Annotation of an attempt: what it was told to do, in ten characters."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -64,14 +67,20 @@ def service(job: TrainingJob) -> Manifest:
 
 
 def attempt(
-    job: TrainingJob, settings: Settings, number: int, workers: int, restarts: int, step: Split
+    job: TrainingJob,
+    settings: Settings,
+    number: int,
+    workers: int,
+    step: Split,
+    before: Mapping[str, str],
 ) -> Manifest:
-    """One attempt with so many workers; the whole gang ends with the first pod that fails."""
+    """One attempt with so many workers; the whole gang ends with the first pod that fails.
+    ``before`` are annotations: what it must know of those before it."""
     own = labels(job) | {ATTEMPT_LABEL: str(number)}
     metadata: dict[str, Any] = child_metadata(
         KIND, job.metadata, f"{job.metadata.name}-{number}", own
     )
-    metadata["annotations"] = {RESTARTS: str(restarts), ORDER: order_digest(job)}
+    metadata["annotations"] = {**before, ORDER: order_digest(job)}
     if job.spec.queue_name:
         metadata["labels"] = own | {QUEUE_LABEL: job.spec.queue_name}
     return {

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from preamar.core.pods import Ended, PodView
 from preamar.core.training.observe import ATTEMPT_LABEL, JobView
+from preamar.core.training.policy import FINAL
 from preamar.core.training.progress import LONGEST_SENTENCE, Outcome
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 STOPPED = 75  # exit code after a verified checkpoint on request
-FINAL = frozenset({"ConfigError", "DataError"})
 LOST = frozenset({"Evicted", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "Preempting"})
 LATEST = datetime.max.replace(tzinfo=UTC)
 
@@ -28,6 +28,8 @@ class Ending:
     rank: int | None = None
     free: bool = False
     final: bool = False
+    step: int | None = None
+    """The step in which it failed, where the rank could tell."""
 
 
 def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
@@ -50,7 +52,8 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         why = lost.disrupted or lost.reason
         return Ending("PodLost", f"Pod {lost.name} was taken away: {why}.", rank(lost), free=True)
     if own:
-        return _told(*own[0])
+        # A rank that hangs while it waits for another may be heard before that one.
+        return _told(*min(own, key=lambda found: _waits(found[1])))
     if failed:
         # A rank that fails leaves its pod behind. Where all that did only lost a peer, that peer
         # was deleted or cut off; its own pod may be gone with what it said.
@@ -102,6 +105,11 @@ def _kind(end: Ended) -> str:
     return "Killed" if end.exit_code in {137, 143} else "Unknown"
 
 
+def _waits(end: Ended) -> bool:
+    outcome = Outcome.of(end.message)
+    return outcome is not None and outcome.waits
+
+
 def _told(pod: PodView, end: Ended) -> Ending:
     kind, outcome = _kind(end), Outcome.of(end.message)
     sentence = outcome.explanation if outcome else ""
@@ -112,4 +120,5 @@ def _told(pod: PodView, end: Ended) -> Ending:
     who = rank(pod)
     if outcome is not None and outcome.rank is not None:
         who = outcome.rank
-    return Ending(kind, sentence, who, final=kind in FINAL)
+    step = outcome.failed_step if outcome else None
+    return Ending(kind, sentence, who, final=kind in FINAL, step=step)

@@ -1,18 +1,19 @@
 """What should the job do next: wait, start an attempt, train on, stop, or end?
 
 At most one attempt has pods at any time: the next starts when every pod of the earlier ones is
-over. Failures count against the user's limit; what is nobody's fault does not, but is bounded too,
-and both wait a while first. A job that has succeeded never starts again.
+over. Failures count against the user's limit, by their class (``policy``); what is nobody's fault
+does not, but is bounded too, and both wait a while first. A job that has succeeded never starts again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from preamar.core.moments import moment
-from preamar.core.training.desired import ORDER, RESTARTS, order_digest
+from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
 from preamar.core.training.endings import Ending, ending, pods_of
 from preamar.core.training.observe import JobView, Observed
+from preamar.core.training.policy import NONE_IN_A_ROW, Streak
 from preamar.core.training.sizes import split
 from preamar.core.training.terms import Terms
 
@@ -58,6 +59,8 @@ class Step:
     restarts: int
     ending: Ending | None = None
     recheck_in: float | None = None
+    streak: Streak = NONE_IN_A_ROW
+    """Failures in a row at one place so far, the last included."""
 
 
 def next_step(observed: Observed) -> Step:
@@ -67,9 +70,11 @@ def next_step(observed: Observed) -> Step:
     workers = size(observed, last)
     counted = counted_before(observed, last)
     told = ending(last, observed.pods) if last and last.failed else None
+    streak = streak_before(observed, last)
     if told is not None and not told.free:
         counted += 1
-    here = Step(Do.WAIT, Why.RESTARTING, number, workers, counted, told)
+        streak = streak.after(told.kind, told.step)
+    here = Step(Do.WAIT, Why.RESTARTING, number, workers, counted, told, streak=streak)
 
     succeeded = job.status.condition("Succeeded")
     if succeeded is not None and succeeded.status == "True":
@@ -110,10 +115,11 @@ def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
     left = deadline_in(observed)
     if left is not None and left <= 0 and not spec.suspend:
         return Why.DEADLINE
-    if told is not None and told.final and not edited:
-        return told.kind
+    hopeless = here.streak.hopeless(told.kind) if told else ""
+    if hopeless and not edited:
+        return hopeless
     # An edit by which the user repairs his error is a new try, which is his to grant.
-    if here.restarts > spec.restarts.limit and not (told and told.final):
+    if here.restarts > spec.restarts.limit and not hopeless:
         return Why.RESTARTS_EXHAUSTED
     if here.attempt - here.restarts > observed.settings.free_restarts:
         return Why.INTERRUPTED
@@ -130,9 +136,7 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
     if wait > 0:
         return _but(here, Do.WAIT, Why.RESTARTING, wait)
     why = Why.FIRST if here.attempt == 0 else Why.RESTARTING
-    return Step(
-        Do.START, why, here.attempt + 1, here.workers, here.restarts, here.ending, LOOK_AGAIN
-    )
+    return replace(here, do=Do.START, why=why, attempt=here.attempt + 1, recheck_in=LOOK_AGAIN)
 
 
 def last_attempt(observed: Observed) -> JobView | None:
@@ -164,6 +168,14 @@ def counted_before(observed: Observed, last: JobView | None) -> int:
     return observed.job.status.restarts or 0
 
 
+def streak_before(observed: Observed, last: JobView | None) -> Streak:
+    """Failures in a row at one place before the last attempt; from status if that is gone."""
+    if last is not None:
+        return Streak.parse(last.annotations.get(STREAK, ""))
+    failure = observed.job.status.failure
+    return Streak(failure.times or 0, failure.step) if failure else Streak()
+
+
 def deadline_in(observed: Observed) -> float | None:
     """Seconds until the job must have ended, from the start of its first attempt."""
     limit = observed.job.spec.active_deadline_seconds
@@ -191,4 +203,4 @@ def _backoff(here: Step, last: JobView | None, now: datetime) -> float:
 
 
 def _but(here: Step, do: Do, why: str, recheck_in: float | None = None) -> Step:
-    return Step(do, why, here.attempt, here.workers, here.restarts, here.ending, recheck_in)
+    return replace(here, do=do, why=why, recheck_in=recheck_in)

@@ -44,6 +44,25 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds of one attempt by what rank 0 did. ``saved`` is the part of ``steps`` that a verified
+    checkpoint holds; ``other`` are the evaluation and the export at the end."""
+
+    startup: float = 0.0
+    steps: float = 0.0
+    saved: float = 0.0
+    checkpoint: float = 0.0
+    other: float = 0.0
+
+    @classmethod
+    def of(cls, body: object) -> Self | None:
+        if not isinstance(body, Mapping):
+            return None
+        parts = {name: _positive(body.get(name)) or 0.0 for name in cls.__slots__}
+        return cls(**parts | {"saved": min(parts["saved"], parts["steps"])})
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """The answer of ``GET /progress``. ``attempt`` guards against a late answer of an old gang."""
 
@@ -56,6 +75,8 @@ class Progress:
     consumed: int | None = None
     checkpoint: Saved | None = None
     resumed_from: int | None = None
+    seconds: Spent | None = None
+    save_seconds: float | None = None
 
     @classmethod
     def of(cls, body: object) -> Self | None:
@@ -75,6 +96,8 @@ class Progress:
             consumed=_count(body.get("consumed")),
             checkpoint=Saved.of(body.get("checkpoint")),
             resumed_from=_count(body.get("resumedFrom")),
+            seconds=Spent.of(body.get("seconds")),
+            save_seconds=_positive(body.get("saveSeconds")),
         )
 
 
@@ -92,6 +115,12 @@ class Outcome:
     """Held-out loss and that of a unigram model, in nats per token, as decimals."""
     failure: str = ""
     explanation: str = ""
+    failed_step: int | None = None
+    """The step in which it failed, from 1; None before the first and after the last."""
+    waits: bool = False
+    """Whether it only waited for another rank, so that the cause is elsewhere."""
+    seconds: Spent | None = None
+    save_seconds: float | None = None
 
     @classmethod
     def of(cls, message: str) -> Self | None:
@@ -112,6 +141,10 @@ class Outcome:
             evaluation=_evaluation(body.get("evaluation")),
             failure=_words(body.get("class")),
             explanation=_words(body.get("explanation")),
+            failed_step=_count(body.get("failedStep")),
+            waits=body.get("waits") is True,
+            seconds=Spent.of(body.get("seconds")),
+            save_seconds=_positive(body.get("saveSeconds")),
         )
 
 
@@ -141,3 +174,8 @@ def _real(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if isfinite(value) else None
+
+
+def _positive(value: object) -> float | None:
+    found = _real(value)
+    return None if found is None or not 0 <= found < 2**53 else found

@@ -16,7 +16,7 @@ from preamar.core.moments import moment
 from preamar.core.plan import Delete, Manifest, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
 from preamar.core.training.blocks import Blocked, blocked
-from preamar.core.training.desired import KIND, attempt, service
+from preamar.core.training.desired import KIND, RESTARTS, STREAK, attempt, service
 from preamar.core.training.endings import pods_of
 from preamar.core.training.lifecycle import Do, Step, last_attempt, next_step
 from preamar.core.training.observe import Observed, children_named
@@ -62,10 +62,15 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
         part = split(Terms.of(job.spec), step.workers)
         if part is not None:
             wanted.append(
-                attempt(job, observed.settings, step.attempt, step.workers, step.restarts, part)
+                attempt(job, observed.settings, step.attempt, step.workers, part, _before_it(step))
             )
     uid = job.metadata.uid
     return due(wanted, uid, observed.children, observed.applied, observed.refused)
+
+
+def _before_it(step: Step) -> dict[str, str]:
+    """What an attempt must know of those before it; written with it, so that no crash forgets."""
+    return {RESTARTS: str(step.restarts), STREAK: str(step.streak)}
 
 
 def _before(step: Step) -> Step:

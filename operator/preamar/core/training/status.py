@@ -58,6 +58,8 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
                 "class": step.ending.kind,
                 "rank": step.ending.rank,
                 "explanation": step.ending.explanation,
+                "step": step.ending.step,
+                "times": step.streak.times,
             }
         )
     if step.do == Do.SUCCEED:

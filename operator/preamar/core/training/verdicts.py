@@ -16,6 +16,7 @@ from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.limits import waits
 from preamar.core.training.observe import Observed
 from preamar.core.training.parallelism import fixed
+from preamar.core.training.policy import GIVEN_UP, POISON
 from preamar.core.training.sizes import Unfit
 from preamar.core.training.status import running
 from preamar.core.training.terms import Terms
@@ -44,8 +45,7 @@ class Trouble:
 
 TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled"})
 FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
-USERS = frozenset({"ConfigError", "DataError"})
-BAD: frozenset[str] = frozenset({*Block, *Unfit, *Cause, *FAILED, *USERS, Reason.REFUSED})
+BAD: frozenset[str] = frozenset({*Block, *Unfit, *Cause, *FAILED, *GIVEN_UP, Reason.REFUSED})
 FAILURES = {
     Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
     Why.RESTARTS_EXHAUSTED: "It failed more often than spec.restarts.limit allows.",
@@ -70,6 +70,11 @@ def failure(step: Step) -> str:
     """Why the job has ended without success."""
     told = step.ending
     last = f" The last attempt: {told.kind}: {told.explanation}" if told else ""
+    if step.why == POISON and step.streak.step is not None:
+        return (
+            f"Step {step.streak.step} failed {step.streak.times} times in a row, so another try would "
+            f"fail as well; all checkpoints before it are kept.{last}"
+        )
     return f"{FAILURES.get(Why(step.why), '')}{last}" if step.why in set(Why) else last.strip()
 
 

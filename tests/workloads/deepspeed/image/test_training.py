@@ -204,5 +204,6 @@ def test_a_full_checkpoint_volume_is_said_in_words(job):
         code, message, _ = job.run(pods=1)
     finally:
         subprocess.run(["umount", str(small)], check=True)
-    assert (code, message["class"]) == (1, "CheckpointError")
-    assert "cannot be written" in message["explanation"]
+    assert (code, message["class"]) == (1, "DiskFull")
+    assert "checkpoint volume is full" in message["explanation"]
+    assert message["failedStep"] == 8

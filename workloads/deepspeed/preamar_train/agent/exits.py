@@ -24,6 +24,7 @@ class Verdict:
     rank: int
     kind: Class
     explanation: str
+    waits: bool = False  # for another rank, so that the cause is elsewhere
 
 
 def is_failure(code: int) -> bool:

@@ -18,6 +18,7 @@ def compose(
     *,
     kind: str | None = None,
     explanation: str | None = None,
+    waits: bool = False,
 ) -> dict[str, Any]:
     return {
         "outcome": outcome,
@@ -29,6 +30,10 @@ def compose(
         "exported": told.get("exported"),
         "class": kind,
         "explanation": explanation,
+        "failedStep": told.get("failedStep") if outcome == "Failed" else None,
+        "waits": waits,
+        "seconds": told.get("seconds"),
+        "saveSeconds": told.get("saveSeconds"),
     }
 
 

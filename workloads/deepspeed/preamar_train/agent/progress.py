@@ -22,6 +22,8 @@ KEYS = (
     "consumed",
     "checkpoint",
     "resumedFrom",
+    "seconds",
+    "saveSeconds",
 )
 _READ_SECONDS = 5
 

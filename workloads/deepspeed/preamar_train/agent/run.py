@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preamar_train import state
-from preamar_train.agent import message
+from preamar_train.agent import message, told
 from preamar_train.agent.lookup import address_of
 from preamar_train.agent.progress import serve
 from preamar_train.agent.settings import Settings, message_path, settings
@@ -26,13 +26,13 @@ def run_agent() -> int:
     try:
         return _run(config)
     except Exception as error:  # noqa: BLE001 - also the unforeseen is told
-        told = state.read(state.of_rank(config.first_rank))
-        return _failed(config.message, config.first_rank, told, error)
+        words = told.of_rank(config.first_rank)
+        return _failed(config.message, config.first_rank, words, error)
 
 
 def _run(config: Settings) -> int:
     config.state.mkdir(parents=True, exist_ok=True)
-    for old in config.state.glob("rank-*.json"):  # of a container that was restarted in its pod
+    for old in config.state.glob("rank-*"):  # of a container that was restarted in its pod
         old.unlink()
     signals = Signals()
     signals.listen()
@@ -44,47 +44,47 @@ def _run(config: Settings) -> int:
     if address is None:
         return _stopped(config, {})
     ended = Supervisor(config, signals).run(address)
-    return _judge(config, ended, state.read(first), asked=signals.stop)
+    return _judge(config, ended, told.of_rank(config.first_rank), asked=signals.stop)
 
 
-def _judge(config: Settings, ended: Ended, told: dict[str, Any], *, asked: bool) -> int:
+def _judge(config: Settings, ended: Ended, words: dict[str, Any], *, asked: bool) -> int:
     if ended.cut:
-        words = f"No checkpoint could be saved within the {config.grace_seconds:.0f} seconds between the stop and the kill."
-        message.write(
-            config.message,
-            message.compose(
-                "Failed", config.first_rank, told, kind=Class.KILLED.value, explanation=words
-            ),
+        sentence = f"No checkpoint could be saved within the {config.grace_seconds:.0f} seconds between the stop and the kill."
+        last = message.compose(
+            "Failed", config.first_rank, words, kind=Class.KILLED.value, explanation=sentence
         )
+        message.write(config.message, last)
         return FAILED
     if ended.failure:
         found = ended.failure
-        told = state.read(state.of_rank(found.rank)) or told
-        message.write(
-            config.message,
-            message.compose(
-                "Failed", found.rank, told, kind=found.kind.value, explanation=found.explanation
-            ),
+        last = message.compose(
+            "Failed",
+            found.rank,
+            told.of_rank(found.rank) or words,
+            kind=found.kind.value,
+            explanation=found.explanation,
+            waits=found.waits,
         )
+        message.write(config.message, last)
         return FAILED
     if all(code == DONE for code in ended.codes):
-        message.write(config.message, message.compose("Done", config.first_rank, told))
+        message.write(config.message, message.compose("Done", config.first_rank, words))
         return DONE
     if asked or all(code == STOPPED for code in ended.codes):
-        return _stopped(config, told)
+        return _stopped(config, words)
     raise RuntimeError(f"ranks ended with codes {', '.join(map(str, ended.codes))}")
 
 
-def _stopped(config: Settings, told: dict[str, Any]) -> int:
-    message.write(config.message, message.compose("Stopped", config.first_rank, told))
+def _stopped(config: Settings, words: dict[str, Any]) -> int:
+    message.write(config.message, message.compose("Stopped", config.first_rank, words))
     return STOPPED
 
 
-def _failed(file: Path, rank: int, told: dict[str, Any], error: Exception) -> int:
+def _failed(file: Path, rank: int, words: dict[str, Any], error: Exception) -> int:
     failure = classify(error)
     print(f"failed: {failure.kind}: {failure.sentence}", file=sys.stderr, flush=True)
-    words = message.compose(
-        "Failed", rank, told, kind=failure.kind.value, explanation=failure.sentence
+    last = message.compose(
+        "Failed", rank, words, kind=failure.kind.value, explanation=failure.sentence
     )
-    message.write(file, words)
+    message.write(file, last)
     return FAILED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preamar_train import state
+from preamar_train.agent.hang import FLOOR_SECONDS
 from preamar_train.request import bad
 
 RANK_COMMAND = ("preamar-train", "rank")
@@ -22,6 +23,7 @@ class Settings:
     agent_port: int  # 0: none
     gang_seconds: float
     grace_seconds: float
+    hang_seconds: float  # a rank may stand still at least so long
     command: tuple[str, ...]
     message: Path
     state: Path
@@ -41,6 +43,7 @@ def settings(env: Mapping[str, str]) -> Settings:
         agent_port=_whole(env, "PREAMAR_AGENT_PORT", 0, "29400"),
         gang_seconds=_seconds(env, "PREAMAR_GANG_SECONDS", "600"),
         grace_seconds=_seconds(env, "PREAMAR_GRACE_SECONDS", "600"),
+        hang_seconds=_seconds(env, "PREAMAR_HANG_SECONDS", str(FLOOR_SECONDS)),
         command=_command(env),
         message=message_path(env),
         state=state.directory(),

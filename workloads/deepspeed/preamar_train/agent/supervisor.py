@@ -14,11 +14,11 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from preamar_train import state
-from preamar_train.agent import memory
+from preamar_train.agent import memory, told
 from preamar_train.agent.exits import Exit, Verdict, is_failure, verdict, worst
 from preamar_train.agent.settings import Settings, rank_environment
 from preamar_train.agent.signals import Signals
+from preamar_train.agent.stillness import Stillness
 
 SETTLE_SECONDS = 3.0  # from the first failure to the kill of the others
 TICK_SECONDS = 0.5
@@ -56,6 +56,7 @@ class Supervisor:
         self._failed_at: float | None = None
         self._told_at: float | None = None
         self._cut = False
+        self._stillness = Stillness(config)
 
     def run(self, address: str) -> Ended:
         try:
@@ -97,13 +98,19 @@ class Supervisor:
         if self._told_at is not None and now - self._told_at > self._config.grace_seconds:
             self._cut = True
             self._kill_all()
+        if self._failed_at is None:
+            still = {rank.number: rank.process.pid for rank in self._ranks if rank.code is None}
+            hung = self._stillness.judge(still, now)
+            if hung is not None:
+                self._fail(hung, now - SETTLE_SECONDS)
+                self._kill_all()
         if self._failed_at is not None and now - self._failed_at > SETTLE_SECONDS:
             self._kill_all()
 
     def _pass_stop_on(self) -> None:
         print("stopping at the next step, with a checkpoint", flush=True)
-        told = [state.read(state.of_rank(rank.number)) for rank in self._ranks]
-        if all(each.get("state", "Starting") == "Starting" for each in told):
+        words = [told.of_rank(rank.number) for rank in self._ranks]
+        if all(each.get("state", "Starting") == "Starting" for each in words):
             # Nothing was trained, so nothing can be lost; waiting for peers would only cost time.
             self._kill_all()
             return
@@ -147,11 +154,14 @@ class Supervisor:
         if rank.killed_by_us or not is_failure(rank.code):
             return
         oom = memory.grew(self._memory, memory.count())
-        told = state.read(state.of_rank(rank.number))
-        found = verdict(Exit(rank.number, rank.code), told, tuple(rank.tail), oom=oom)
-        print(f"rank {rank.number} failed: {found.kind}: {found.explanation}", flush=True)
+        words = told.of_rank(rank.number)
+        found = verdict(Exit(rank.number, rank.code), words, tuple(rank.tail), oom=oom)
+        self._fail(found, time.monotonic())
+
+    def _fail(self, found: Verdict, now: float) -> None:
+        print(f"rank {found.rank} failed: {found.kind}: {found.explanation}", flush=True)
         self._verdicts.append(found)
-        self._failed_at = self._failed_at or time.monotonic()
+        self._failed_at = self._failed_at or now
 
     @staticmethod
     def _readable(rank: Rank) -> bool:

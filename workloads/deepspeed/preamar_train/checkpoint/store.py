@@ -18,7 +18,7 @@ from pathlib import Path
 
 from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint.manifest import Manifest, Torn
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import FULL, Class, Failure
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -136,4 +136,9 @@ def _seems_whole(folder: Path) -> bool:
 
 def unwritable(path: Path, error: OSError) -> Failure:
     reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return Failure(
+            Class.DISK_FULL,
+            f"The checkpoint volume is full ({path}): {reason}. Make it larger, or lower checkpoint.keep.",
+        )
     return trouble(f"The checkpoint volume cannot be written ({path}): {reason}.")
