@@ -37,6 +37,9 @@ class Failure(Exception):
         self.kind = kind
         self.sentence = sentence
 
+    def __reduce__(self) -> tuple[type, tuple[Class, str]]:
+        return type(self), (self.kind, self.sentence)  # or it could not be sent to another process
+
 
 # Words in the errors of torch, gloo and NCCL; they carry no codes.
 _PEER_WORDS = (

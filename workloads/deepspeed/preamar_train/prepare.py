@@ -1,26 +1,25 @@
 """What every rank needs before the first step: the tokenizer, the tokens, the checkpoint to load.
 
-Rank 0 decides on tokenizer and checkpoint; the first rank of each pod tokenises for its pod; all
-ranks compare what they got, since workers that read different text would train on different
+Rank 0 decides on tokenizer and checkpoint; the first rank of each pod packs or stages the tokens
+for its pod; all ranks compare what they got, since workers that read different text would train on different
 data without any error.
 """
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.save import TOKENIZER
 from preamar_train.checkpoint.store import Store
-from preamar_train.data import tokens
-from preamar_train.data.corpus import Corpus, opened, pack
+from preamar_train.data.corpus import Corpus
 from preamar_train.data.documents import no_data
 from preamar_train.failures import Class, Failure, classify
 from preamar_train.gang import Gang
+from preamar_train.material import corpus_of, texts, tokenizer_of
 from preamar_train.presets import Shape, describe
-from preamar_train.request import Request, bad
+from preamar_train.request import Request, Source, bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,17 @@ def config_digest(request: Request, shape: Shape) -> str:
 
 
 def prepare(request: Request, shape: Shape, store: Store, gang: Gang) -> Ready:
-    begun = gang.tell(_told(lambda: _begin(request, shape, store)) if gang.rank == 0 else None)
+    sources = texts(request, gang)
+    begun = gang.tell(
+        _told(lambda: _begin(request, sources, shape, store)) if gang.rank == 0 else None
+    )
     if isinstance(begun, Failure):
         raise begun
     manifest, folder, skipped, tokenizer = begun
     config = config_digest(request, shape)
     if manifest:
         _must_fit(manifest, request, gang, config)
-    corpus = _corpus(request, shape, gang, tokenizer)
+    corpus = corpus_of(request, sources, shape, gang, tokenizer)
     digests = gang.hear(corpus.digest)
     if len(set(digests)) > 1:
         odd = next(rank for rank, digest in enumerate(digests) if digest != digests[0])
@@ -75,7 +77,7 @@ def _told(act):
         return classify(error)
 
 
-def _begin(request: Request, shape: Shape, store: Store):
+def _begin(request: Request, sources: tuple[Source, ...], shape: Shape, store: Store):
     store.claim()
     found = store.newest()
     for sentence in found.skipped:
@@ -86,10 +88,8 @@ def _begin(request: Request, shape: Shape, store: Store):
             f"No checkpoint in {request.checkpoint.uri} is whole ({found.skipped[0]}). Put one back, "
             "or use a new checkpoint path to start afresh.",
         )
-    if found.folder is None:
-        text = tokens.learn(request.sources, shape.vocabulary)
-    else:
-        text = (found.folder / TOKENIZER).read_text()
+    stored = None if found.folder is None else (found.folder / TOKENIZER).read_text()
+    text = tokenizer_of(request, sources, shape, stored)
     return found.manifest, found.folder, found.skipped, text
 
 
@@ -107,17 +107,3 @@ def _must_fit(manifest: Manifest, request: Request, gang: Gang, config: str) -> 
         raise bad(
             f"{where} of ZeRO stage {manifest.zero_stage}, which cannot go on with stage {request.zero_stage}."
         )
-
-
-def _corpus(request: Request, shape: Shape, gang: Gang, text: str) -> Corpus:
-    folder = Path(os.environ.get("PREAMAR_SCRATCH", "/tmp/preamar")) / "corpus"
-    failure = None
-    if gang.local_rank == 0:
-        tokenizer = tokens.load(text, shape.vocabulary)
-        failure = _told(
-            lambda: pack(request.sources, tokenizer, shape.vocabulary, shape.sequence, folder)
-        )
-    for each in gang.hear(failure and (failure.kind.value, failure.sentence)):
-        if each:
-            raise Failure(Class(each[0]), each[1])
-    return opened(folder, shape.sequence)

@@ -15,6 +15,7 @@ from preamar_train.failures import Class, Failure
 
 PRECISIONS = ("FP32", "BF16", "FP16")
 STAGES = (0, 1, 2, 3)
+REMOTE = ("s3://", "gs://", "az://", "https://")
 
 
 def bad(sentence: str) -> Failure:
@@ -23,9 +24,18 @@ def bad(sentence: str) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Source:
+    """Text in a volume has a `path`; in an object store it has a `uri`, and maybe a folder of
+    `credentials`."""
+
     name: str
     path: str
     weight: Decimal
+    uri: str = ""
+    credentials: str = ""
+
+    @property
+    def remote(self) -> bool:
+        return bool(self.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class Request:
     deepspeed: Mapping[str, Any]
     sources: tuple[Source, ...]
     shuffle_seed: int
+    scratch: str | None
+    prepared: str | None
     checkpoint: Checkpoint
     steps: int
     precision: str
@@ -72,11 +84,11 @@ def parse(text: str, world_size: int) -> Request:
         raise bad(f"PREAMAR_TRAIN is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise bad("PREAMAR_TRAIN is not a JSON object")
-    _data_parallel_only(_map(raw, "parallelism"))
-    model, batch, data = _map(raw, "model"), _map(raw, "batch"), _map(raw, "data")
-    parallelism = _map(raw, "parallelism")
-    micro, accumulation = _whole(batch, "micro", 1), _whole(batch, "accumulation", 1)
-    total = _whole(batch, "global", 1)
+    _data_parallel_only(read_map(raw, "parallelism"))
+    model, batch, data = read_map(raw, "model"), read_map(raw, "batch"), read_map(raw, "data")
+    parallelism = read_map(raw, "parallelism")
+    micro, accumulation = read_whole(batch, "micro", 1), read_whole(batch, "accumulation", 1)
+    total = read_whole(batch, "global", 1)
     if micro * accumulation * world_size != total:
         raise bad(
             f"batch.global {total} is not micro {micro} x accumulation {accumulation} x {world_size} ranks"
@@ -84,19 +96,21 @@ def parse(text: str, world_size: int) -> Request:
     return Request(
         job=str(raw.get("job", "")),
         uid=str(raw.get("uid", "")),
-        attempt=_whole(raw, "attempt", 1, default=1),
-        preset=_text(model, "preset"),
-        parameters=_map(model, "parameters"),
+        attempt=read_whole(raw, "attempt", 1, default=1),
+        preset=read_text(model, "preset"),
+        parameters=read_map(model, "parameters"),
         zero_stage=_one_of(parallelism, "zeroStage", STAGES, default=1),
         offload=_one_of(parallelism, "offload", ("None",), default="None"),
         global_batch=total,
         micro_batch=micro,
         accumulation=accumulation,
-        deepspeed=_map(raw, "deepspeedConfig"),
-        sources=_sources(data),
-        shuffle_seed=_whole(data, "shuffleSeed", 0, default=0),
-        checkpoint=_checkpoint(_map(raw, "checkpoint")),
-        steps=_whole(raw, "steps", 1),
+        deepspeed=read_map(raw, "deepspeedConfig"),
+        sources=read_sources(data),
+        shuffle_seed=read_whole(data, "shuffleSeed", 0, default=0),
+        scratch=read_text(data, "stage") if data.get("stage") else None,
+        prepared=read_text(data, "prepared") if data.get("prepared") else None,
+        checkpoint=_checkpoint(read_map(raw, "checkpoint")),
+        steps=read_whole(raw, "steps", 1),
         precision=_one_of(raw, "precision", PRECISIONS, default="BF16"),
         export=_export(raw.get("export")),
     )
@@ -104,13 +118,13 @@ def parse(text: str, world_size: int) -> Request:
 
 def _data_parallel_only(parallelism: Mapping[str, Any]) -> None:
     for key in ("tensor", "pipeline", "expert"):
-        if _whole(parallelism, key, 1, default=1) != 1:
+        if read_whole(parallelism, key, 1, default=1) != 1:
             raise bad(
                 f"parallelism.{key} must be 1: the built-in models train data-parallel (ZeRO)"
             )
 
 
-def _sources(data: Mapping[str, Any]) -> tuple[Source, ...]:
+def read_sources(data: Mapping[str, Any]) -> tuple[Source, ...]:
     entries = data.get("sources")
     if not isinstance(entries, list) or not entries:
         raise bad("data.sources names no source of text")
@@ -124,14 +138,17 @@ def _sources(data: Mapping[str, Any]) -> tuple[Source, ...]:
 def _source(entry: Any) -> Source:
     if not isinstance(entry, dict):
         raise bad("an entry of data.sources is not an object")
-    name, path = _text(entry, "name"), _text(entry, "path")
+    name, uri = read_text(entry, "name"), str(entry.get("uri") or "")
+    path = "" if uri else read_text(entry, "path")
+    if uri and not uri.startswith(REMOTE):
+        raise bad(f"data source {name} is at {uri}, and this trainer reads {', '.join(REMOTE)}")
     try:
         weight = Decimal(str(entry.get("weight", "1")))
     except InvalidOperation as error:
         raise bad(f"the weight of data source {name} is not a number") from error
     if not weight.is_finite() or weight <= 0:
         raise bad(f"the weight of data source {name} must be above 0")
-    return Source(name, path, weight)
+    return Source(name, path, weight, uri, str(entry.get("credentials") or ""))
 
 
 def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:
@@ -141,11 +158,11 @@ def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:
     ):
         raise bad("checkpoint.everySeconds must be a number of seconds above 0")
     return Checkpoint(
-        path=_text(raw, "path"),
-        uri=_text(raw, "uri"),
-        every_steps=None if steps is None else _whole(raw, "everySteps", 1),
+        path=read_text(raw, "path"),
+        uri=read_text(raw, "uri"),
+        every_steps=None if steps is None else read_whole(raw, "everySteps", 1),
         every_seconds=None if seconds is None else float(seconds),
-        keep=_whole(raw, "keep", 1, default=3),
+        keep=read_whole(raw, "keep", 1, default=3),
     )
 
 
@@ -154,24 +171,24 @@ def _export(raw: Any) -> Export | None:
         return None
     if not isinstance(raw, dict):
         raise bad("export is not an object")
-    return Export(_text(raw, "path"), _text(raw, "uri"))
+    return Export(read_text(raw, "path"), read_text(raw, "uri"))
 
 
-def _map(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def read_map(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = raw.get(key) or {}
     if not isinstance(value, dict):
         raise bad(f"{key} is not an object")
     return value
 
 
-def _text(raw: Mapping[str, Any], key: str) -> str:
+def read_text(raw: Mapping[str, Any], key: str) -> str:
     value = raw.get(key)
     if not isinstance(value, str) or not value:
         raise bad(f"{key} is missing")
     return value
 
 
-def _whole(raw: Mapping[str, Any], key: str, least: int, default: int | None = None) -> int:
+def read_whole(raw: Mapping[str, Any], key: str, least: int, default: int | None = None) -> int:
     value = raw.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise bad(f"{key} must be a whole number of at least {least}, not {value!r}")

@@ -1,11 +1,11 @@
 """What a sample is: `sequence + 1` tokens, cut from the packed text of one source.
 
-Neighbours share one token, so that each token is predicted exactly once an epoch. The tokens are
-written once a pod, as files that its ranks map; text larger than memory is no problem.
+Neighbours share one token, so that each token is predicted exactly once an epoch. The tokens were
+written in advance by the prepare Job, or are written once a pod at its start; text larger than
+memory is no problem, since only what a sample needs is read.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +14,15 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from preamar_train.data import index as indexes
 from preamar_train.data.documents import HELD_OUT_EVERY, Passage, is_held_out, no_data, passages
+from preamar_train.data.index import Index, SourceIndex
+from preamar_train.data.reading import Blocks, Folder, Place, Tokens
+from preamar_train.data.shards import Shard, StreamWriter
 from preamar_train.data.tokens import END_ID
 from preamar_train.request import Source
 
-_BATCH = 512  # passages that are tokenised at once, about 2 MiB of text
+BATCH = 512  # passages that are tokenised at once, about 2 MiB of text
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,8 @@ class Packed:
     """One source: `train` to learn from, `held` kept aside, both one line of tokens."""
 
     name: str
-    train: np.ndarray
-    held: np.ndarray
+    train: Tokens
+    held: Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,77 +47,56 @@ class Corpus:
     def sample(self, source: str, index: int) -> np.ndarray:
         """The `sequence + 1` tokens of a training sample."""
         (packed,) = (each for each in self.sources if each.name == source)
-        first = index * self.sequence
-        return np.asarray(packed.train[first : first + self.sequence + 1], dtype=np.int64)
+        return self._row(packed.train, index)
 
     def held_out(self, most: int) -> np.ndarray:
         """At most this many held-out samples [n, sequence + 1], spread over all sources."""
-        rows = [
-            np.asarray(each.held[i * self.sequence : (i + 1) * self.sequence + 1], dtype=np.int64)
+        places = [
+            (each.held, i)
             for each in self.sources
             for i in range(samples_in(len(each.held), self.sequence))
         ]
-        stride = max(1, -(-len(rows) // most))
-        return np.stack(rows[::stride])
+        stride = max(1, -(-len(places) // most))
+        return np.stack([self._row(held, i) for held, i in places[::stride]])
+
+    def _row(self, tokens: Tokens, index: int) -> np.ndarray:
+        first = index * self.sequence
+        return tokens[first : first + self.sequence + 1].astype(np.int64)
 
 
 def samples_in(tokens: int, sequence: int) -> int:
     return max(0, (tokens - 1) // sequence)
 
 
-def pack(
-    sources: Iterable[Source], tokenizer: Tokenizer, vocabulary: int, sequence: int, folder: Path
-) -> None:
+def kind_of(vocabulary: int) -> str:
+    return "uint16" if vocabulary <= 2**16 else "uint32"
+
+
+def pack(sources: Iterable[Source], tokenizer: Tokenizer, vocabulary: int, folder: Path) -> None:
     """Tokenises all sources into `folder`; `opened` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
-    kind = np.uint16 if vocabulary <= 2**16 else np.uint32
-    digests, held_out = {}, 0
-    for number, source in enumerate(sources):
-        digest = hashlib.sha256()
-        with (
-            (folder / f"{number}.train").open("wb") as train,
-            (folder / f"{number}.held").open("wb") as held,
-        ):
-            for out, tokens in _tokens(source, tokenizer):
-                data = np.asarray(tokens, dtype=kind).tobytes()
-                digest.update(b"h" if out else b"t")
-                digest.update(data)
-                (held if out else train).write(data)
-            _enough(source.name, train.tell() // kind().itemsize, sequence)
-            held_out += samples_in(held.tell() // kind().itemsize, sequence)
-        digests[source.name] = digest.hexdigest()
-    if not held_out:
-        raise no_data(
-            f"The data sources have too little text: of each, every {HELD_OUT_EVERY}th passage of "
-            f"about 4 KiB is held out to judge the model, and that gave no sample of {sequence + 1} tokens."
-        )
-    whole = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-    words = {"digest": f"sha256:{whole}", "kind": kind.__name__, "names": list(digests)}
-    (folder / "corpus.json").write_text(json.dumps(words))
+    kind = kind_of(vocabulary)
+    found = tuple(_packed(source, tokenizer, kind, folder) for source in sources)
+    text = tokenizer.to_str()
+    (folder / indexes.TOKENIZER).write_text(text)
+    words = hashlib.sha256(text.encode()).hexdigest()
+    (folder / indexes.FILE).write_text(Index(kind, vocabulary, words, found).encode())
 
 
-def opened(folder: Path, sequence: int) -> Corpus:
-    words = json.loads((folder / "corpus.json").read_text())
-    sources = tuple(
-        Packed(
-            name,
-            _mapped(folder / f"{number}.train", words["kind"]),
-            _mapped(folder / f"{number}.held", words["kind"]),
-        )
-        for number, name in enumerate(words["names"])
-    )
-    return Corpus(sources, sequence, words["digest"])
+def _packed(source: Source, tokenizer: Tokenizer, kind: str, folder: Path) -> SourceIndex:
+    number = np.dtype(indexes.KINDS[kind])
+    train, held = (StreamWriter(folder, source.name, part) for part in indexes.PARTS)
+    for out, tokens in tokenised(passages(source.name, Path(source.path)), tokenizer):
+        (held if out else train).write(np.asarray(tokens, dtype=number).tobytes())
+    return SourceIndex(source.name, train.close(), held.close())
 
 
-def _mapped(file: Path, kind: str) -> np.ndarray:
-    if not file.stat().st_size:  # nothing cannot be mapped
-        return np.zeros(0, dtype=kind)
-    return np.memmap(file, dtype=kind, mode="r")
-
-
-def _tokens(source: Source, tokenizer: Tokenizer) -> Iterator[tuple[bool, list[int]]]:
-    every = enumerate(passages(source.name, Path(source.path)))
-    while batch := list(islice(every, _BATCH)):
+def tokenised(
+    texts: Iterable[Passage], tokenizer: Tokenizer, first: int = 0
+) -> Iterator[tuple[bool, list[int]]]:
+    """The tokens of passages, and whether they are held out; the first has this number."""
+    every = enumerate(texts, start=first)
+    while batch := list(islice(every, BATCH)):
         encoded = tokenizer.encode_batch([passage.text for _, passage in batch])
         for (index, passage), each in zip(batch, encoded, strict=True):
             yield is_held_out(index), [*each.ids, *_end(passage)]
@@ -123,9 +106,34 @@ def _end(passage: Passage) -> tuple[int, ...]:
     return (END_ID,) if passage.ends else ()
 
 
-def _enough(name: str, train: int, sequence: int) -> None:
-    if train <= sequence:
+def opened(place: Place | Path, sequence: int) -> Corpus:
+    """The corpus there; DataError if it is damaged or too small for one sample of each source."""
+    place = Folder(place) if isinstance(place, Path) else place
+    index = indexes.decode(place.whole(indexes.FILE, indexes.LARGEST), indexes.FILE)
+    blocks = Blocks(place)
+
+    def stream(shards: tuple[Shard, ...]) -> Tokens:
+        return Tokens(blocks, shards, index.kind)
+
+    corpus = Corpus(
+        tuple(Packed(s.name, stream(s.train), stream(s.held)) for s in index.sources),
+        sequence,
+        index.digest,
+    )
+    _enough(corpus)
+    return corpus
+
+
+def _enough(corpus: Corpus) -> None:
+    need = corpus.sequence + 1
+    for each in corpus.sources:
+        if len(each.train) < need:
+            raise no_data(
+                f"Data source {each.name} has too little text: {len(each.train)} tokens to train on, "
+                f"where one sample needs {need}."
+            )
+    if not any(samples_in(len(each.held), corpus.sequence) for each in corpus.sources):
         raise no_data(
-            f"Data source {name} has too little text: {train} tokens to train on, "
-            f"where one sample needs {sequence + 1}."
+            f"The data sources have too little text: of each, every {HELD_OUT_EVERY}th passage of "
+            f"about 4 KiB is held out to judge the model, and that gave no sample of {need} tokens."
         )

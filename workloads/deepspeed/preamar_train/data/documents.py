@@ -60,19 +60,21 @@ def _unreadable(error: OSError) -> None:
 def passages(name: str, path: Path) -> Iterator[Passage]:
     """All text of a source, passage by passage."""
     for file in files_of(name, path):
-        try:
-            yield from _passages_of(name, file)
-        except OSError as error:
-            raise no_data(
-                f"Data source {name}: {file} cannot be read: {error.strerror}."
-            ) from error
+        for document in documents(name, file):
+            yield from document
 
 
-def _passages_of(name: str, file: Path) -> Iterator[Passage]:
+def documents(
+    name: str, file: Path, first: int = 0, last: int | None = None
+) -> Iterator[Iterator[Passage]]:
+    """The documents of a file, each as its passages: to be read one after the other.
+
+    A .jsonl file may be read in part: the lines that begin from byte `first` up to `last`.
+    """
     if file.suffix == ".txt":
-        yield from cut(_lines(name, file))
+        yield cut(_lines(name, file, 0, None))
         return
-    for number, line in enumerate(_lines(name, file), start=1):
+    for number, line in enumerate(_lines(name, file, first, last), start=1):
         if not line.strip():
             continue
         try:
@@ -80,16 +82,27 @@ def _passages_of(name: str, file: Path) -> Iterator[Passage]:
         except (ValueError, TypeError, KeyError):
             text = None
         if not isinstance(text, str):
+            after = f" after byte {first:,}" if first else ""
             raise no_data(
-                f'Data source {name}: line {number} of {file.name} is no JSON object with a string "text".'
+                f'Data source {name}: line {number}{after} of {file.name} is no JSON object with a string "text".'
             )
-        yield from cut(iter(text.splitlines(keepends=True)))
+        yield cut(iter(text.splitlines(keepends=True)))
 
 
-def _lines(name: str, file: Path) -> Iterator[str]:
+def _lines(name: str, file: Path, first: int, last: int | None) -> Iterator[str]:
+    try:
+        yield from _readable_lines(name, file, first, last)
+    except OSError as error:
+        raise no_data(f"Data source {name}: {file} cannot be read: {error.strerror}.") from error
+
+
+def _readable_lines(name: str, file: Path, first: int, last: int | None) -> Iterator[str]:
     broken = seen = 0
     with file.open("rb") as stream:
-        while line := stream.readline(LINE_BYTES):
+        if first:
+            stream.seek(first - 1)  # the line that a byte before `first` belongs to is not ours
+            stream.readline(LINE_BYTES)
+        while (last is None or stream.tell() < last) and (line := stream.readline(LINE_BYTES)):
             if len(line) == LINE_BYTES:
                 raise no_data(f"Data source {name}: {file.name} has a line of more than 64 MiB.")
             text = line.decode("utf-8", errors="replace")

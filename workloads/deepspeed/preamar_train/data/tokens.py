@@ -4,12 +4,12 @@ A byte-level BPE, trained once on the training text and stored with every checkp
 a resumed or served model must read text as the first attempt did. Token 0 ends a document.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from preamar_train.data.documents import is_held_out, no_data, passages
+from preamar_train.data.documents import Passage, is_held_out, no_data, passages
 from preamar_train.request import Source
 
 END = "<|endoftext|>"
@@ -20,7 +20,11 @@ LEARN_CHARACTERS = 32 * 2**20
 
 def learn(sources: Iterable[Source], vocabulary: int) -> str:
     """The tokenizer, as the JSON that the library `tokenizers` reads."""
-    sources = tuple(sources)
+    return learn_from([passages(each.name, Path(each.path)) for each in sources], vocabulary)
+
+
+def learn_from(sources: Sequence[Iterable[Passage]], vocabulary: int) -> str:
+    """The same from the passages of each source."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -35,9 +39,9 @@ def learn(sources: Iterable[Source], vocabulary: int) -> str:
     return str(tokenizer.to_str())
 
 
-def _training(source: Source, sources: int) -> Iterator[str]:
+def _training(source: Iterable[Passage], sources: int) -> Iterator[str]:
     left = LEARN_CHARACTERS // sources
-    for index, passage in enumerate(passages(source.name, Path(source.path))):
+    for index, passage in enumerate(source):
         if left <= 0:
             return
         if not is_held_out(index):

@@ -1,0 +1,190 @@
+"""Objects of S3, Google Cloud Storage, Azure and HTTPS as files, exactly as they were listed.
+
+Each piece is asked for on the condition that the object still has the ETag of the listing, and
+its length is compared, so a truncated answer is tried again and an object that was replaced
+meanwhile is never mixed with its successor. Tries are bounded; what credentials or names get
+wrong is told at once. The library's configuration keys are the names of the usual environment
+variables, so a Secret with AWS_ACCESS_KEY_ID and the like is used as it is.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import obstore
+from obstore import exceptions
+from obstore.store import from_url
+
+from preamar_train.data.documents import no_data
+from preamar_train.failures import Class, Failure
+
+T = TypeVar("T")
+PIECE_BYTES = 16 * 2**20
+TRIES = 5
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+REQUEST_SECONDS, CONNECT_SECONDS = 60, 10
+MOST_OBJECTS = 1_000_000
+_USERS = (
+    ((exceptions.NotFoundError, FileNotFoundError), "does not exist"),
+    (exceptions.PermissionDeniedError, "may not be read with these credentials"),
+    (exceptions.UnauthenticatedError, "does not accept these credentials"),
+    (exceptions.InvalidPathError, "has a name that cannot be used"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object as it was listed. `tag` is None where the server gives no strong ETag; `version`
+    is it, or else when the object was last changed."""
+
+    key: str
+    size: int
+    tag: str | None
+    version: str = ""
+
+
+class Torn(Exception):
+    """An answer was shorter than it should be."""
+
+
+def open_bucket(uri: str, credentials: Path | None) -> "Bucket":
+    """The bucket, container or host that a URI names; DataError if the credentials are unusable."""
+    scheme, _, rest = uri.partition("://")
+    place = rest.partition("/")[0]
+    config = _config(credentials)
+    endpoint = next((v for k, v in config.items() if k.endswith(("endpoint", "endpoint_url"))), "")
+    options = {
+        "timeout": timedelta(seconds=REQUEST_SECONDS),
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        # Plain HTTP only where the user's own endpoint says so.
+        "allow_http": endpoint.startswith("http://"),
+    }
+    try:
+        store = from_url(
+            f"{scheme}://{place}",
+            config=None if scheme == "https" else config,
+            client_options=options,
+            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=REQUEST_SECONDS)},
+        )
+    except exceptions.BaseError as error:
+        raise no_data(f"{uri} cannot be used: {_first_line(error)}") from error
+    return Bucket(store, f"{scheme}://{place}")
+
+
+def _config(folder: Path | None) -> dict[str, str]:
+    """The keys of a mounted Secret; the kubelet's own links begin with two dots."""
+    if folder is None:
+        return {}
+    try:
+        files = [each for each in folder.iterdir() if not each.name.startswith(".")]
+        return {each.name.lower(): each.read_text().strip() for each in files}
+    except (OSError, UnicodeDecodeError) as error:
+        raise no_data(f"The credentials in {folder} cannot be read: {error}.") from error
+
+
+class Bucket:
+    """Reads objects of one place. It is a `reading.Place` too: a file's name is its key."""
+
+    cached = False
+
+    def __init__(self, store, where: str) -> None:
+        self._store, self._where = store, where
+        self._known: dict[str, Found] = {}
+
+    def objects(self, prefix: str) -> list[Found]:
+        """What lies below a prefix, by name; DataError where nothing does."""
+        found = self._tried(prefix, lambda: self._list(prefix))
+        if not found:
+            raise no_data(f"{self._where}/{prefix} holds no object.")
+        return sorted(found, key=lambda each: each.key)
+
+    def _list(self, prefix: str) -> list[Found]:
+        found: list[Found] = []
+        for page in obstore.list(self._store, prefix or None, chunk_size=1000):
+            found += [_found(each) for each in page]
+            if len(found) > MOST_OBJECTS:
+                raise no_data(f"{self._where}/{prefix} holds more than {MOST_OBJECTS:,} objects.")
+        return found
+
+    def one(self, key: str) -> Found:
+        """One object by its key."""
+        return self._tried(key, lambda: _found(obstore.head(self._store, key), key))
+
+    def piece(self, found: Found, first: int, count: int) -> bytes:
+        """`count` bytes of an object from `first` on, of the version that was listed."""
+        if not count:
+            return b""
+
+        def act() -> bytes:
+            options = {"range": (first, first + count)}
+            if found.tag:
+                options["if_match"] = found.tag
+            answer = obstore.get(self._store, found.key, options=options)
+            if answer.meta["size"] != found.size:
+                raise self._changed(found)
+            data = bytes(answer.bytes())
+            if len(data) != count:
+                raise Torn(f"{len(data):,} of {count:,} bytes came")
+            return data
+
+        return self._tried(found.key, act)
+
+    def fetch(self, found: Found, target: Path) -> None:
+        """Copies an object into a file, which has its name only when it is whole."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.part")
+        with unfinished.open("wb") as out:
+            for first in range(0, found.size, PIECE_BYTES):
+                out.write(self.piece(found, first, min(PIECE_BYTES, found.size - first)))
+        unfinished.replace(target)
+
+    def read(self, file: str, first: int, count: int) -> bytes:
+        if file not in self._known:
+            self._known[file] = self.one(file)
+        found = self._known[file]
+        return self.piece(found, first, max(0, min(count, found.size - first)))
+
+    def whole(self, file: str, most: int) -> bytes:
+        found = self.one(file)
+        if found.size > most:
+            raise no_data(f"{self._where}/{file} is larger than {most:,} bytes.")
+        return self.piece(found, 0, found.size)
+
+    def _changed(self, found: Found) -> Failure:
+        return no_data(
+            f"{self._where}/{found.key} changed while it was read. Write new data under a new name: "
+            "samples could not be counted otherwise."
+        )
+
+    def _tried(self, key: str, act: Callable[[], T]) -> T:
+        for left in reversed(range(TRIES)):
+            try:
+                return act()
+            except exceptions.PreconditionError as error:
+                raise self._changed(Found(key, 0, None)) from error
+            except (exceptions.BaseError, Torn, OSError) as error:
+                for kind, words in _USERS:
+                    if isinstance(error, kind):
+                        raise no_data(f"{self._where}/{key} {words}.") from error
+                if not left:
+                    raise Failure(
+                        Class.UNKNOWN,
+                        f"{self._where}/{key} could not be read in {TRIES} tries: {_first_line(error)}",
+                    ) from error
+                time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (TRIES - 1 - left)))
+        raise AssertionError("the last try returns or raises")
+
+
+def _found(meta, key: str | None = None) -> Found:
+    tag = meta["e_tag"]
+    # A weak tag never matches a condition (RFC 9110, 13.1.1).
+    tag = tag if tag and not tag.startswith("W/") else None
+    version = tag or meta["last_modified"].isoformat()
+    return Found(key or meta["path"], meta["size"], tag, version)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
