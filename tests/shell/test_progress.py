@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from preamar.core.pods import PodView
 from preamar.core.training.observe import JobView
@@ -15,6 +16,7 @@ from preamar.core.training.progress import Progress
 from preamar.shell import progress
 from preamar.shell.keys import JOB_KIND, Key
 from preamar.shell.progress import Agent, Poller, rank_zero
+from preamar.shell.training_figures import TrainingFigures
 
 GPT = Key(JOB_KIND, "demo", "gpt")
 
@@ -142,3 +144,16 @@ def test_a_rank_that_cannot_answer_is_not_asked(pod: PodView) -> None:
 def test_nobody_is_asked_after_the_end() -> None:
     assert rank_zero((a_job(1, complete=True),), (a_pod("0"),)) is None
     assert rank_zero((), ()) is None
+
+
+async def test_the_wait_for_data_is_a_series_of_jobs_that_run() -> None:
+    registry = CollectorRegistry()
+    agent = AnAgent({"attempt": 1, "dataWaitRatio": "0.250"})
+    async with agent.polled([]) as poller:
+        registry.register(TrainingFigures(poller))
+        poller.ask(GPT, Agent(1, "127.0.0.1"))
+        await asked(agent, 2)
+        labels = {"job": "demo/gpt"}
+        assert registry.get_sample_value("preamar_training_data_wait_ratio", labels) == 0.25
+        poller.leave(GPT)
+        assert registry.get_sample_value("preamar_training_data_wait_ratio", labels) is None

@@ -20,6 +20,10 @@ class Progress(Seen):
     samples_per_second: Signed | None = Field(
         default=None, description='Samples per second, such as "512.5".'
     )
+    data_wait_ratio: Signed | None = Field(
+        default=None,
+        description='Share of the time of steps that is spent waiting for data, such as "0.0200".',
+    )
     eta_seconds: Size | None = Field(
         default=None, description="Seconds until the last step at this speed, such as 3600."
     )

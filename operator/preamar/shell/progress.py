@@ -85,6 +85,10 @@ class Poller:
         run = self._runs.get(key)
         return run.shown if run else None
 
+    def latest(self) -> dict[Key, Progress]:
+        """What each agent that runs last answered."""
+        return {key: run.latest for key, run in self._runs.items() if run.latest is not None}
+
     async def run(self) -> None:
         """Ask until cancelled. Proxies of the environment are for the world outside."""
         limits = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)

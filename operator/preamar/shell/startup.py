@@ -39,6 +39,7 @@ from preamar.shell.mirror import Mirror, Watched, children_of_kind
 from preamar.shell.options import Options
 from preamar.shell.passes import Passes
 from preamar.shell.progress import Poller
+from preamar.shell.training_figures import TrainingFigures
 from preamar.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class _Operator:
         self.witness = Witness(self._demand_seen, options.metrics_port)
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
+        self.metrics.registry.register(TrainingFigures(self.poller))
         claims = Claims(cluster)
         kinds = {
             SERVICE_KIND: serving.register(

@@ -26,6 +26,7 @@ class Progress:
             "steps": steps,
             "loss": None,
             "samplesPerSecond": None,
+            "dataWaitRatio": None,
             "consumed": 0,
             "checkpoint": None,
             "resumedFrom": None,
@@ -48,7 +49,7 @@ class Progress:
         state.write(self._file, self._words)
         self._written = time.monotonic()
 
-    def stepped(self, step: int, consumed: int, loss: float) -> None:
+    def stepped(self, step: int, consumed: int, loss: float, waiting: float | None) -> None:
         self._beat.stepped(step)
         now = time.monotonic()
         self._pace = [(at, n) for at, n in self._pace if now - at <= _WINDOW_SECONDS]
@@ -57,6 +58,7 @@ class Progress:
         pace = (consumed - then) / (last - first) if last > first else None
         self._words.update(step=step, consumed=consumed, loss=f"{loss:.6g}")
         self._words["samplesPerSecond"] = None if pace is None else f"{pace:.4g}"
+        self._words["dataWaitRatio"] = None if waiting is None else f"{waiting:.3f}"
         if now - self._written >= _EVERY_SECONDS:
             self.say()
 

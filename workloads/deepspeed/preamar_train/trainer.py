@@ -31,6 +31,7 @@ from preamar_train.presets import Shape, shape_of
 from preamar_train.progress import Progress
 from preamar_train.rank import Stop
 from preamar_train.request import Request, parse
+from preamar_train.waits import Waits
 from preamar_train.weights import agreed_digest
 
 
@@ -110,12 +111,17 @@ def _steps(run: Run, stop: Stop) -> bool:
     batches = Batches(run.request, run.ready.corpus, run.gang)
     last_save = time.monotonic()
     run.progress.say(state="Training")
+    waits = Waits(run.gang.rank, run.gang.size)
     while run.step < run.request.steps:
         loss = _one_step(run, batches)
         seconds = run.request.checkpoint.every_seconds
         late = seconds is not None and time.monotonic() - last_save >= seconds
-        mean, norm, asked, due = run.gang.add(
-            loss, _gradient_norm(run.engine), stop.asked, late and run.gang.rank == 0
+        mean, norm, asked, due, *waited = run.gang.add(
+            loss,
+            _gradient_norm(run.engine),
+            stop.asked,
+            late and run.gang.rank == 0,
+            *waits.mine(batches.waited()),
         )
         if not math.isfinite(mean) or not math.isfinite(norm):
             what = "loss" if not math.isfinite(mean) else "gradient"
@@ -128,11 +134,12 @@ def _steps(run: Run, stop: Stop) -> bool:
         mean /= run.request.global_batch
         consumed = run.step * run.request.global_batch
         run.log(f"step={run.step} loss={mean:.9g} consumed={consumed}")
-        run.progress.stepped(run.step, consumed, mean)
+        run.progress.stepped(run.step, consumed, mean, waits.ratio(waited))
         every = run.request.checkpoint.every_steps
         if asked or due or run.step == run.request.steps or (every and run.step % every == 0):
             _save(run)
             last_save = time.monotonic()
+            waits.paused()
         if asked and run.step < run.request.steps:
             return True
     return False

@@ -72,6 +72,7 @@ class Progress:
     steps: int | None = None
     loss: float | None = None
     samples_per_second: float | None = None
+    data_wait_ratio: float | None = None
     consumed: int | None = None
     checkpoint: Saved | None = None
     resumed_from: int | None = None
@@ -93,6 +94,7 @@ class Progress:
             steps=_count(body.get("steps")),
             loss=_real(body.get("loss")),
             samples_per_second=_real(body.get("samplesPerSecond")),
+            data_wait_ratio=_share(body.get("dataWaitRatio")),
             consumed=_count(body.get("consumed")),
             checkpoint=Saved.of(body.get("checkpoint")),
             resumed_from=_count(body.get("resumedFrom")),
@@ -163,6 +165,11 @@ def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value < 2**53 else None
+
+
+def _share(value: object) -> float | None:
+    found = _real(value)
+    return None if found is None else min(1.0, max(0.0, found))
 
 
 def _real(value: object) -> float | None:

@@ -127,6 +127,7 @@ def _add_progress(now_true: dict[str, Any], observed: Observed, live: Progress) 
                 "steps": steps,
                 "loss": _decimal(live.loss),
                 "samplesPerSecond": _decimal(speed),
+                "dataWaitRatio": _decimal(live.data_wait_ratio),
                 "etaSeconds": round(left * batch / speed) if speed and speed > 1e-9 else None,
             }
         )

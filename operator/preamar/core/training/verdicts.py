@@ -18,6 +18,7 @@ from preamar.core.training.observe import Observed
 from preamar.core.training.parallelism import fixed
 from preamar.core.training.policy import GIVEN_UP, POISON
 from preamar.core.training.sizes import Unfit
+from preamar.core.training.starved import starved
 from preamar.core.training.status import running
 from preamar.core.training.terms import Terms
 
@@ -110,6 +111,7 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
         )
     changed = last.annotations.get(ORDER) != order_digest(observed.job)
     note = " Changes of the spec take effect with the next attempt." if changed else ""
+    note += starved(observed.progress, last.attempt)
     return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
 
 
