@@ -7,6 +7,7 @@ Else the text is brought from object stores where it is there, and packed by eac
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,13 @@ def scratch(request: Request) -> Path:
     return Path(request.scratch or os.environ.get("PREAMAR_SCRATCH", "/tmp/preamar"))
 
 
-def texts(request: Request, gang: "Gang") -> tuple[Source, ...]:
+def texts(request: Request, gang: "Gang", alive: Callable[[], None]) -> tuple[Source, ...]:
     """The sources as files of this pod; nothing is brought where the tokens are there already."""
     if request.prepared or not any(source.remote for source in request.sources):
         return request.sources
     from preamar_train.data import local  # with the library for object stores
 
-    once_a_pod(gang, lambda: local.bring(request.sources, scratch(request)))
+    once_a_pod(gang, lambda: local.bring(request.sources, scratch(request)), alive)
     return local.placed(request.sources, scratch(request))
 
 
@@ -64,7 +65,12 @@ def tokenizer_of(
 
 
 def corpus_of(
-    request: Request, sources: tuple[Source, ...], shape: Shape, gang: "Gang", text: str
+    request: Request,
+    sources: tuple[Source, ...],
+    shape: Shape,
+    gang: "Gang",
+    text: str,
+    alive: Callable[[], None],
 ) -> Corpus:
     """The corpus, readable in this rank. Of each pod, the first rank packs or stages it."""
     if request.prepared and not request.scratch:
@@ -80,5 +86,5 @@ def corpus_of(
             pack(sources, tokens.load(text, shape.vocabulary), shape.vocabulary, folder)
             print(f"packed the text in {time.monotonic() - begun:.1f} s", flush=True)
 
-    once_a_pod(gang, act)
+    once_a_pod(gang, act, alive)
     return opened(folder, shape.sequence)

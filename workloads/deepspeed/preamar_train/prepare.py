@@ -7,6 +7,7 @@ data without any error.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,11 @@ def config_digest(request: Request, shape: Shape) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 
-def prepare(request: Request, shape: Shape, store: Store, gang: Gang) -> Ready:
-    sources = texts(request, gang)
+def prepare(
+    request: Request, shape: Shape, store: Store, gang: Gang, alive: Callable[[], None]
+) -> Ready:
+    """`alive` is called every few seconds while data is copied: that may take hours."""
+    sources = texts(request, gang, alive)
     begun = gang.tell(
         _told(lambda: _begin(request, sources, shape, store)) if gang.rank == 0 else None
     )
@@ -54,7 +58,7 @@ def prepare(request: Request, shape: Shape, store: Store, gang: Gang) -> Ready:
     config = config_digest(request, shape)
     if manifest:
         _must_fit(manifest, request, gang, config)
-    corpus = corpus_of(request, sources, shape, gang, tokenizer)
+    corpus = corpus_of(request, sources, shape, gang, tokenizer, alive)
     digests = gang.hear(corpus.digest)
     if len(set(digests)) > 1:
         odd = next(rank for rank, digest in enumerate(digests) if digest != digests[0])

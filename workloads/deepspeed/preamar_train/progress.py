@@ -49,7 +49,7 @@ class Progress:
         state.write(self._file, self._words)
         self._written = time.monotonic()
 
-    def stepped(self, step: int, consumed: int, loss: float, waiting: float | None) -> None:
+    def stepped(self, step: int, consumed: int, loss: float, waiting: float | None = None) -> None:
         self._beat.stepped(step)
         now = time.monotonic()
         self._pace = [(at, n) for at, n in self._pace if now - at <= _WINDOW_SECONDS]

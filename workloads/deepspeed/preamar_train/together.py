@@ -18,7 +18,12 @@ DATA_SECONDS = 24 * 3600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
-def once_a_pod(gang: "Gang", work: Callable[[], object], limit: float = DATA_SECONDS) -> None:
+def once_a_pod(
+    gang: "Gang",
+    work: Callable[[], object],
+    alive: Callable[[], None],
+    limit: float = DATA_SECONDS,
+) -> None:
     """Runs the work in the first rank of each pod; returns, or raises its failure, in all ranks."""
     failed: list[Failure] = []
 
@@ -48,5 +53,6 @@ def once_a_pod(gang: "Gang", work: Callable[[], object], limit: float = DATA_SEC
                 raise Failure(Class(words[0]), words[1])
         if not any(each for each, _ in heard):
             return
+        alive()
         time.sleep(max(0.0, pause - (time.monotonic() - begun)))
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -65,7 +65,7 @@ def train(stop: Stop, told: Path) -> int:
     progress.say(state="Starting")
     gang = join(gpu=gpu)
     store = Store(Path(request.checkpoint.path), request.uid, request.attempt)
-    ready = prepare(request, shape, store, gang)
+    ready = prepare(request, shape, store, gang, lambda: progress.say(state="Starting"))
     run = _begin(request, shape, gang, store, ready, config, progress, gpu=gpu)
     stopped = _steps(run, stop)
     digest = agreed_digest(run.engine, gang)
