@@ -1,11 +1,11 @@
-"""Which part of the trainer runs: the agent of a pod, or one rank.
+"""Which part of the trainer runs: the agent of a pod, one rank, or a pod of the prepare Job.
 
 Imports of the parts are late, so that the agent, which only supervises, never loads torch.
 """
 
 import sys
 
-USAGE = "usage: preamar-train agent | rank"
+USAGE = "usage: preamar-train agent | rank | prepare"
 BAD_USAGE = 2
 
 
@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
             from preamar_train.rank import run_rank
 
             return run_rank()
+        case ["prepare"]:
+            from preamar_train.corpus.run import run_prepare
+
+            return run_prepare()
         case _:
             print(USAGE, file=sys.stderr)
             return BAD_USAGE
