@@ -89,6 +89,12 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
         "http://preamar-gateway.preamar-system.svc.cluster.local:8080",
         "what status.url says to users",
     )
+    flag(
+        "--node-local-storage-class",
+        "PREAMAR_NODE_LOCAL_STORAGE_CLASS",
+        "",
+        "of volumes that training data is staged on; the cluster's default when empty",
+    )
     flag("--cluster-domain", "PREAMAR_CLUSTER_DOMAIN", "cluster.local", "the cluster's DNS domain")
 
 
@@ -114,6 +120,7 @@ def _run_operator(given: argparse.Namespace) -> int:
                 image_pull_policy=given.image_pull_policy,
                 cluster_domain=given.cluster_domain,
                 gateway_url=given.gateway_url,
+                node_local_storage_class=given.node_local_storage_class,
             ),
             kubeconfig=given.kubeconfig or None,
             namespaces=tuple(n for n in given.namespaces.split(",") if n),

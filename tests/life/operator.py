@@ -80,7 +80,7 @@ class Operator:
     def job(self, view, body):
         job = TrainingJob.model_validate(body)
         uid = body["metadata"]["uid"]
-        jobs = tuple(
+        jobs, preparing = training.apart(
             training.JobView.of(found)
             for ref, found in sorted(view.items())
             if ref.kind == "Job" and controller_of(found["metadata"]) == uid
@@ -91,6 +91,7 @@ class Operator:
             now=self.world.now,
             children={n: Child.of(view[n]) for n in names if n in view},
             jobs=jobs,
+            preparing=preparing,
             pods=pods(view, "preamar.dev/trainingjob", self.name),
             claims=claims(view, training.claims_named(job)),
             applied=self.applied,

@@ -7,7 +7,7 @@ from hypothesis.stateful import initialize, invariant, rule
 
 from preamar.core.plan import Ref
 from tests.life.machine import LIVES, Lives
-from tests.life.world import NAMESPACE, gone, ref
+from tests.life.world import NAMESPACE, gone, prepares, ref
 
 LIMIT = 2
 
@@ -56,8 +56,15 @@ class TrainingLives(Lives):
         if not self.spoiled:
             self.users = self._fail((1, "ConfigError")) or self.users
 
+    def ranks(self):
+        return [pod for pod in self.world.live_pods() if not prepares(pod)]
+
+    def attempts(self):
+        jobs = self.world.select("Job")
+        return [j for j in jobs if "preamar.dev/attempt" in j["metadata"]["labels"]]
+
     def _fail(self, code):
-        for pod in self.world.live_pods():
+        for pod in self.ranks():
             running = pod["status"]["phase"] == "Running" and not gone(pod)
             attempt = pod["metadata"]["labels"]["preamar.dev/attempt"]
             judged = Ref("batch/v1", "Job", NAMESPACE, f"t-{attempt}") in self.cluster.objects
@@ -82,7 +89,7 @@ class TrainingLives(Lives):
 
     @rule()
     def stranger_deletes_a_job(self):
-        for job in self.world.select("Job")[-1:]:
+        for job in self.attempts()[-1:]:
             if not job.get("status", {}).get("conditions"):
                 # Its failure, if it had one, is gone with it before anybody could see it.
                 attempt = job["metadata"]["labels"]["preamar.dev/attempt"]
@@ -99,9 +106,7 @@ class TrainingLives(Lives):
     @invariant()
     def one_attempt_at_a_time(self):
         if hasattr(self, "world"):
-            attempts = {
-                p["metadata"]["labels"]["preamar.dev/attempt"] for p in self.world.live_pods()
-            }
+            attempts = {p["metadata"]["labels"]["preamar.dev/attempt"] for p in self.ranks()}
             assert len(attempts) <= 1, f"attempts {attempts} have pods at once"
 
     def holds(self):
@@ -117,7 +122,7 @@ class TrainingLives(Lives):
         self.rests()
         self.judge()
         if must_rest:
-            assert not [j for j in self.world.select("Job") if kind_of(j) == "Complete"]
+            assert not [j for j in self.attempts() if kind_of(j) == "Complete"]
 
     def judge(self):
         """The oracle. It counts what was done to the job, and knows none of our decisions."""
@@ -130,7 +135,7 @@ class TrainingLives(Lives):
             assert condition["message"]
         assert status["observedGeneration"] == job["metadata"]["generation"]
         assert self.claim in self.cluster.objects
-        jobs = self.world.select("Job")
+        jobs = self.attempts()
         assert len({j["metadata"]["name"] for j in jobs}) <= 5
         complete = [j for j in jobs if kind_of(j) == "Complete"]
         for made in jobs:

@@ -24,6 +24,8 @@ class World:
         self.steps_left = 3
         self.born = 0
         self.ending = set()
+        self.prepare_fails = []  # what the next pods that prepare end with: (exit code, class)
+        self.prepared = 0
         self.failing = {}  # pod name -> (exit code, class)
 
     def time(self):
@@ -44,6 +46,7 @@ class World:
             self._garbage,
             self._deployments,
             self._jobs,
+            self._preparers,
             self._kubelet,
             self._jobs,
             self._deployments,
@@ -162,8 +165,12 @@ class World:
     def _condition(self, kind):
         return {"type": kind, "status": "True", "lastTransitionTime": self.time()}
 
+    def _preparers(self):
+        for pod in filter(prepares, self.select("Pod")):
+            self._prepare(pod, pod["status"]["phase"])
+
     def _kubelet(self):
-        for pod in self.select("Pod"):
+        for pod in [each for each in self.select("Pod") if not prepares(each)]:
             phase, trainer = (
                 pod["status"]["phase"],
                 "preamar.dev/trainingjob" in pod["metadata"]["labels"],
@@ -190,6 +197,21 @@ class World:
         if any(p["status"]["phase"] == "Running" for p in self.select("Pod")):
             self.steps_left -= 1
 
+    def _prepare(self, pod, phase):
+        """A pod that prepares data: it starts, and has done it or failed at the next look."""
+        if gone(pod):
+            self.cluster.edit(ref(pod), lambda p: p["metadata"].update(finalizers=[]))
+        elif phase == "Pending":
+            status = self._running(pod["metadata"]["name"], ready=True)
+            self.cluster.edit(ref(pod), lambda p: p.update(status=status))
+        elif phase == "Running":
+            code, kind = self.prepare_fails.pop() if self.prepare_fails else (0, "")
+            words = {"outcome": "Failed", "class": kind, "explanation": "as told"}
+            if not code:
+                self.prepared += 1
+                words = {"outcome": "Prepared", "uri": "pvc://data/c/k-1", "digest": "sha256:1"}
+            self._end(pod, code, words, "prepare")
+
     def _running(self, name, *, ready):
         return {
             "phase": "Running",
@@ -199,11 +221,11 @@ class World:
             ],
         }
 
-    def _end(self, pod, code, words):
+    def _end(self, pod, code, words, container="trainer"):
         state = {"exitCode": code, "finishedAt": self.time(), "message": dumps(words)}
         status = {
             "phase": "Failed" if code else "Succeeded",
-            "containerStatuses": [{"name": "trainer", "state": {"terminated": state}}],
+            "containerStatuses": [{"name": container, "state": {"terminated": state}}],
         }
         self.cluster.edit(ref(pod), lambda p: p.update(status=status))
 
@@ -218,6 +240,10 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 def ref(body):
     metadata = body["metadata"]
     return Ref(body["apiVersion"], body["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+def prepares(pod):
+    return "preamar.dev/data" in pod["metadata"]["labels"]
 
 
 def gone(pod):

@@ -8,8 +8,9 @@ from pydantic import Field, StrictStr
 
 from preamar.api.lists import EMPTY, Frozen, NoNulls, keyed
 from preamar.api.meta import Word
+from preamar.api.prepare import Prepare
 from preamar.api.rules import Rule
-from preamar.api.texts import Above0, Label63, Whole
+from preamar.api.texts import Above0, Label63, ObjectName, Quantity, Whole
 from preamar.api.uri import Source
 
 
@@ -126,6 +127,18 @@ class DataSource(Word):
     weight: Annotated[
         StrictStr, Field(max_length=14, pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$"), Above0
     ] = Field(default="1", description='Its share relative to the other sources, such as "0.6".')
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="A Secret with the credentials of an object store, such as corpus-reader; mounted by the kubelet, never read by the operator.",
+    )
+    rules = (
+        Rule(
+            "!has(self.secretName) || !self.uri.startsWith('pvc://')",
+            lambda d: d.secret_name is None or not d.uri.startswith("pvc://"),
+            "must be left out: a volume needs no credentials",
+            ".secretName",
+        ),
+    )
 
 
 class Data(Word):
@@ -141,5 +154,13 @@ class Data(Word):
         description="The seed of the order of samples, such as 0; the same seed gives the same order.",
     )
     stage: Stage = Field(
-        default=Stage.NONE, description="None, or NodeLocal to copy the data to a local disk first."
+        default=Stage.NONE,
+        description="None, or NodeLocal to copy the tokens to a volume of each pod's node first.",
+    )
+    stage_size: Quantity = Field(
+        default="100Gi", description="The size of that volume in each pod, such as 500Gi."
+    )
+    prepare: Prepare | None = Field(
+        default=None,
+        description="Filter, deduplicate and tokenise once in a Job of its own; each pod tokenises for itself when left out.",
     )

@@ -131,6 +131,23 @@ class Evaluation(Seen):
     )
 
 
+class PreparedData(Seen):
+    """What the prepare Job made."""
+
+    key: ShortText = Field(
+        default="", description="What it was asked for, in ten characters, such as 0a1b2c3d4e."
+    )
+    uri: Sentence = Field(
+        default="", description="Where the tokens are, such as pvc://corpora/gpt/0a1b2c3d4e-5f60."
+    )
+    digest: ShortText = Field(
+        default="", description="The digest of the tokens, sha256: and 64 hexadecimal digits."
+    )
+    documents: Size = Field(default=0, description="Documents read, such as 120000.")
+    kept: Size = Field(default=0, description="Documents kept, such as 98000.")
+    tokens: Size = Field(default=0, description="Tokens to train on, such as 250000000.")
+
+
 class TrainingJobStatus(Status):
     """What is so of the job. Conditions: Succeeded Running Suspended Stalled ContinuityVerified."""
 
@@ -159,6 +176,9 @@ class TrainingJobStatus(Status):
     )
     progress: Progress | None = Field(default=None, description="How far training is.")
     samples: Samples | None = Field(default=None, description="What became of the data.")
+    data: PreparedData | None = Field(
+        default=None, description="What the prepare Job made of the sources."
+    )
     checkpoint: LastCheckpoint | None = Field(default=None, description="The last checkpoint.")
     resizes: Annotated[tuple[Resize, ...], Field(max_length=20)] = Field(
         default=(), description="The last 20 changes of the number of workers, newest first."

@@ -11,7 +11,8 @@ class Settings:
     """Facts of this installation.
 
     ``gateway_url`` is what status.url shows to users. ``free_restarts`` bounds how often one
-    training job may be restarted without it being anybody's fault.
+    training job may be restarted without it being anybody's fault. ``node_local_storage_class`` is
+    for volumes on local disks that data is staged on; the cluster's default when empty.
     """
 
     triton_image: str = "localhost/preamar/triton:latest"
@@ -22,3 +23,4 @@ class Settings:
     cluster_domain: str = "cluster.local"
     gateway_url: str = "http://preamar-gateway.preamar-system.svc.cluster.local:8080"
     free_restarts: int = 100
+    node_local_storage_class: str = ""

@@ -12,7 +12,7 @@ from preamar.api import GROUP, VERSION
 from preamar.api.training import TrainingJob
 from preamar.core.plan import Manifest, Plan
 from preamar.core.settings import Settings
-from preamar.core.training.observe import JobView, Observed, children_named, claims_named
+from preamar.core.training.observe import JobView, Observed, apart, children_named, claims_named
 from preamar.core.training.reconcile import reconcile
 from preamar.shell.claims import Claims
 from preamar.shell.keys import JOB_KIND, Key
@@ -44,15 +44,10 @@ def register(
 
     async def plan(found: Gathered) -> Plan:
         job = TrainingJob.model_validate(found.body)
-        jobs = tuple(
-            sorted(
-                (
-                    seen.view
-                    for seen in found.seen.values()
-                    if isinstance(seen.view, JobView) and seen.child.owner == job.metadata.uid
-                ),
-                key=lambda view: view.attempt,
-            )
+        jobs, preparing = apart(
+            seen.view
+            for seen in found.seen.values()
+            if isinstance(seen.view, JobView) and seen.child.owner == job.metadata.uid
         )
         running = rank_zero(jobs, found.pods)
         if running is None:
@@ -66,6 +61,7 @@ def register(
                 settings=settings,
                 children=await found.children(children_named(job, jobs)),
                 jobs=jobs,
+                preparing=preparing,
                 pods=found.pods,
                 claims=await claims.named(found.key.namespace, claims_named(job)),
                 progress=poller.shown(found.key),

@@ -202,7 +202,7 @@ ASKS = {
     "parallelism.pipeline": {"parallelism": {"pipeline": 2}},
     "parallelism.expert": {"parallelism": {"expert": 2}},
     "parallelism.offload": {"parallelism": {"offload": "CPU"}},
-    "data.stage": {"data": {"stage": "NodeLocal"}},
+    "data.prepare.target": {"data": {"prepare": {"target": "s3://b/c"}}},
     "deepspeedConfig": {"deepspeedConfig": {"train_batch_size": 8}},
     "finishBy": {"finishBy": "2027-01-01T00:00:00Z"},
     "budget": {"budget": {"limit": "5"}},

@@ -57,7 +57,7 @@ def _default(schema: dict[str, Any], required: bool) -> str:
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return f'`"{default}"`' if default == "" or schema["type"] == "string" else f"`{default}`"
+    return f'`"{default}"`' if default == "" or schema.get("type") == "string" else f"`{default}`"
 
 
 def _rules(schema: dict[str, Any], at: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from preamar.core.due import taken
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.limits import stops
 from preamar.core.training.observe import Observed, children_named, claims_named
-from preamar.core.training.sizes import Unfit
+from preamar.core.training.preparing import Stand, prepared
 from preamar.core.training.terms import Terms
 
 
@@ -26,7 +26,7 @@ class Block(StrEnum):
 
 
 class Blocked(NamedTuple):
-    reason: Block | Unfit
+    reason: str
     message: str
     recheck_in: float | None
     """Volumes and strangers' objects are not watched; None where an edit is what is missing."""
@@ -59,11 +59,15 @@ def blocked(observed: Observed, workers: int) -> Blocked | None:
         volume = _volume(observed, name)
         if volume is not None:
             return volume
+    data = prepared(observed)
+    if data.stand == Stand.FAILED:
+        return Blocked(data.kind, data.sentence, None)
     return None
 
 
 def _volume(observed: Observed, name: str) -> Blocked | None:
-    claim, workers = observed.claims.get(name), observed.job.spec.workers.replicas
+    claim, spec = observed.claims.get(name), observed.job.spec
+    workers = max(spec.workers.replicas, spec.data.prepare.workers if spec.data.prepare else 1)
     if claim is None or claim.deleting:
         return Blocked(
             Block.VOLUME_MISSING,
@@ -98,4 +102,5 @@ def _volume(observed: Observed, name: str) -> Blocked | None:
 def _written(observed: Observed) -> set[str | None]:
     spec = observed.job.spec
     targets = [spec.checkpoint.uri, *([spec.export.uri] if spec.export else [])]
+    targets += [spec.data.prepare.target] if spec.data.prepare else []
     return {ModelUri.parse(uri).claim for uri in targets}

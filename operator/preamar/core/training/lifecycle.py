@@ -14,6 +14,7 @@ from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
 from preamar.core.training.endings import Ending, ending, pods_of
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.policy import NONE_IN_A_ROW, Streak
+from preamar.core.training.preparing import KEY, Stand, prepared
 from preamar.core.training.sizes import split
 from preamar.core.training.terms import Terms
 
@@ -23,6 +24,7 @@ LOOK_AGAIN = 5.0
 
 
 class Do(StrEnum):
+    PREPARE = "Prepare"
     START = "Start"
     TRAIN = "Train"
     WAIT = "Wait"
@@ -33,6 +35,7 @@ class Do(StrEnum):
 
 
 class Why(StrEnum):
+    PREPARING = "Preparing"
     FIRST = "Starting"
     RESTARTING = "Restarting"
     TRAINING = "Training"
@@ -127,7 +130,7 @@ def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
 
 
 def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
-    busy = any(not pod.over for pod in observed.pods)
+    busy = any(not pod.over and KEY not in pod.labels for pod in observed.pods)
     if busy:
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
     if observed.job.spec.suspend:
@@ -135,6 +138,9 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
     wait = _backoff(here, last, observed.now)
     if wait > 0:
         return _but(here, Do.WAIT, Why.RESTARTING, wait)
+    data = prepared(observed)
+    if data.stand != Stand.READY or data.made is not None:  # the status must know of it first
+        return _but(here, Do.PREPARE, Why.PREPARING, LOOK_AGAIN)
     why = Why.FIRST if here.attempt == 0 else Why.RESTARTING
     return replace(here, do=Do.START, why=why, attempt=here.attempt + 1, recheck_in=LOOK_AGAIN)
 

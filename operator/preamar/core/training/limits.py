@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from preamar.api.checkpoints import Schedule
-from preamar.api.recipe import Offload, Stage
+from preamar.api.recipe import Offload
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.api.training import Lending, TrainingJob, TrainingJobSpec
 
@@ -57,10 +57,20 @@ def _owned(spec: TrainingJobSpec) -> list[str]:
     return sorted([*(OWNED_KEYS & set(user)), *(f"zero_optimization.{key}" for key in inside)])
 
 
+READABLE = ("pvc://", "s3://", "gs://", "az://", "https://")
 _VOLUME = "only pvc://claim/path is supported so far: use a PersistentVolumeClaim of this namespace"
 STOPS: tuple[Unfulfilled, ...] = (
     Unfulfilled("checkpoint.uri", lambda s: _elsewhere(s.checkpoint.uri), _VOLUME),
-    Unfulfilled("data.sources", lambda s: any(_elsewhere(d.uri) for d in s.data.sources), _VOLUME),
+    Unfulfilled(
+        "data.sources",
+        lambda s: any(not d.uri.startswith(READABLE) for d in s.data.sources),
+        "data is read from pvc://, s3://, gs://, az:// and https:// so far",
+    ),
+    Unfulfilled(
+        "data.prepare.target",
+        lambda s: _elsewhere(s.data.prepare.target if s.data.prepare else None),
+        _VOLUME,
+    ),
     Unfulfilled("export.uri", lambda s: _elsewhere(s.export.uri if s.export else None), _VOLUME),
     Unfulfilled("parallelism.tensor", lambda s: s.parallelism.tensor > 1, "set it to 1"),
     Unfulfilled("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1, "set it to 1"),
@@ -68,7 +78,6 @@ STOPS: tuple[Unfulfilled, ...] = (
     Unfulfilled(
         "parallelism.offload", lambda s: s.parallelism.offload != Offload.NONE, "set it to None"
     ),
-    Unfulfilled("data.stage", lambda s: s.data.stage != Stage.NONE, "set it to None"),
     Unfulfilled(
         "deepspeedConfig",
         lambda s: bool(_owned(s)),

@@ -4,7 +4,7 @@ Frozen data, gathered by the shell before a pass: the resource, its attempts (on
 each), their pods, the volumes it names, and what rank 0's agent last said. Nothing here judges.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -89,8 +89,8 @@ class Observed:
     """Everything a pass may look at.
 
     ``children`` holds what stands under each of ``children_named(job)``, other people's objects
-    included. ``jobs`` are all Jobs that the resource controls, ``pods`` all their pods, of every
-    attempt. ``claims`` holds those of ``claims_named(job)`` that exist.
+    included. ``jobs`` are all attempts, ``preparing`` is the Job that prepares the data, ``pods``
+    are all their pods. ``claims`` holds those of ``claims_named(job)`` that exist.
     """
 
     job: TrainingJob
@@ -98,6 +98,7 @@ class Observed:
     settings: Settings = field(default_factory=Settings)
     children: Children = field(default_factory=lambda: MappingProxyType({}))
     jobs: tuple[JobView, ...] = ()
+    preparing: JobView | None = None
     pods: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     progress: Progress | None = None
@@ -110,10 +111,26 @@ def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ..
     namespace, name = job.metadata.namespace or "", job.metadata.name
     last = max((view.attempt for view in jobs), default=0)
     last = max(last, job.status.attempt or 0)
+    prepare = (
+        [Ref("batch/v1", "Job", namespace, prepare_name(job))] if job.spec.data.prepare else []
+    )
     return (
         Ref("v1", "Service", namespace, f"{name}-ranks"),
+        *prepare,
         *(Ref("batch/v1", "Job", namespace, f"{name}-{n}") for n in range(max(last, 1), last + 2)),
     )
+
+
+def prepare_name(job: TrainingJob) -> str:
+    """The Job that prepares the data."""
+    return f"{job.metadata.name}-prepare"
+
+
+def apart(views: Iterable[JobView]) -> tuple[tuple[JobView, ...], JobView | None]:
+    """The Jobs that a resource controls: its attempts by number, and the one that prepares."""
+    every = sorted(views, key=lambda view: view.attempt)
+    preparing = next((v for v in every if not v.attempt and v.name.endswith("-prepare")), None)
+    return tuple(v for v in every if v.attempt), preparing
 
 
 def claims_named(job: TrainingJob) -> tuple[str, ...]:
@@ -121,6 +138,7 @@ def claims_named(job: TrainingJob) -> tuple[str, ...]:
     spec = job.spec
     uris = [source.uri for source in spec.data.sources]
     uris += [part.uri for part in (spec.checkpoint, spec.export) if part is not None]
+    uris += [spec.data.prepare.target] if spec.data.prepare else []
     names: dict[str, None] = {}
     for text in uris:
         try:

@@ -10,10 +10,18 @@ from json import dumps
 from typing import Any
 
 from preamar.api.training import TrainingJob
-from preamar.api.uri import ModelUri
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
 from preamar.core.settings import Settings
+from preamar.core.training.material import (
+    Mounted,
+    claimed,
+    data_mounts,
+    data_words,
+    inside,
+    secrets,
+    staged,
+)
 from preamar.core.training.sizes import Split
 
 GRACE_SECONDS = 300  # for a checkpoint after SIGTERM
@@ -26,7 +34,7 @@ GPU_DEFAULTS: Mapping[str, str] = {"cpu": "2", "memory": "8Gi"}
 def pod_spec(
     job: TrainingJob, settings: Settings, attempt: int, workers: int, step: Split
 ) -> dict[str, Any]:
-    """The spec of a worker's pod in one attempt. All URIs must be ``pvc://``."""
+    """The spec of a worker's pod in one attempt. What is written to must be ``pvc://``."""
     spec, name = job.spec, job.metadata.name
     gpu = on_gpu(spec.accelerator)
     default = settings.deepspeed_gpu_image if gpu else settings.deepspeed_image
@@ -42,7 +50,7 @@ def pod_spec(
         "OMP_NUM_THREADS": threads(resources),
         "HOME": "/tmp",  # noqa: S108
     }
-    volumes, mounts = _volumes(job)
+    volumes, mounts = _volumes(job, settings)
     trainer = {
         "name": "trainer",
         "image": spec.image or default,
@@ -91,19 +99,9 @@ def order(job: TrainingJob, attempt: int, step: Split) -> dict[str, Any]:
             "accumulation": step.accumulation,
         },
         "deepspeedConfig": dict(spec.deepspeed_config),
-        "data": {
-            "sources": [
-                {
-                    "name": source.name,
-                    "path": _inside(f"/mnt/data/{source.name}", source.uri),
-                    "weight": source.weight,
-                }
-                for source in spec.data.sources
-            ],
-            "shuffleSeed": spec.data.shuffle_seed,
-        },
+        "data": data_words(job),
         "checkpoint": {
-            "path": _inside("/mnt/checkpoint", checkpoint.uri),
+            "path": inside("/mnt/checkpoint", checkpoint.uri),
             "uri": checkpoint.uri,
             "everySteps": checkpoint.every_steps,
             "everySeconds": checkpoint.every_seconds if fixed else AUTO_SECONDS,
@@ -111,35 +109,23 @@ def order(job: TrainingJob, attempt: int, step: Split) -> dict[str, Any]:
         },
         "steps": spec.steps,
         "precision": spec.precision.value,
-        "export": {"path": _inside("/mnt/export", spec.export.uri), "uri": spec.export.uri}
+        "export": {"path": inside("/mnt/export", spec.export.uri), "uri": spec.export.uri}
         if spec.export
         else None,
     }
 
 
-def _inside(mount: str, uri: str) -> str:
-    return f"{mount}/{ModelUri.parse(uri).path}".rstrip("/")
-
-
-def _volumes(job: TrainingJob) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    spec = job.spec
-    wanted = [("/mnt/checkpoint", spec.checkpoint.uri, False)]
-    wanted += [(f"/mnt/data/{source.name}", source.uri, True) for source in spec.data.sources]
-    wanted += [("/mnt/export", spec.export.uri, False)] if spec.export else []
-    # A claim that is used twice is one volume: two could not be mounted by all kinds of storage.
-    claims = list(dict.fromkeys(str(ModelUri.parse(uri).claim) for _, uri, _ in wanted))
-    volumes: list[dict[str, Any]] = [
-        {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": claim}}
-        for i, claim in enumerate(claims)
-    ]
-    mounts: list[dict[str, Any]] = [
-        {
-            "name": f"claim-{claims.index(str(ModelUri.parse(uri).claim))}",
-            "mountPath": path,
-            **({"readOnly": True} if read_only else {}),
-        }
-        for path, uri, read_only in wanted
-    ]
+def _volumes(
+    job: TrainingJob, settings: Settings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    spec, data = job.spec, job.spec.data
+    wanted = [Mounted("/mnt/checkpoint", spec.checkpoint.uri, read_only=False), *data_mounts(data)]
+    wanted += [Mounted("/mnt/export", spec.export.uri, read_only=False)] if spec.export else []
+    volumes, mounts = claimed(wanted)
+    more = staged(data, settings), ([], []) if data.prepare else secrets(data)
+    for found, where in more:
+        volumes += found
+        mounts += where
     volumes += [
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
         {"name": "tmp", "emptyDir": {}},

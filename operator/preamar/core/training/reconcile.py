@@ -15,11 +15,14 @@ from preamar.core.metadata import API_VERSION, status_of
 from preamar.core.moments import moment
 from preamar.core.plan import Delete, Manifest, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
+from preamar.core.training import preparing
 from preamar.core.training.blocks import Blocked, blocked
 from preamar.core.training.desired import KIND, RESTARTS, STREAK, attempt, service
 from preamar.core.training.endings import pods_of
 from preamar.core.training.lifecycle import Do, Step, last_attempt, next_step
 from preamar.core.training.observe import Observed, children_named
+from preamar.core.training.prepare_job import prepare_job
+from preamar.core.training.preparing import Stand, key_of, prepared
 from preamar.core.training.sizes import split
 from preamar.core.training.status import status
 from preamar.core.training.terms import Terms
@@ -37,7 +40,7 @@ def reconcile(observed: Observed) -> Plan:
         return Plan()  # Kubernetes removes the children
     step = next_step(observed)
     # What runs is left alone: an edit that cannot be fulfilled only keeps the next from starting.
-    block = blocked(observed, step.workers) if step.do == Do.START else None
+    block = blocked(observed, step.workers) if step.do in {Do.START, Do.PREPARE} else None
     pending = _pending(observed, step)
     trouble = _trouble(observed, block, pending)
     told_step = _before(step) if block or _refused(observed) else step
@@ -47,7 +50,7 @@ def reconcile(observed: Observed) -> Plan:
     expired, expires_in = _expired(observed, step)
     return Plan(
         apply=() if block else _apply(observed, step),
-        delete=(*_stop(observed, step), *_old(observed), *expired),
+        delete=(*_stop(observed, step), *_old(observed), *_unprepared(observed, step), *expired),
         status=None if same or expired else status_of(KIND, job.metadata, wanted),
         events=() if same else transitions(job.status.conditions, told, TOLD, BAD),
         recheck_in=_soonest(step, block, pending, expires_in),
@@ -58,6 +61,8 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
     job = observed.job
     ended = step.do in {Do.SUCCEED, Do.FAIL}
     wanted: list[Manifest] = [] if ended or step.do == Do.REST else [service(job)]
+    if step.do == Do.PREPARE and prepared(observed).stand == Stand.MISSING:
+        wanted.append(prepare_job(job, observed.settings))
     if step.do == Do.START:
         part = split(Terms.of(job.spec), step.workers)
         if part is not None:
@@ -97,6 +102,21 @@ def _old(observed: Observed) -> tuple[Delete, ...]:
     )
 
 
+def _unprepared(observed: Observed, step: Step) -> tuple[Delete, ...]:
+    """The prepare Job, where it makes what nobody wants any more, or must rest. What it did stays
+    on its volume."""
+    view = observed.preparing
+    if view is None or view.deleting:
+        return ()
+    rests = step.do == Do.REST and not view.over
+    ended = step.do in {Do.SUCCEED, Do.FAIL} and not view.over
+    stale = step.do == Do.PREPARE and prepared(observed).stand == Stand.OUTDATED
+    unasked = observed.job.spec.data.prepare is None
+    if rests or ended or stale or unasked:
+        return (Delete(_job_ref(observed, view.name), view.uid),)
+    return ()
+
+
 def _expired(observed: Observed, step: Step) -> tuple[tuple[Delete, ...], float | None]:
     """The user asked for the job itself to go some time after its end."""
     job, finished = observed.job, moment(observed.job.status.finished_at)
@@ -120,6 +140,8 @@ def _refused(observed: Observed) -> str:
 
 def _pending(observed: Observed, step: Step) -> Stuck | None:
     last = last_attempt(observed)
+    if step.do == Do.PREPARE:
+        return stuck(preparing.pods_of(observed.pods, key_of(observed.job)), observed.now)
     if step.do != Do.TRAIN or last is None:
         return None
     return stuck(pods_of(last, observed.pods), observed.now)

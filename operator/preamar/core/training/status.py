@@ -13,11 +13,12 @@ from preamar.core.training.endings import outcomes
 from preamar.core.training.lifecycle import Do, Step, last_attempt
 from preamar.core.training.memory import ERROR_PERCENT
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
+from preamar.core.training.preparing import prepared
 from preamar.core.training.progress import Progress, Saved
 from preamar.core.training.sizes import memory, world_sizes
 from preamar.core.training.terms import Terms
 
-KEPT = ("progress", "samples", "checkpoint", "resizes", "goodput", "failure")
+KEPT = ("progress", "samples", "data", "checkpoint", "resizes", "goodput", "failure")
 ALSO_KEPT = ("evaluation", "exported", "startedAt", "finishedAt", "attempt", "restarts")
 
 
@@ -50,6 +51,9 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
         now_true["quote"] = {"memoryBytesPerRank": need}
         if terms.on_cpu:  # only there was it measured
             now_true["quote"]["errorPercent"] = str(ERROR_PERCENT)
+    made = prepared(observed).made
+    if made is not None:
+        now_true["data"] = dict(made)
     if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
         _add_words(now_true, observed, last)
     if step.ending is not None and not step.ending.free:

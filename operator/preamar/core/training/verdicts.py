@@ -17,6 +17,7 @@ from preamar.core.training.limits import waits
 from preamar.core.training.observe import Observed
 from preamar.core.training.parallelism import fixed
 from preamar.core.training.policy import GIVEN_UP, POISON
+from preamar.core.training.preparing import prepared
 from preamar.core.training.sizes import Unfit
 from preamar.core.training.starved import starved
 from preamar.core.training.status import running
@@ -90,8 +91,12 @@ def _succeeded(step: Step) -> Verdict:
 def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
     last, spec = last_attempt(observed), observed.job.spec
     if step.do != Do.TRAIN or last is None:
-        if trouble is not None and step.do in {Do.START, Do.WAIT}:
+        if trouble is not None and step.do in {Do.START, Do.WAIT, Do.PREPARE}:
             return Verdict("Running", "False", trouble.reason, trouble.message)
+        if step.do == Do.PREPARE:
+            return Verdict(
+                "Running", "False", step.why, prepared(observed).sentence or _waiting(step)
+            )
         return Verdict("Running", "False", step.why, _waiting(step))
     if last.suspended:
         return Verdict("Running", "False", Reason.QUEUED, "The attempt waits in its queue.")
@@ -126,6 +131,7 @@ def _waiting(step: Step) -> str:
         f" The last attempt: {step.ending.kind}: {step.ending.explanation}" if step.ending else ""
     )
     sentences = {
+        Do.PREPARE: "The data is prepared.",
         Do.START: f"Attempt {step.attempt} starts.",
         Do.WAIT: "The next attempt waits until the pods of the last are gone and a pause is over.",
         Do.STOP: "The ranks save and stop.",

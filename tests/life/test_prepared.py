@@ -1,0 +1,82 @@
+"""Whatever happens, no rank starts before the data is prepared, and a user's error waits for an edit."""
+
+from json import loads
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from preamar.core.plan import Ref
+from tests.life.machine import LIVES
+from tests.life.test_training import TrainingLives, a_job
+from tests.life.world import NAMESPACE, prepares
+
+PREPARE = Ref("batch/v1", "Job", NAMESPACE, "t-prepare")
+
+
+def asking():
+    job = a_job()
+    job["spec"]["data"]["prepare"] = {"target": "pvc://data/c"}
+    return job
+
+
+class PreparedLives(TrainingLives):
+    def start(self, _resource, *others):
+        super().start(asking(), *others)
+        self.wrong = False
+
+    @rule(code=st.sampled_from([(64, "DataError"), (1, "Unknown")]))
+    def the_data_cannot_be_prepared(self, code):
+        if not self.world.prepared:
+            self.world.prepare_fails = [code]
+
+    @rule()
+    def stranger_deletes_the_prepare_job(self):
+        if PREPARE in self.cluster.objects:
+            self.cluster.remove(PREPARE)
+            self.operator.look()
+
+    @rule(least=st.integers(0, 3))
+    def user_wants_other_data(self, least):
+        filters = {"minCharacters": least}
+        self.edit(lambda j: j["spec"]["data"]["prepare"].update(filters=filters))
+
+    @invariant()
+    def no_rank_starts_before_the_data_is_prepared(self):
+        if not hasattr(self, "world"):
+            return
+        for made in self.attempts():
+            assert self.world.prepared
+            env = made["spec"]["template"]["spec"]["containers"][0]["env"]
+            order = loads(next(v["value"] for v in env if v["name"] == "PREAMAR_TRAIN"))
+            assert order["data"]["prepared"] == "/mnt/prepared/c/k-1"
+
+    def settles(self):
+        """A failure to prepare stands until the user, told of it, deletes the Job."""
+        self.the_volume_comes()
+        for _ in range(3):
+            for seconds in (1, 1, 11, 1, 1, 11, 1, 1, 11):
+                self.pass_time(seconds)
+                self.operator.passes()
+            job = self.cluster.get(self.operator.ref)
+            told = {c["type"]: c for c in job["status"]["conditions"]}
+            failed = [
+                c
+                for c in (self.cluster.objects.get(PREPARE) or {})
+                .get("status", {})
+                .get("conditions", ())
+                if c["type"] == "Failed"
+            ]
+            if not failed:
+                break
+            if "delete the Job t-prepare" in told["Stalled"]["message"]:
+                assert told["Stalled"]["reason"] in {"DataError", "PrepareFailed"}
+                assert told["Succeeded"]["status"] == "Unknown"
+                assert not [p for p in self.world.live_pods() if prepares(p)]
+            self.world.prepare_fails = []
+            self.cluster.remove(PREPARE)
+            self.operator.look()
+        super().settles()
+
+
+PreparedLives.TestCase.settings = LIVES
+test_data_is_prepared_before_any_rank_starts = PreparedLives.TestCase
