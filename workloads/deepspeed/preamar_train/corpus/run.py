@@ -25,7 +25,7 @@ PORT = 8786
 USERS = 64  # exit code of a user's error: the Job does not try again
 MEET_SECONDS = 600.0
 SAY_SECONDS = 10.0
-_SETTINGS = {
+SETTINGS = {
     "distributed.scheduler.allowed-failures": 5,
     "distributed.worker.daemon": False,
     "distributed.comm.retry.count": 3,
@@ -56,7 +56,7 @@ def _first() -> int:
     begun = time.monotonic()
     order = parse(os.environ.get("PREAMAR_PREPARE", ""))
     vocabulary = shape_of(order.preset, order.parameters).vocabulary
-    config.set(_SETTINGS)
+    config.set(SETTINGS)
     port = int(os.environ.get("PREAMAR_PREPARE_PORT", PORT))
     # Its own worker is a process, so that the scheduler answers while text is counted.
     with (
@@ -72,14 +72,14 @@ def _first() -> int:
         ) as cluster,
         Client(cluster) as client,
     ):
-        done = drive(order, vocabulary, _everywhere(client))
+        done = drive(order, vocabulary, everywhere(client))
     words = told(done, order, time.monotonic() - begun)
     print(json.dumps(words), flush=True)
     message.write(message_path(os.environ), words)
     return DONE
 
 
-def _everywhere(client) -> Callable[[str, Callable[..., Any], Iterable[tuple[Any, ...]]], list]:
+def everywhere(client) -> Callable[[str, Callable[..., Any], Iterable[tuple[Any, ...]]], list]:
     from distributed import as_completed
 
     def each(phase: str, act: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -121,7 +121,7 @@ def _helper() -> int:
         **os.environ,
         **{
             f"DASK_{k.upper().replace('.', '__').replace('-', '_')}": str(v)
-            for k, v in _SETTINGS.items()
+            for k, v in SETTINGS.items()
         },
     }
     missed = time.monotonic()
