@@ -33,7 +33,12 @@ exec chroot --userspec=1000:1000 $root env -i {env} {command}
 
 class Pod:
     def __init__(
-        self, root: Path, image_env: list[str], volumes: Path, env: dict[str, str]
+        self,
+        root: Path,
+        image_env: list[str],
+        volumes: Path,
+        env: dict[str, str],
+        command: str = "preamar-train agent",
     ) -> None:
         self.messages = volumes / "export"
         self._name = f"message-{env['JOB_COMPLETION_INDEX']}-{time.monotonic_ns()}"
@@ -43,7 +48,7 @@ class Pod:
             root=shlex.quote(str(root)),
             volumes=shlex.quote(str(volumes)),
             env=shlex.join(words),
-            command="preamar-train agent",
+            command=command,
         )
         self.log = volumes / f"{self._name}.log"
         with self.log.open("w") as stream:
