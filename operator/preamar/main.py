@@ -95,6 +95,12 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
         "",
         "of volumes that training data is staged on; the cluster's default when empty",
     )
+    flag(
+        "--gang-seconds",
+        "PREAMAR_GANG_SECONDS",
+        "600",
+        "how long some workers of an attempt may hold accelerators while others wait for theirs",
+    )
     flag("--cluster-domain", "PREAMAR_CLUSTER_DOMAIN", "cluster.local", "the cluster's DNS domain")
 
 
@@ -121,6 +127,7 @@ def _run_operator(given: argparse.Namespace) -> int:
                 cluster_domain=given.cluster_domain,
                 gateway_url=given.gateway_url,
                 node_local_storage_class=given.node_local_storage_class,
+                gang_seconds=_seconds(given.gang_seconds),
             ),
             kubeconfig=given.kubeconfig or None,
             namespaces=tuple(n for n in given.namespaces.split(",") if n),
@@ -135,7 +142,7 @@ def _run_operator(given: argparse.Namespace) -> int:
             workers=int(given.workers),
         )
     except ValueError as error:
-        sys.stderr.write(f"preamar: ports and workers are whole numbers: {error}\n")
+        sys.stderr.write(f"preamar: ports, workers and seconds are whole numbers: {error}\n")
         return 2
     try:
         return asyncio.run(run(options))
@@ -145,6 +152,13 @@ def _run_operator(given: argparse.Namespace) -> int:
     except OSError as error:
         sys.stderr.write(f"preamar: {error}. Is another process using that port?\n")
         return 1
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if not 1 <= seconds <= 86_400:
+        raise ValueError(f"--gang-seconds {text} is not from 1 to 86400")
+    return seconds
 
 
 def _code(result: object) -> int:

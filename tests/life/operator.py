@@ -12,11 +12,13 @@ from preamar.core.plan import Ref
 from preamar.core.pods import PodView
 from preamar.core.serving import observe as serving
 from preamar.core.serving import reconcile as serving_reconcile
+from preamar.core.settings import Settings
 from preamar.core.training import observe as training
 from preamar.core.training import reconcile as training_reconcile
 from tests.life.world import NAMESPACE, Died
 
 HISTORY = 6
+SETTINGS = Settings(gang_seconds=40)
 
 
 class Operator:
@@ -89,6 +91,7 @@ class Operator:
         return training.Observed(
             job=job,
             now=self.world.now,
+            settings=SETTINGS,
             children={n: Child.of(view[n]) for n in names if n in view},
             jobs=jobs,
             preparing=preparing,

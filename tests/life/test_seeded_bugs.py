@@ -11,14 +11,14 @@ from preamar.core.plan import Applied
 from preamar.core.serving import desired, scaling, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
-from preamar.core.training import lifecycle, policy
+from preamar.core.training import gang, lifecycle, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from tests.life.test_serving import ServingLives
 from tests.life.test_training import TrainingLives
 
 QUICK = settings(
-    max_examples=150,
+    max_examples=500,
     stateful_step_count=25,
     deadline=None,
     database=None,
@@ -124,6 +124,10 @@ def never_stops(patch):
     patch.setattr(training, "_stop", lambda observed, step: ())
 
 
+def holds_accelerators_for_an_incomplete_gang(patch):
+    patch.setattr(gang, "seconds_left", lambda observed, last: None)
+
+
 def writes_no_status(patch):
     real = told_training.status
     patch.setattr(
@@ -149,6 +153,7 @@ TRAINING = (
     restarts_after_the_users_error,
     counts_nothing,
     never_stops,
+    holds_accelerators_for_an_incomplete_gang,
     writes_no_status,
 )
 

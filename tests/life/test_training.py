@@ -5,8 +5,10 @@ from json import loads
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
+from preamar.core.moments import moment
 from preamar.core.plan import Ref
 from tests.life.machine import LIVES, Lives
+from tests.life.operator import SETTINGS
 from tests.life.world import NAMESPACE, gone, prepares, ref
 
 LIMIT = 2
@@ -31,7 +33,7 @@ def a_job():
 
 class TrainingLives(Lives):
     volume = "data"
-    quiet = (1, 1, 1, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1)
+    quiet = (1, 1, 1, 1900, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1)
 
     @initialize(started=st.integers(0, 4))
     def begins(self, started):
@@ -43,7 +45,7 @@ class TrainingLives(Lives):
         self.users = False
         self.users_attempt = ""
 
-    @rule(seconds=st.sampled_from([1, 1, 5, 21]))
+    @rule(seconds=st.sampled_from([1, 1, 5, 21, 45]))
     def time_passes(self, seconds):
         self.pass_time(seconds)
 
@@ -87,6 +89,10 @@ class TrainingLives(Lives):
     def user_changes_the_size(self, replicas):
         self.edit(lambda j: j["spec"]["workers"].update(replicas=replicas))
 
+    @rule(room=st.sampled_from([0, 1, 1, 2, 99]))
+    def accelerators_are_taken_or_given_back(self, room):
+        self.world.room = room
+
     @rule()
     def stranger_deletes_a_job(self):
         for job in self.attempts()[-1:]:
@@ -103,6 +109,22 @@ class TrainingLives(Lives):
         if where in self.cluster.objects:
             self.cluster.remove(where)
 
+    @rule(late=st.integers(0, 4))
+    def operator_passes(self, late):
+        super().operator_passes(late)
+        if late == 0:
+            self.nobody_holds_accelerators_for_ever()
+
+    def nobody_holds_accelerators_for_ever(self):
+        """Once the operator has looked, whoever waits for the others does not hold his any more."""
+        for job in self.world.select("Job"):
+            pods = [p for p in self.world._of(job) if not gone(p)]
+            phases = {p["status"]["phase"] for p in pods}
+            began = moment(job.get("status", {}).get("startTime"))
+            if phases == {"Running", "Pending"} and not gone(job):
+                held = (self.world.now - began).total_seconds()
+                assert held < SETTINGS.gang_seconds, f"held for {held} s for nothing"
+
     @invariant()
     def one_attempt_at_a_time(self):
         if hasattr(self, "world"):
@@ -114,6 +136,7 @@ class TrainingLives(Lives):
 
     def settles(self):
         self.the_volume_comes()
+        self.world.room = 99
         spec = self.cluster.get(self.operator.ref)["spec"]
         if spec["workers"]["replicas"] == 3:  # 16 samples on 3 ranks: the user is told, and repairs
             self.pass_time(1)

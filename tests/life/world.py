@@ -27,6 +27,7 @@ class World:
         self.prepare_fails = []  # what the next pods that prepare end with: (exit code, class)
         self.prepared = 0
         self.failing = {}  # pod name -> (exit code, class)
+        self.room = 99  # pods that nodes can take at once
 
     def time(self):
         return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -184,8 +185,7 @@ class World:
                     self._end(pod, 75, {"outcome": "Stopped", "step": 1})
                 self.cluster.edit(ref(pod), lambda p: p["metadata"].update(finalizers=[]))
             elif phase == "Pending":
-                status = self._running(name, ready=False)
-                self.cluster.edit(ref(pod), lambda p, s=status: p.update(status=s))
+                self._place(pod)
             elif phase == "Running" and not trainer and not ready(pod) and self.model_loads:
                 status = self._running(name, ready=True)
                 self.cluster.edit(ref(pod), lambda p, s=status: p.update(status=s))
@@ -194,7 +194,8 @@ class World:
                 self._end(pod, code, {"outcome": "Failed", "class": kind, "explanation": "as told"})
             elif phase == "Running" and trainer and self.steps_left <= 0:
                 self._end(pod, 0, {"outcome": "Done", "step": 10})
-        if any(p["status"]["phase"] == "Running" for p in self.select("Pod")):
+        phases = {p["status"]["phase"] for p in self.live_pods() if not gone(p)}
+        if phases == {"Running"}:  # nothing trains until all are up
             self.steps_left -= 1
 
     def _prepare(self, pod, phase):
@@ -211,6 +212,13 @@ class World:
                 self.prepared += 1
                 words = {"outcome": "Prepared", "uri": "pvc://data/c/k-1", "digest": "sha256:1"}
             self._end(pod, code, words, "prepare")
+
+    def _place(self, pod):
+        taken = len([p for p in self.select("Pod") if p["status"]["phase"] == "Running"])
+        full = taken >= self.room
+        status = NO_ROOM if full else self._running(pod["metadata"]["name"], ready=False)
+        if pod["status"] != status:
+            self.cluster.edit(ref(pod), lambda p: p.update(status=status))
 
     def _running(self, name, *, ready):
         return {
@@ -234,6 +242,17 @@ class Died(BaseException):
     """The operator is gone between two writes."""
 
 
+NO_ROOM = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+        }
+    ],
+}
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from preamar.api import GROUP, VERSION
 from preamar.api.checkpoints import Checkpoint
+from preamar.api.interconnect import Interconnect
 from preamar.api.lists import EMPTY, Frozen
 from preamar.api.meta import ObjectMeta, Readable, Word
 from preamar.api.names import NAME_RULES
@@ -119,6 +120,9 @@ class TrainingJobSpec(Word):
         default=Accelerator(), description="What each pod computes on."
     )
     placement: Placement = Field(default=Placement(), description="Where the pods may run.")
+    interconnect: Interconnect = Field(
+        default=Interconnect(), description="By which way the ranks talk to each other."
+    )
     data: Data = Field(default=Data(), description="What the model is trained on.")
     checkpoint: Checkpoint = Field(description="Where and when progress is saved.")
     steps: Whole = Field(

@@ -101,6 +101,32 @@ class Quote(Seen):
     )
 
 
+class UsedInterconnect(Seen):
+    """By which way the ranks talk, as they found before the first step."""
+
+    expected: ShortText = Field(
+        default="", description="The expected way: Local, NVLink, RDMA or TCP."
+    )
+    used: ShortText = Field(default="", description="The way that was found, such as TCP.")
+    detail: Sentence = Field(
+        default="", description="What says so, such as eth0 10.244.0.7, or NCCL's own words."
+    )
+
+
+class Gang(Seen):
+    """Attempts in a row of which not all workers could start."""
+
+    incomplete: Size = Field(default=0, description="How many, such as 2.")
+    attempt: Size = Field(default=0, description="The last of them, such as 3.")
+    at: SeenTime | None = Field(
+        default=None, description="When it was ended, such as 2027-01-31T18:00:00Z."
+    )
+    generation: Size = Field(default=0, description="The resource's generation then, such as 4.")
+    explanation: Sentence = Field(
+        default="", description="Who could not start and why, in one sentence."
+    )
+
+
 class Failure(Seen):
     """Why the last attempt failed."""
 
@@ -188,6 +214,13 @@ class TrainingJobStatus(Status):
     )
     quote: Quote | None = Field(
         default=None, description="What the job was expected to need, before it started."
+    )
+    interconnect: UsedInterconnect | None = Field(
+        default=None, description="By which way the ranks of the last attempt talk."
+    )
+    gang: Gang | None = Field(
+        default=None,
+        description="Attempts that were ended because not all workers got accelerators; absent once all have.",
     )
     failure: Failure | None = Field(default=None, description="Why the last attempt failed.")
     evaluation: Evaluation | None = Field(

@@ -13,6 +13,7 @@ class Settings:
     ``gateway_url`` is what status.url shows to users. ``free_restarts`` bounds how often one
     training job may be restarted without it being anybody's fault. ``node_local_storage_class`` is
     for volumes on local disks that data is staged on; the cluster's default when empty.
+    ``gang_seconds`` is how long some workers may hold accelerators while others wait for theirs.
     """
 
     triton_image: str = "localhost/preamar/triton:latest"
@@ -24,3 +25,4 @@ class Settings:
     gateway_url: str = "http://preamar-gateway.preamar-system.svc.cluster.local:8080"
     free_restarts: int = 100
     node_local_storage_class: str = ""
+    gang_seconds: int = 600

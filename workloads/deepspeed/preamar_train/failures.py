@@ -26,6 +26,7 @@ class Class(StrEnum):
     CHECKPOINT_ERROR = "CheckpointError"
     CHECKPOINT_TORN = "CheckpointTorn"
     PEER_LOST = "PeerLost"
+    INTERCONNECT = "InterconnectMismatch"
     UNKNOWN = "Unknown"
 
 

@@ -32,6 +32,7 @@ class Progress:
             "resumedFrom": None,
             "seconds": None,
             "saveSeconds": None,
+            "interconnect": None,
         }
         self._written = 0.0
         self._pace: list[tuple[float, int]] = []

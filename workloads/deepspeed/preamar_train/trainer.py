@@ -25,6 +25,7 @@ from preamar_train.checkpoint.store import Store
 from preamar_train.deepspeed_config import config_of
 from preamar_train.failures import DONE, STOPPED, Class, Failure
 from preamar_train.gang import Gang, join
+from preamar_train.interconnect import check
 from preamar_train.model import Decoder
 from preamar_train.prepare import Ready, prepare
 from preamar_train.presets import Shape, shape_of
@@ -64,6 +65,7 @@ def train(stop: Stop, told: Path) -> int:
     progress = Progress(told, request.attempt, request.steps)
     progress.say(state="Starting")
     gang = join(gpu=gpu)
+    progress.say(interconnect=check(gang, gpu=gpu))
     store = Store(Path(request.checkpoint.path), request.uid, request.attempt)
     ready = prepare(request, shape, store, gang, lambda: progress.say(state="Starting"))
     run = _begin(request, shape, gang, store, ready, config, progress, gpu=gpu)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from preamar.core.moments import moment
+from preamar.core.training import gang
 from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
 from preamar.core.training.endings import Ending, ending, pods_of
 from preamar.core.training.observe import JobView, Observed
@@ -48,6 +49,7 @@ class Why(StrEnum):
     INTERRUPTED = "TooManyInterruptions"
     USERS = "UserError"
     RESIZED = "ResizedBeforeStart"
+    GANG = "GangIncomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,11 @@ def _running(observed: Observed, last: JobView, here: Step) -> Step:
     if _never_ran(observed, last) and last.workers != observed.job.spec.workers.replicas:
         # Nothing is lost by starting anew, and the wanted size may be the one that fits.
         return _but(here, Do.STOP, Why.RESIZED)
-    return _but(here, Do.TRAIN, Why.TRAINING, left)
+    patience = gang.seconds_left(observed, last)
+    if patience is not None and patience <= 0:
+        return _but(here, Do.STOP, Why.GANG)
+    moments = [each for each in (left, patience) if each is not None]
+    return _but(here, Do.TRAIN, Why.TRAINING, min(moments, default=None))
 
 
 def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
@@ -135,7 +141,9 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
     if observed.job.spec.suspend:
         return _but(here, Do.REST, Why.SUSPENDED)
-    wait = _backoff(here, last, observed.now)
+    wait, pause = _backoff(here, last, observed.now), gang.pause(observed)
+    if pause > max(wait, 0.0):
+        return _but(here, Do.WAIT, Why.GANG, pause)
     if wait > 0:
         return _but(here, Do.WAIT, Why.RESTARTING, wait)
     data = prepared(observed)

@@ -13,6 +13,7 @@ from preamar.api.training import TrainingJob
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
 from preamar.core.settings import Settings
+from preamar.core.training import gang, interconnect
 from preamar.core.training.material import (
     Mounted,
     claimed,
@@ -46,9 +47,11 @@ def pod_spec(
         "MASTER_PORT": str(MASTER_PORT),
         "PREAMAR_AGENT_PORT": str(AGENT_PORT),
         "PREAMAR_GRACE_SECONDS": str(GRACE_SECONDS),
+        "PREAMAR_GANG_SECONDS": gang.patience(settings.gang_seconds),
         "PREAMAR_TRAIN": dumps(order(job, attempt, step), sort_keys=True),
         "OMP_NUM_THREADS": threads(resources),
         "HOME": "/tmp",  # noqa: S108
+        **interconnect.variables(spec, workers),
     }
     volumes, mounts = _volumes(job, settings)
     trainer = {
@@ -61,7 +64,7 @@ def pod_spec(
         "resources": resources_of(
             resources, spec.accelerator, GPU_DEFAULTS if gpu else CPU_DEFAULTS
         ),
-        "securityContext": restricted_container(),
+        "securityContext": interconnect.security(spec) or restricted_container(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }

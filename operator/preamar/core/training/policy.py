@@ -41,6 +41,8 @@ POLICIES: Mapping[str, Policy] = {
     "SharedMemory": Policy(most=2, poison=False),
     "DiskFull": Policy(poison=False),
     "CheckpointError": Policy(poison=False),
+    # Another node may have the way that this one lacked.
+    "InterconnectMismatch": Policy(poison=False),
     # The same samples from the same weights: once more rules out a bit that flipped.
     "NonFiniteLoss": Policy(most=2),
     "Hung": Policy(),

@@ -78,6 +78,8 @@ class Progress:
     resumed_from: int | None = None
     seconds: Spent | None = None
     save_seconds: float | None = None
+    interconnect: tuple[str, str, str] | None = None
+    """The way that was expected, the one that was found, and what says so."""
 
     @classmethod
     def of(cls, body: object) -> Self | None:
@@ -100,6 +102,7 @@ class Progress:
             resumed_from=_count(body.get("resumedFrom")),
             seconds=Spent.of(body.get("seconds")),
             save_seconds=_positive(body.get("saveSeconds")),
+            interconnect=_interconnect(body.get("interconnect")),
         )
 
 
@@ -148,6 +151,13 @@ class Outcome:
             seconds=Spent.of(body.get("seconds")),
             save_seconds=_positive(body.get("saveSeconds")),
         )
+
+
+def _interconnect(body: object) -> tuple[str, str, str] | None:
+    if not isinstance(body, Mapping):
+        return None
+    told = tuple(_words(body.get(key)) for key in ("expected", "used", "detail"))
+    return (told[0][:64], told[1][:64], told[2]) if told[0] and told[1] else None
 
 
 def _evaluation(body: object) -> tuple[str, str] | None:

@@ -19,7 +19,7 @@ from preamar.core.training import preparing
 from preamar.core.training.blocks import Blocked, blocked
 from preamar.core.training.desired import KIND, RESTARTS, STREAK, attempt, service
 from preamar.core.training.endings import pods_of
-from preamar.core.training.lifecycle import Do, Step, last_attempt, next_step
+from preamar.core.training.lifecycle import Do, Step, Why, last_attempt, next_step
 from preamar.core.training.observe import Observed, children_named
 from preamar.core.training.prepare_job import prepare_job
 from preamar.core.training.preparing import Stand, key_of, prepared
@@ -42,7 +42,7 @@ def reconcile(observed: Observed) -> Plan:
     # What runs is left alone: an edit that cannot be fulfilled only keeps the next from starting.
     block = blocked(observed, step.workers) if step.do in {Do.START, Do.PREPARE} else None
     pending = _pending(observed, step)
-    trouble = _trouble(observed, block, pending)
+    trouble = _trouble(observed, step, block, pending)
     told_step = _before(step) if block or _refused(observed) else step
     told = verdicts(observed, told_step, trouble)
     wanted = status(observed, told_step, told)
@@ -147,12 +147,21 @@ def _pending(observed: Observed, step: Step) -> Stuck | None:
     return stuck(pods_of(last, observed.pods), observed.now)
 
 
-def _trouble(observed: Observed, block: Blocked | None, pending: Stuck | None) -> Trouble | None:
+def _again(step: Step) -> str:
+    return f"What the others held is free; attempt {step.attempt + 1} follows after a pause."
+
+
+def _trouble(
+    observed: Observed, step: Step, block: Blocked | None, pending: Stuck | None
+) -> Trouble | None:
     if block is not None:
         return Trouble(block.reason, block.message)
     refusal = _refused(observed)
     if refusal:
         return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
+    gang = observed.job.status.gang
+    if step.do == Do.WAIT and step.why == Why.GANG and gang is not None:
+        return Trouble(Why.GANG, f"{gang.explanation} {_again(step)}")
     if pending is not None and pending.in_grace is None:
         return Trouble(pending.cause, pending.message)
     return None

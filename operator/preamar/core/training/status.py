@@ -9,8 +9,9 @@ from typing import Any
 from preamar.api.training_status import BIG
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
+from preamar.core.training import gang
 from preamar.core.training.endings import outcomes
-from preamar.core.training.lifecycle import Do, Step, last_attempt
+from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.memory import ERROR_PERCENT
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
 from preamar.core.training.preparing import prepared
@@ -19,7 +20,16 @@ from preamar.core.training.sizes import memory, world_sizes
 from preamar.core.training.terms import Terms
 
 KEPT = ("progress", "samples", "data", "checkpoint", "resizes", "goodput", "failure")
-ALSO_KEPT = ("evaluation", "exported", "startedAt", "finishedAt", "attempt", "restarts")
+ALSO_KEPT = (
+    "interconnect",
+    "gang",
+    "evaluation",
+    "exported",
+    "startedAt",
+    "finishedAt",
+    "attempt",
+    "restarts",
+)
 
 
 def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[str, Any]:
@@ -54,6 +64,7 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
     made = prepared(observed).made
     if made is not None:
         now_true["data"] = dict(made)
+    _add_start(now_true, observed, step, last)
     if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
         _add_words(now_true, observed, last)
     if step.ending is not None and not step.ending.free:
@@ -89,6 +100,18 @@ def running(observed: Observed, last: JobView | None) -> int:
         for p in observed.pods
         if p.labels.get("preamar.dev/attempt") == number and p.phase == "Running" and not p.deleting
     )
+
+
+def _add_start(
+    now_true: dict[str, Any], observed: Observed, step: Step, last: JobView | None
+) -> None:
+    """How far the latest attempt came before its first step."""
+    if step.why == Why.GANG and step.do == Do.STOP and last is not None:
+        now_true["gang"] = gang.given_up(observed, last)
+    elif gang.complete(observed, last) or step.do in {Do.SUCCEED, Do.FAIL}:
+        now_true.pop("gang", None)
+    if step.do == Do.START:  # the new one has not looked yet
+        now_true.pop("interconnect", None)
 
 
 def _add_words(now_true: dict[str, Any], observed: Observed, last: JobView | None) -> None:
@@ -135,6 +158,9 @@ def _add_progress(now_true: dict[str, Any], observed: Observed, live: Progress) 
                 "etaSeconds": round(left * batch / speed) if speed and speed > 1e-9 else None,
             }
         )
+    if live.interconnect is not None:
+        expected, used, detail = live.interconnect
+        now_true["interconnect"] = {"expected": expected, "used": used, "detail": detail}
     if live.consumed is not None:
         now_true["samples"] = {"consumed": live.consumed}
     if live.checkpoint is not None:

@@ -12,6 +12,7 @@ from preamar.core.stuck import Cause
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.blocks import Block
 from preamar.core.training.desired import ORDER, order_digest
+from preamar.core.training.interconnect import fell_back
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.limits import waits
 from preamar.core.training.observe import Observed
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     NOT_SUSPENDED = "NotSuspended"
     SUSPENDING = "Suspending"
     NO_RESIZES = "NoResizes"
+    FELL_BACK = "InterconnectFellBack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class Trouble:
 
 TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled"})
 FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
-BAD: frozenset[str] = frozenset({*Block, *Unfit, *Cause, *FAILED, *GIVEN_UP, Reason.REFUSED})
+BAD: frozenset[str] = frozenset(
+    {*Block, *Unfit, *Cause, *FAILED, *GIVEN_UP, Why.GANG, Reason.REFUSED, Reason.FELL_BACK}
+)
 FAILURES = {
     Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
     Why.RESTARTS_EXHAUSTED: "It failed more often than spec.restarts.limit allows.",
@@ -114,6 +118,9 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
             f"It trains on with {last.workers} workers: this version cannot change the size to "
             f"{spec.workers.replicas} while it runs.{_not_even_later(observed)}",
         )
+    slower = fell_back(observed)
+    if slower:
+        return Verdict("Running", "True", Reason.FELL_BACK, slower)
     changed = last.annotations.get(ORDER) != order_digest(observed.job)
     note = " Changes of the spec take effect with the next attempt." if changed else ""
     note += starved(observed.progress, last.attempt)

@@ -24,6 +24,7 @@ KEYS = (
     "resumedFrom",
     "seconds",
     "saveSeconds",
+    "interconnect",
 )
 _READ_SECONDS = 5
 
