@@ -10,11 +10,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preamar import __version__
 
+if TYPE_CHECKING:  # each process loads its own half only
+    from preamar.core.fleet import Fleet
+
 OPERATOR_HELP = "watch the resources and do what they say"
 GATEWAY_HELP = "serve the models' callers"
+QUOTE_HELP = "what a training job needs before it runs; needs no cluster"
 SIMULATE_HELP = "replay a load with each way of sizing; needs no cluster"
 
 
@@ -30,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from preamar.cli.simulate.command import run as run_simulate
 
         return run_simulate(given[1:])
+    if given[:1] == ["quote"]:
+        from preamar.cli.quote.command import run as run_quote
+
+        return run_quote(given[1:])
     parser = argparse.ArgumentParser(
         prog="preamar", description="Elastic GPU inference and training on Kubernetes."
     )
@@ -39,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "operator", help=OPERATOR_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands.add_parser("gateway", help=GATEWAY_HELP, add_help=False)
+    commands.add_parser("quote", help=QUOTE_HELP, add_help=False)
     commands.add_parser("simulate", help=SIMULATE_HELP, add_help=False)
     _operator_flags(operator)
     return _run_operator(parser.parse_args(given))
@@ -101,6 +111,7 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
         "600",
         "how long some workers of an attempt may hold accelerators while others wait for theirs",
     )
+    flag("--fleet", "PREAMAR_FLEET", "", "a table of prices and accelerators, as for preamar quote")
     flag("--cluster-domain", "PREAMAR_CLUSTER_DOMAIN", "cluster.local", "the cluster's DNS domain")
 
 
@@ -108,6 +119,7 @@ def _run_operator(given: argparse.Namespace) -> int:
     import asyncio
 
     from preamar.cluster.connect import Unreachable
+    from preamar.core.fleet import BadFleet
     from preamar.core.settings import Settings
     from preamar.shell.options import Options
     from preamar.shell.startup import run
@@ -128,6 +140,7 @@ def _run_operator(given: argparse.Namespace) -> int:
                 gateway_url=given.gateway_url,
                 node_local_storage_class=given.node_local_storage_class,
                 gang_seconds=_seconds(given.gang_seconds),
+                fleet=_fleet(given.fleet),
             ),
             kubeconfig=given.kubeconfig or None,
             namespaces=tuple(n for n in given.namespaces.split(",") if n),
@@ -141,6 +154,9 @@ def _run_operator(given: argparse.Namespace) -> int:
             metrics_port=int(given.metrics_port),
             workers=int(given.workers),
         )
+    except BadFleet as error:
+        sys.stderr.write(f"preamar: --fleet {given.fleet}: {error}\n")
+        return 2
     except ValueError as error:
         sys.stderr.write(f"preamar: ports, workers and seconds are whole numbers: {error}\n")
         return 2
@@ -152,6 +168,20 @@ def _run_operator(given: argparse.Namespace) -> int:
     except OSError as error:
         sys.stderr.write(f"preamar: {error}. Is another process using that port?\n")
         return 1
+
+
+def _fleet(file: str) -> "Fleet":
+    """The table of this installation. Raises ``BadFleet``."""
+    import yaml
+
+    from preamar.core.fleet import SHIPPED, BadFleet, read
+
+    if not file:
+        return SHIPPED
+    try:
+        return read(yaml.safe_load(Path(file).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadFleet(f"cannot be read: {error}") from error
 
 
 def _seconds(text: str) -> int:

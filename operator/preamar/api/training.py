@@ -152,7 +152,7 @@ class TrainingJobSpec(Word):
     )
     finish_by: Time | None = Field(
         default=None,
-        description="When the job should be done, in UTC, such as 2027-01-31T18:00:00Z.",
+        description="When the job should be done, in UTC, such as 2027-01-31T18:00:00Z; an attempt that cannot keep it by its quote does not start.",
     )
     active_deadline_seconds: Whole | None = Field(
         default=None,
@@ -166,7 +166,10 @@ class TrainingJobSpec(Word):
         le=315_360_000,
         description="How long the ended job is kept, in seconds, such as 86400; for ever when left out.",
     )
-    budget: Limit | None = Field(default=None, description="The most that the job may cost.")
+    budget: Limit | None = Field(
+        default=None,
+        description="The most that the job may cost; an attempt that cannot keep it by its quote does not start.",
+    )
     export: Export | None = Field(
         default=None, description="Where the trained model goes; it can then be served."
     )

@@ -83,21 +83,44 @@ class Goodput(Seen):
 
 
 class Quote(Seen):
-    """What the job was expected to need, before it started."""
+    """What the job needs: estimated before it starts, from its own speed once it runs."""
 
     memory_bytes_per_rank: Size | None = Field(
         default=None,
         description="Estimated memory of each rank in bytes, such as 12000000000: weights, gradients, optimizer and activations, without Python and its libraries.",
     )
+    memory_error_percent: Signed | None = Field(
+        default=None, description='How far off that may be, in percent either way, such as "20".'
+    )
     seconds: Size | None = Field(
-        default=None, description="Time to train in seconds, such as 7200."
+        default=None, description="Time to train all steps in seconds, such as 7200."
     )
     cost: Signed | None = Field(
-        default=None, description='Money in the budget\'s currency, such as "12.50".'
+        default=None, description='Money at the fleet table\'s price, such as "12.50".'
     )
-    joules: Signed | None = Field(default=None, description='Energy in joules, such as "3600000".')
+    currency: ShortText | None = Field(
+        default=None, description="The price's currency, such as USD."
+    )
+    joules: Signed | None = Field(
+        default=None,
+        description='Energy in joules if the accelerators draw all that their boards may, such as "3600000".',
+    )
     error_percent: Signed | None = Field(
-        default=None, description='How far off these may be, in percent either way, such as "15".'
+        default=None,
+        description='How far off seconds and cost may be, in percent either way, such as "15".',
+    )
+    basis: ShortText | None = Field(
+        default=None,
+        description="Published (figures of the accelerator's maker) or Measured (this job's own speed).",
+    )
+    accelerator: ShortText | None = Field(
+        default=None, description="The fleet table's row that was used, such as H100."
+    )
+    samples_per_second: Signed | None = Field(
+        default=None, description='The measured speed, such as "512.5".'
+    )
+    world_size: Size | None = Field(
+        default=None, description="The ranks of that speed or estimate, such as 8."
     )
 
 
@@ -213,7 +236,7 @@ class TrainingJobStatus(Status):
         default=None, description="Where the accelerators' time went, in seconds."
     )
     quote: Quote | None = Field(
-        default=None, description="What the job was expected to need, before it started."
+        default=None, description="What the job needs, and how far off that may be."
     )
     interconnect: UsedInterconnect | None = Field(
         default=None, description="By which way the ranks of the last attempt talk."

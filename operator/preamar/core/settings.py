@@ -5,6 +5,8 @@ The chart fills these from its values; the shell reads them once at start-up.
 
 from dataclasses import dataclass
 
+from preamar.core.fleet import SHIPPED, Fleet
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -14,6 +16,7 @@ class Settings:
     training job may be restarted without it being anybody's fault. ``node_local_storage_class`` is
     for volumes on local disks that data is staged on; the cluster's default when empty.
     ``gang_seconds`` is how long some workers may hold accelerators while others wait for theirs.
+    ``fleet``: what accelerators can do and cost here.
     """
 
     triton_image: str = "localhost/preamar/triton:latest"
@@ -26,3 +29,4 @@ class Settings:
     free_restarts: int = 100
     node_local_storage_class: str = ""
     gang_seconds: int = 600
+    fleet: Fleet = SHIPPED

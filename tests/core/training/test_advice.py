@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preamar.core.fleet import device_of
 from preamar.core.quantities import amount
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.shapes import PRESETS
@@ -102,6 +103,8 @@ TERMS = st.builds(
     expert=st.sampled_from([1, 1, 2, 3]),
     shape=st.sampled_from([None, PRESETS["gpt-small"]]),
     limit=st.one_of(st.none(), st.integers(1, 10**9)),
+    of_product=st.booleans(),
+    zero_stage=st.integers(0, 3),
 )
 EDITS = {
     r"batch\.micro to (\d+)": lambda t, n: replace(t, micro=n),
@@ -109,6 +112,7 @@ EDITS = {
     r"workers\.min and workers\.replicas to (\d+)": lambda t, n: replace(t, least=n),
     r"workers\.max and workers\.replicas to (\d+)": lambda t, n: replace(t, most=n),
     r"workers\.ranksPerWorker to (\d+)": lambda t, n: replace(t, ranks_per_worker=n),
+    r"parallelism\.zeroStage to (\d+)": lambda t, n: replace(t, zero_stage=n),
 }
 
 
@@ -128,6 +132,8 @@ def test_who_does_as_told_is_not_refused_again(terms, pick):
             terms = edit(terms, int(number))
     for limit in re.findall(r"limits\.memory to (\w+) or more", advice):
         terms = replace(terms, limit=int(amount(limit)) // terms.ranks_per_worker)
+    for product in re.findall(r"accelerator\.products to ([-\w]+)", advice):
+        terms = replace(terms, limit=device_of(product).memory)
     choices = re.findall(r"workers\.replicas to (\d+)(?: or (\d+))?", advice)
     sizes = [int(n) for pair in choices for n in pair if n] or [workers]
     for size in sizes:

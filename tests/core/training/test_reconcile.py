@@ -173,7 +173,7 @@ def test_the_sizes_a_scale_may_ask_for_and_what_a_rank_needs_are_told():
     weights, tokens = 1_000_576, 8 * 128
     layer = tokens * 128 * 34 + tokens * 128 * 4 * 2
     need = 4 * weights + 16 * weights // 2 + 4 * layer + tokens * (4 * 128 + 16 * 2048)
-    assert status["quote"] == {"memoryBytesPerRank": need, "errorPercent": "100"}
+    assert status["quote"] == {"memoryBytesPerRank": need, "memoryErrorPercent": "100"}
     gpu = reconcile(watched(a_job(accelerator={"type": "GPU"}))).status["status"]["quote"]
     assert gpu == {"memoryBytesPerRank": need - 4 * tokens * 128 * 4 * 2}
     own = a_job(image="x:1", command=["train"])

@@ -113,7 +113,13 @@ def test_the_terms_are_those_of_the_spec():
     assert Terms.of(job.spec) == terms
     apart = {"zeroStage": 3, "offload": "NVMe"}
     other = Terms.of(a_job(parallelism=apart, accelerator={"type": "GPU"}).spec)
-    assert other == Terms(64, most=4, zero_stage=3, offload=Offload.NVME, shape=TINY, on_cpu=False)
+    assert other == Terms(
+        64, most=4, zero_stage=3, offload=Offload.NVME, shape=TINY, of_product=True
+    )
+    products = {"type": "GPU", "products": ["NVIDIA-H200", "NVIDIA-L4"]}
+    assert Terms.of(a_job(accelerator=products).spec).limit == 24 * 10**9
+    products["products"].append("Tesla-T4")
+    assert Terms.of(a_job(accelerator=products).spec).limit is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from preamar.core.fleet import CATALOGUE
 from preamar.core.training.memory import lacking
 from preamar.core.training.sizes import Problem, Unfit, data_ranks, problem, valid
 from preamar.core.training.terms import Terms
@@ -58,7 +59,9 @@ def _changes(terms: Terms, workers: int, found: Problem) -> Iterator[Change]:
     """The smallest change first."""
     if terms.micro:
         yield Change(replace(terms, micro=0), "batch.micro to 0, which lets Preamar choose")
-    if terms.limit is not None and found.reason == Unfit.MEMORY:
+    if found.reason == Unfit.MEMORY and terms.of_product:
+        yield from _larger(terms, workers)
+    elif terms.limit is not None and found.reason == Unfit.MEMORY:
         need = lacking(terms, data_ranks(terms, workers)) or 0
         mebi = -(-need * terms.ranks_per_worker // 1024**2)
         words = f"workers.resources.limits.memory to {mebi}Mi or more"
@@ -68,6 +71,23 @@ def _changes(terms: Terms, workers: int, found: Problem) -> Iterator[Change]:
     yield Change(more, "workers.max and workers.replicas to {sizes}")
     if terms.ranks_per_worker > 1:
         yield Change(replace(terms, ranks_per_worker=1), "workers.ranksPerWorker to 1")
+
+
+def _larger(terms: Terms, workers: int) -> Iterator[Change]:
+    """What would fit on accelerators: more ZeRO, more workers, more memory."""
+    for stage in range(terms.zero_stage + 1, 4 if terms.pipeline == 1 else 2):
+        yield Change(replace(terms, zero_stage=stage), f"parallelism.zeroStage to {stage}")
+    need = lacking(terms, data_ranks(terms, workers)) or 0
+    roomy = [device for device in CATALOGUE if device.memory >= need]
+    if roomy:
+        names = " or ".join(device.products[0] for device in roomy[:3])
+        words = f"accelerator.products to {names}"
+        yield Change(replace(terms, limit=min(device.memory for device in roomy)), words)
+    most = replace(terms, zero_stage=3 if terms.pipeline == 1 else 1)
+    if most != terms:
+        words = f"parallelism.zeroStage to {most.zero_stage}, and workers.max and workers.replicas"
+        more = replace(most, least=terms.most, most=MOST_WORKERS)
+        yield Change(more, words + " to {sizes}")
 
 
 def _nearest(terms: Terms, workers: int) -> tuple[int, ...]:

@@ -10,9 +10,11 @@ from typing import NamedTuple
 from preamar.api.uri import ModelUri
 from preamar.core.due import taken
 from preamar.core.training.advice import cannot_run
+from preamar.core.training.affordable import refused
 from preamar.core.training.limits import stops
 from preamar.core.training.observe import Observed, children_named, claims_named
 from preamar.core.training.preparing import Stand, prepared
+from preamar.core.training.quote import measured, quote
 from preamar.core.training.terms import Terms
 
 
@@ -47,6 +49,10 @@ def blocked(observed: Observed, workers: int) -> Blocked | None:
         found = cannot_run(Terms.of(job.spec), size)
         if found is not None:
             return Blocked(found.reason, found.sentence, None)
+    offer = quote(job.spec, workers, observed.settings.fleet, measured(job.status, None, None))
+    beyond = refused(job, offer, observed.now)
+    if beyond is not None:
+        return Blocked(beyond.reason, beyond.sentence, None)
     ref = taken(children_named(job, observed.jobs), job.metadata.uid, observed.children)
     if ref is not None:
         return Blocked(

@@ -31,6 +31,8 @@ NOT_IN_ORDER = {
     "restarts": True,
     "priority": True,
     "lending": True,
+    "budget": True,
+    "finish_by": True,
     "active_deadline_seconds": True,
     "ttl_seconds_after_finished": True,
 }

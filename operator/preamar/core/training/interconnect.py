@@ -18,8 +18,8 @@ from typing import Any
 from preamar.api.interconnect import OnMismatch, Path
 from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
+from preamar.core.fleet import device_of
 from preamar.core.metadata import restricted_container
-from preamar.core.training.fleet import device_of
 from preamar.core.training.observe import Observed
 
 INTERFACE = "eth0"

@@ -83,8 +83,6 @@ STOPS: tuple[Unfulfilled, ...] = (
         lambda s: bool(_owned(s)),
         "batch sizes, precision and parallelism follow from other fields: remove {keys}",
     ),
-    Unfulfilled("finishBy", lambda s: s.finish_by is not None, "leave it out"),
-    Unfulfilled("budget", lambda s: s.budget is not None, "leave it out"),
     Unfulfilled(
         "placement.topology", lambda s: s.placement.topology != Topology.NONE, "set it to None"
     ),

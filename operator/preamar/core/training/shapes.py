@@ -41,6 +41,16 @@ class Shape:
         return self.layers * self.layer + self.table + self.hidden
 
     @property
+    def active(self) -> int:
+        """Weights that one token is multiplied by: all of them where there are no experts."""
+        return self.weights
+
+    @property
+    def routed(self) -> int:
+        """Experts that a token is sent to in a layer."""
+        return 1
+
+    @property
     def largest(self) -> int:
         """Weights of the largest module, as DeepSpeed counts it: of its own, not of its parts."""
         return max(self.table, self.hidden * self.intermediate, self.hidden**2)

@@ -75,10 +75,12 @@ def problem(terms: Terms, workers: int) -> Problem | None:
         )
     need = lacking(terms, data)
     if need is not None:
+        limit = "workers.resources.limits.memory leaves it"
+        leaves = "its accelerator has" if terms.of_product else limit
         return Problem(
             Unfit.MEMORY,
             f"With {_count(ranks)} each needs at least {in_words(need)} for weights, gradients and "
-            f"optimizer, and workers.resources.limits.memory leaves it {in_words(terms.limit or 0)}.",
+            f"optimizer, and {leaves} {in_words(terms.limit or 0)}.",
         )
     return None
 

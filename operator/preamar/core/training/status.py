@@ -6,17 +6,17 @@ that was decided. What is not known now keeps what was known before: progress ou
 
 from typing import Any
 
-from preamar.api.training_status import BIG
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.training import gang
 from preamar.core.training.endings import outcomes
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
-from preamar.core.training.memory import ERROR_PERCENT
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
 from preamar.core.training.preparing import prepared
 from preamar.core.training.progress import Progress, Saved
-from preamar.core.training.sizes import memory, world_sizes
+from preamar.core.training.quote import measured, quote
+from preamar.core.training.quote import told as quoted
+from preamar.core.training.sizes import world_sizes
 from preamar.core.training.terms import Terms
 
 KEPT = ("progress", "samples", "data", "checkpoint", "resizes", "goodput", "failure")
@@ -56,14 +56,12 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
     world = step.workers * ranks if step.do == Do.START else last.workers * ranks if last else None
     if world or before.get("worldSize"):
         now_true["worldSize"] = world or before["worldSize"]
-    need = memory(terms, size)
-    if need is not None and need <= BIG:
-        now_true["quote"] = {"memoryBytesPerRank": need}
-        if terms.on_cpu:  # only there was it measured
-            now_true["quote"]["errorPercent"] = str(ERROR_PERCENT)
     made = prepared(observed).made
     if made is not None:
         now_true["data"] = dict(made)
+    said = _quoted(observed, last, size)
+    if said:
+        now_true["quote"] = said
     _add_start(now_true, observed, step, last)
     if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
         _add_words(now_true, observed, last)
@@ -100,6 +98,14 @@ def running(observed: Observed, last: JobView | None) -> int:
         for p in observed.pods
         if p.labels.get("preamar.dev/attempt") == number and p.phase == "Running" and not p.deleting
     )
+
+
+def _quoted(observed: Observed, last: JobView | None, size: int) -> dict[str, Any]:
+    live, spec = observed.progress, observed.job.spec
+    mine = live is not None and last is not None and live.attempt == last.attempt
+    ranks = last.workers * spec.workers.ranks_per_worker if last else None
+    speed = measured(observed.job.status, live.samples_per_second if live and mine else None, ranks)
+    return dict(quoted(quote(spec, size, observed.settings.fleet, speed), speed))
 
 
 def _add_start(

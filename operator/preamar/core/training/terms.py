@@ -11,6 +11,7 @@ from typing import Self
 from preamar.api.recipe import Offload, TrainingPrecision
 from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
+from preamar.core.fleet import device_of
 from preamar.core.quantities import amount
 from preamar.core.training.shapes import Shape, shape_of
 
@@ -20,7 +21,8 @@ class Terms:
     """What a size must respect. Sizes are in workers, batches in samples, memory in bytes.
 
     ``micro`` 0 is chosen by the planner. ``shape`` is None where the model is not known; ``limit``
-    is what a rank may use, None where that is not known, as on GPUs."""
+    is what a rank may use, None where that is not known, as on GPUs of no product that the
+    catalogue has."""
 
     total: int
     micro: int = 0
@@ -39,6 +41,8 @@ class Terms:
     """Whether the optimizer keeps Adam's two moments, as all figures of memory assume."""
     limit: int | None = None
     on_cpu: bool = False
+    of_product: bool = False
+    """Whether ``limit`` is an accelerator's own memory, which no field of the spec can raise."""
 
     @classmethod
     def of(cls, spec: TrainingJobSpec) -> Self:
@@ -60,12 +64,16 @@ class Terms:
             adam=_uses_adam(spec),
             limit=_limit(spec),
             on_cpu=spec.accelerator.type == AcceleratorType.CPU,
+            of_product=spec.accelerator.type == AcceleratorType.GPU,
         )
 
 
 def _limit(spec: TrainingJobSpec) -> int | None:
+    if spec.accelerator.type != AcceleratorType.CPU:
+        known = [device_of(product) for product in spec.accelerator.products]
+        return min((each.memory for each in known if each), default=None) if all(known) else None
     text = spec.workers.resources.limits.get("memory")
-    if spec.accelerator.type != AcceleratorType.CPU or text is None:
+    if text is None:
         return None
     return int(amount(text)) // spec.workers.ranks_per_worker
 

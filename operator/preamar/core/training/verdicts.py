@@ -10,6 +10,7 @@ from enum import StrEnum
 from preamar.core.conditions import Verdict
 from preamar.core.stuck import Cause
 from preamar.core.training.advice import cannot_run
+from preamar.core.training.affordable import Beyond
 from preamar.core.training.blocks import Block
 from preamar.core.training.desired import ORDER, order_digest
 from preamar.core.training.interconnect import fell_back
@@ -50,7 +51,8 @@ class Trouble:
 TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled"})
 FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
 BAD: frozenset[str] = frozenset(
-    {*Block, *Unfit, *Cause, *FAILED, *GIVEN_UP, Why.GANG, Reason.REFUSED, Reason.FELL_BACK}
+    {*Block, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP}
+    | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK}
 )
 FAILURES = {
     Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",

@@ -47,6 +47,8 @@ class Fleet(NamedTuple):
     devices: tuple[Device, ...]
     pue: float = 1.0
     """Power of the whole site over that of its computers; 1 where nobody has said."""
+    storage: float = 0.0
+    """Bytes per second at which all ranks together write a checkpoint; 0 where it is not known."""
 
     def of(self, product: str) -> Device | None:
         """The row of a product, by the label of its node or by the row's name; None without one.
@@ -108,18 +110,21 @@ UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
     }
 )
 TEXTS = frozenset({"name", "products", "currency", "source", "pricePerHour"})
+_KEYS = frozenset({"devices", "pue", "storageGBPerSecond"})
 _NEEDED = ("teraflops", "memoryGB", "watts", "source")
 
 
 def read(table: object, base: Fleet = SHIPPED) -> Fleet:
-    """The fleet that a table describes, on top of ``base``: ``{devices: [{name, …}], pue}``. A row
-    whose name is known changes only what it says. Raises ``BadFleet``."""
+    """The fleet that a table describes, on top of ``base``: ``{devices: [{name, …}], pue,
+    storageGBPerSecond}``. A row whose name is known changes only what it says. Raises ``BadFleet``."""
     if table is None:
         return base
-    if not isinstance(table, Mapping) or (strange := sorted(set(table) - {"devices", "pue"})):
+    if not isinstance(table, Mapping) or (strange := sorted(set(table) - _KEYS)):
         what = f"no key {strange[0]!r}" if isinstance(table, Mapping) else "keys"
-        raise BadFleet(f"a fleet table has {what}: write devices (a list of rows) and pue")
-    rows = table.get("devices") or []
+        raise BadFleet(
+            f"a fleet table has {what}: write devices (a list of rows), pue and storageGBPerSecond"
+        )
+    rows = table.get("devices", [])
     if not isinstance(rows, list):
         raise BadFleet("devices must be a list of rows, each with a name")
     devices = {device.name: device for device in base.devices}
@@ -129,7 +134,8 @@ def read(table: object, base: Fleet = SHIPPED) -> Fleet:
     pue = _number("pue", table.get("pue", base.pue))
     if pue < 1:
         raise BadFleet("pue is at least 1: the site's power over its computers'")
-    return Fleet(tuple(devices.values()), pue)
+    storage = _number("storageGBPerSecond", table.get("storageGBPerSecond", base.storage / GB)) * GB
+    return Fleet(tuple(devices.values()), pue, storage)
 
 
 def _device(row: object, known: Mapping[str, Device]) -> Device:

@@ -1,0 +1,1 @@
+"""What will a training job need, before it runs?"""
