@@ -169,13 +169,16 @@ def test_a_need_beyond_all_numbers_is_not_quoted():
 def test_the_sizes_a_scale_may_ask_for_and_what_a_rank_needs_are_told():
     status = reconcile(watched(a_job())).status["status"]
     assert status["validWorldSizes"] == [1, 2, 4]
-    # gpt-tiny on two ranks: 20 bytes a weight, 16 of them halved, and micro batches of 8.
+    # gpt-tiny in 16 bits on two ranks, in micro batches of 8. On GPUs as documented: 20 bytes a
+    # weight, 16 of them halved; on CPUs as measured: 6, and half of 20 and 4 for summing up.
     weights, tokens = 1_000_576, 8 * 128
     layer = tokens * 128 * 34 + tokens * 128 * 4 * 2
-    need = 4 * weights + 16 * weights // 2 + 4 * layer + tokens * (4 * 128 + 16 * 2048)
-    assert status["quote"] == {"memoryBytesPerRank": need, "memoryErrorPercent": "100"}
+    kept = 4 * layer + tokens * (4 * 128 + 16 * 2048)
+    need = 6 * weights + 24 * weights // 2 + int(1.15 * kept)
+    assert status["quote"] == {"memoryBytesPerRank": need, "memoryErrorPercent": "25"}
     gpu = reconcile(watched(a_job(accelerator={"type": "GPU"}))).status["status"]["quote"]
-    assert gpu == {"memoryBytesPerRank": need - 4 * tokens * 128 * 4 * 2}
+    documented = 4 * weights + 16 * weights // 2 + kept - 4 * tokens * 128 * 4 * 2
+    assert gpu == {"memoryBytesPerRank": documented}
     own = a_job(image="x:1", command=["train"])
     assert "quote" not in reconcile(watched(own)).status["status"]
 
