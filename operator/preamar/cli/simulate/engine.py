@@ -60,7 +60,7 @@ class View:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A way to choose a size. ``decide`` is asked each ``every`` seconds, first after ``offset``,
-    and, if ``prompt``, also at once when a queue begins. It may keep what it likes between calls:
+    and, if ``prompt``, also at once when a queue begins or has doubled. It may keep what it likes between calls:
     each run gets a new one."""
 
     decide: Callable[[View], int]
@@ -252,14 +252,15 @@ class _Run:
                     self.remove(now, replica)
             while starting and starting[0][0] <= now:
                 self.replicas.append(heappop(starting)[2])
-            waited = bool(self.line)
+            held = len(self.line)
             while nth < count and arrivals[nth] <= now:
                 self.line.append(nth)
                 nth += 1
                 self.came += 1
             self.dispatch(now)
-            began = self.rule.prompt and bool(self.line) and not waited
-            if tick <= now or began:
+            # Gateways report at once when a queue begins, and each time it has doubled.
+            doubled = len(self.line).bit_length() > held.bit_length()
+            if tick <= now or (self.rule.prompt and doubled):
                 self.ask(now)
                 self.dispatch(now)
             if tick <= now:

@@ -3,7 +3,8 @@
 ``core.serving.scaling.decide`` with the signal ``QueueSeconds`` and all else as it comes: what the
 operator would know of the load (arrivals by the second, queue, oldest wait, learned service time,
 when each replica was ordered) is handed to it here. The demand reports of the gateways come each
-second and at once when a queue begins; the habit is asked for once a minute, as the shell does.
+second and at once when a queue begins or has doubled; the habit is asked for once a minute, as the
+shell does.
 """
 
 from collections.abc import Mapping
