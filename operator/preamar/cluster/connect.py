@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import config as untyped_config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -21,6 +22,9 @@ config: Any = untyped_config
 # Watches hold a connection each for minutes; the rest is for short requests.
 CONNECTIONS = 64
 RENEW_SECONDS = 60
+# An idle connection is worth keeping: a new one is a TLS handshake on both sides. API servers
+# close theirs after 90 s.
+KEPT_SECONDS = 75.0
 
 
 class Unreachable(Exception):
@@ -45,10 +49,16 @@ async def connect(kubeconfig: str | None = None) -> AsyncIterator[ApiClient]:
             )
     except (config.ConfigException, OSError, KeyError, ValueError) as error:
         raise Unreachable(f"The way to the API server cannot be read: {error}") from error
-    settings.connection_pool_maxsize = CONNECTIONS
     # One write is sent once: the work queue decides about another try, after looking again.
     settings.retries = None
+    # With it each request first reads ~/.netrc, in a thread. Kopf takes no proxies from the
+    # environment either.
+    settings.client_session_kwargs = {"trust_env": False}
     client: Any = ApiClient(configuration=settings)
+    connector = aiohttp.TCPConnector(
+        limit=CONNECTIONS, ssl=client.rest_client.ssl_context, keepalive_timeout=KEPT_SECONDS
+    )
+    settings.client_session_kwargs["connector"] = connector
     client.user_agent = f"preamar/{__version__}"
     try:
         yield client
@@ -58,6 +68,7 @@ async def connect(kubeconfig: str | None = None) -> AsyncIterator[ApiClient]:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await renewing
         await client.close()
+        await connector.close()
 
 
 def _chosen(kubeconfig: str | None) -> str:
