@@ -17,6 +17,8 @@ from preamar.gateway.wire import CutShort, Lost, NotSent, Pool
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 1.0
 LEAST_APART_SECONDS, MOST_APART_SECONDS = 0.003, 0.05
+# Requests that come together are told together: the next push waits for the answer to this one.
+GATHER_SECONDS = 0.0015
 # After this long without news a burst begins anew.
 QUIET_SECONDS = 0.25
 PUSH_SECONDS = 2.0
@@ -86,11 +88,8 @@ class Reporter:
         loop = asyncio.get_running_loop()
         if loop.time() - self._burst_at >= QUIET_SECONDS:
             self._apart = LEAST_APART_SECONDS
-        wait = self._pushed_at + self._apart - loop.time()
-        if wait <= 0:
-            self._push_now()
-        else:
-            self._timer = loop.call_later(wait, self._push_now)
+        wait = max(GATHER_SECONDS, self._pushed_at + self._apart - loop.time())
+        self._timer = loop.call_later(wait, self._push_now)
 
     async def run(self) -> None:
         """Report until cancelled."""
