@@ -1,5 +1,7 @@
 """How much work wants each service now? The sum of what all gateways said within 5 s.
 
+Reports come in one thread and are asked for in another.
+
 Unknown is not zero: while a gateway that we know is silent, has only just begun, or has not heard of
 a service yet, the sum may raise a size and never lower one. A gateway that said it is leaving is
 forgotten; one that vanished without a word is forgotten only after two minutes in which others
@@ -8,6 +10,7 @@ reported.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from types import MappingProxyType
 
 from preamar.core.serving.observe import Carried, Demand
@@ -50,6 +53,7 @@ class DemandBook:
     """The last report of each gateway. Times come in, of any clock that only goes forward."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._reports: dict[str, tuple[float, Report]] = {}
         self._arrivals = Arrivals()
         self._learned: dict[str, _Learned] = {}
@@ -59,6 +63,10 @@ class DemandBook:
 
     def take(self, report: Report, now: float) -> Changes:
         """Note a report. Raises ``TooMany``."""
+        with self._lock:
+            return self._take(report, now)
+
+    def _take(self, report: Report, now: float) -> Changes:
         self._forget(now)
         at, last = self._reports.get(report.gateway, (-FRESH_SECONDS, Report(report.gateway, -1)))
         late = report.sequence <= last.sequence
@@ -138,6 +146,10 @@ class DemandBook:
 
     def demand(self, service: str, now: float) -> Demand:
         """What is known of one service."""
+        with self._lock:
+            return self._demand(service, now)
+
+    def _demand(self, service: str, now: float) -> Demand:
         self._forget(now)
         fresh = [report for at, report in self._reports.values() if now - at < FRESH_SECONDS]
         loads = [report.services[service] for report in fresh if service in report.services]
@@ -171,7 +183,8 @@ class DemandBook:
 
     def gateways(self, now: float) -> dict[str, float]:
         """Seconds since each gateway was heard."""
-        return {name: now - at for name, (at, _) in self._reports.items()}
+        with self._lock:
+            return {name: now - at for name, (at, _) in self._reports.items()}
 
     def _forget(self, now: float) -> None:
         if any(now - at < FRESH_SECONDS for at, _ in self._reports.values()):

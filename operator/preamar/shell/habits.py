@@ -49,6 +49,11 @@ class Habits:
             task.add_done_callback(self._busy.discard)
         return kept.habit
 
+    def last(self, service: str) -> Habit | None:
+        """The last answer, without asking anew; from any thread."""
+        kept = self._kept.get(service)
+        return kept.habit if kept else None
+
     def forget(self, service: str) -> None:
         """It is gone."""
         self._kept.pop(service, None)

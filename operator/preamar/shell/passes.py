@@ -17,6 +17,7 @@ from preamar.cluster.execute import execute
 from preamar.cluster.port import Cluster
 from preamar.core.objects import Child
 from preamar.core.plan import Applied, Manifest, Plan, Ref, Refusal, digest_of, ref_of
+from preamar.shell.ahead import Ahead
 from preamar.shell.keys import Key
 from preamar.shell.mirror import Mirror, Seen, version_of
 from preamar.shell.remembered import Remembered
@@ -54,20 +55,25 @@ class Kind:
 class Passes:
     """Carries passes out; the work queue's ``work``."""
 
-    def __init__(self, cluster: Cluster, mirror: Mirror, kinds: Mapping[str, Kind]) -> None:
+    def __init__(
+        self, cluster: Cluster, mirror: Mirror, kinds: Mapping[str, Kind], ahead: Ahead
+    ) -> None:
         self._cluster = cluster
         self._mirror = mirror
         self._kinds = kinds
         self._memory: dict[Key, Remembered] = {}
+        self._ahead = ahead
 
     async def __call__(self, key: Key) -> Verdict:
         """One pass. Raises ``ClusterError``; the queue backs off."""
         kind = self._kinds[key.kind]
-        body = self._mirror.resource(key)
-        if body is None:
+        shown = self._mirror.resource(key)
+        if shown is None:
             self._memory.pop(key, None)
+            self._ahead.forget(key)
             kind.gone(key)
             return Verdict(forget=True)
+        body: Manifest = self._ahead.caught_up(key, shown)
         metadata = body["metadata"]
         if metadata.get("deletionTimestamp"):
             # Kubernetes removes what the resource owns; anything we did now would be in its way.
@@ -99,10 +105,12 @@ class Passes:
         except ValidationError as error:
             log.warning("%s cannot be read: %s", key, error)
             plan = unreadable(body, error)
+        plan = replace(plan, events=(*self._ahead.unsaid(key), *plan.events))
         outcome = await execute(self._cluster, plan, body)
         memory.note(outcome)
         if outcome.error is not None:
             raise outcome.error
+        self._ahead.said(key, shown)
         kind.done(key, body, plan)
         return Verdict(recheck_in=0.0 if outcome.refused else plan.recheck_in)
 

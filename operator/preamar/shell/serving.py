@@ -83,12 +83,12 @@ def register(
     claims: Claims,
     demand_of: DemandOf,
     witness: Witness,
+    habits: Habits,
     settings: Settings,
     metrics: Metrics,
 ) -> Kind:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
     claimed = Claimed({})
-    habits = Habits()
 
     def changed(key: Key, body: Manifest, there: bool) -> None:
         add(key)

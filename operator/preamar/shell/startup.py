@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -20,15 +21,17 @@ from preamar.cluster.connect import connect
 from preamar.cluster.fenced import FencedCluster
 from preamar.cluster.lease import Leases
 from preamar.cluster.live import LiveCluster
+from preamar.core.plan import Event
 from preamar.core.pods import PodView
 from preamar.core.serving.observe import Demand
-from preamar.demand import receiver
 from preamar.demand.book import Changes, DemandBook
 from preamar.demand.witness import Witness
 from preamar.shell import probes, serving, training
+from preamar.shell.ahead import Ahead
 from preamar.shell.audit import Audit
 from preamar.shell.claims import Claims
 from preamar.shell.crds import kinds_are_there
+from preamar.shell.habits import Habits
 from preamar.shell.hearing import Ears, hearing
 from preamar.shell.keys import JOB_KIND, SERVICE_KIND, Key
 from preamar.shell.kopf_settings import kopf_settings
@@ -40,16 +43,21 @@ from preamar.shell.options import Options
 from preamar.shell.passes import Passes
 from preamar.shell.progress import Poller
 from preamar.shell.training_figures import TrainingFigures
+from preamar.shell.wakes import Wakes
 from preamar.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 PODS = children_of_kind("v1", "Pod", "pods")
 SERVICES = children_of_kind("v1", "Service", "services")
+SWITCH_SECONDS = 0.0005
 
 
 async def run(options: Options, stopping: asyncio.Event | None = None) -> int:
     """Run until told to stop (0), by SIGTERM or by ``stopping``, or until something breaks (1).
     Raises ``Unreachable``."""
+    # A thread that has something to do gets the interpreter after this long, not after 5 ms: the
+    # one that wakes services does a handful of short things for each.
+    sys.setswitchinterval(SWITCH_SECONDS)
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = options.kubeconfig  # where Kopf looks
     with hearing() as ears:
@@ -79,6 +87,7 @@ class _Operator:
         self.poller = Poller(self.add, options.agent_port)
         self.metrics.registry.register(TrainingFigures(self.poller))
         claims = Claims(cluster)
+        habits = Habits()
         kinds = {
             SERVICE_KIND: serving.register(
                 self.registry,
@@ -87,6 +96,7 @@ class _Operator:
                 claims=claims,
                 demand_of=self.demand_of,
                 witness=self.witness,
+                habits=habits,
                 settings=options.settings,
                 metrics=self.metrics,
             ),
@@ -103,9 +113,19 @@ class _Operator:
         self.mirror.watch_children(self.registry, SERVICES, lambda _body: None, self.add)
         kopf.on.login(registry=self.registry)(login)
         kopf.on.startup(registry=self.registry)(self._kopf_started)
-        passes = Passes(cluster, self.mirror, kinds)
+        self.ahead = Ahead()
+        passes = Passes(cluster, self.mirror, kinds, self.ahead)
         self.queue: WorkQueue[Key] = WorkQueue(
             passes, workers=options.workers, on_pass=self._passed
+        )
+        self.wakes = Wakes(
+            options,
+            self.book,
+            self.mirror,
+            self.keeper.seconds_left,
+            habits.last,
+            self._demand_changed,
+            self._awake,
         )
         self.metrics.depth.set_function(lambda: self.queue.depth)
         self.metrics.leader.set_function(lambda: float(self.keeper.seconds_left() > 0))
@@ -125,9 +145,9 @@ class _Operator:
         servers = [
             await self._listen(
                 probes.application(self.health, self.metrics), self.options.probe_port
-            ),
-            await self._listen(self._demand_application(), self.options.demand_port),
+            )
         ]
+        await self.wakes.start()
         tasks: list[asyncio.Task[Any]] = []
         self._take_signals()
         try:
@@ -138,6 +158,7 @@ class _Operator:
                 "pulse": self.health.beat(),
                 "progress": self.poller.run(),
                 "witness": self.witness.run(),
+                "wakes": self.wakes.ended(),
                 "audit": self.audit.run(),
                 "leader": self._lead(),
                 "watches": self._watch(),
@@ -150,6 +171,7 @@ class _Operator:
                 log.error("%s ended: %s", task.get_name(), reasons)
             return 1 if failed else 0
         finally:
+            await self.wakes.stop()
             await self.queue.stop()
             await self.keeper.release()
             self.kopf_stop.set()
@@ -187,14 +209,15 @@ class _Operator:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
 
-    def _demand_application(self) -> web.Application:
-        key = receiver.InternalKey(self.options.secrets / "internal-key")
-        return receiver.application(self.book, key, self._demand_changed)
-
     def _demand_changed(self, changes: Changes) -> None:
         for service in changes.changed | changes.urgent:
             namespace, _, name = service.partition("/")
             self.queue.add(Key(SERVICE_KIND, namespace, name), urgent=service in changes.urgent)
+
+    def _awake(self, key: Key, version: int, replicas: int, events: tuple[Event, ...]) -> None:
+        self.ahead.scaled(key, version, replicas, events)
+        for event in events:
+            self.metrics.resized(event.reason)
 
     def _demand_seen(self, service: str) -> None:
         namespace, _, name = service.partition("/")

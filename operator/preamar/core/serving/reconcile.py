@@ -6,17 +6,16 @@ plan; tests/life holds us to that.
 """
 
 from preamar.api.inference_status import InferenceServiceStatus
-from preamar.api.scaling import ScalingMode
 from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
-from preamar.core.metadata import API_VERSION, status_of
-from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, Ref, Scale, ref_of
+from preamar.core.metadata import status_of
+from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
 from preamar.core.serving.faults import Finding, find, steadies_in
 from preamar.core.serving.observe import Observed, children_named, claims_named
 from preamar.core.serving.scaling import Decision
-from preamar.core.serving.size import signal, size_of
+from preamar.core.serving.size import size_of
 from preamar.core.serving.status import status
 from preamar.core.serving.verdicts import (
     BAD,
@@ -27,6 +26,7 @@ from preamar.core.serving.verdicts import (
     loaded_once,
 )
 from preamar.core.serving.victims import marks
+from preamar.core.serving.waking import resized, scale_of
 
 NOT_WATCHED = 60.0
 """How long a volume may be gone before we notice: claims are read and not watched."""
@@ -54,14 +54,14 @@ def reconcile(observed: Observed) -> Plan:
     claim = next((observed.claims.get(name) for name in claims_named(service)), None)
     wanted = desired(service, observed.settings, decision.replicas, claim)
     told = _status(observed, decision, _trouble(observed, finding), loaded)
-    scale = _scale(observed, decision)
+    scale = scale_of(service, decision)
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         scale=scale,
         marks=_victims(observed, decision, apply),
         apply=apply,
         status=told[0],
-        events=(*told[1], *_resized(observed, scale, decision)),
+        events=(*told[1], *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding),
     )
 
@@ -100,16 +100,6 @@ def _trouble(observed: Observed, finding: Finding | None) -> Trouble | None:
     return None
 
 
-def _scale(observed: Observed, decision: Decision) -> Scale | None:
-    service = observed.service
-    managed = service.spec.scaling.mode == ScalingMode.MANAGED
-    if not managed or decision.replicas == service.spec.replicas:
-        return None
-    metadata = service.metadata
-    ref = Ref(API_VERSION, KIND, metadata.namespace, metadata.name)
-    return Scale(ref, decision.replicas, metadata.resource_version)
-
-
 def _victims(
     observed: Observed, decision: Decision, apply: tuple[Manifest, ...]
 ) -> tuple[Mark, ...]:
@@ -122,14 +112,6 @@ def _victims(
     if deployment is not None and deployment.wanted <= decision.replicas:
         return ()
     return marks(ref.namespace, observed.pods, observed.demand.pods, decision.replicas)
-
-
-def _resized(observed: Observed, scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
-    if scale is None:
-        return ()
-    service = observed.service
-    sizes = f"The size is now {scale.replicas}, it was {service.spec.replicas}"
-    return (Event(decision.reason, f"{sizes}: {signal(service, observed.demand)}."),)
 
 
 def _status(
