@@ -113,6 +113,12 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
     )
     flag("--fleet", "PREAMAR_FLEET", "", "a table of prices and accelerators, as for preamar quote")
     flag("--cluster-domain", "PREAMAR_CLUSTER_DOMAIN", "cluster.local", "the cluster's DNS domain")
+    flag(
+        "--spot-notice-seconds",
+        "PREAMAR_SPOT_NOTICE_SECONDS",
+        "30",
+        "how long before the cloud takes a spot machine it says so",
+    )
 
 
 def _run_operator(given: argparse.Namespace) -> int:
@@ -141,6 +147,7 @@ def _run_operator(given: argparse.Namespace) -> int:
                 node_local_storage_class=given.node_local_storage_class,
                 gang_seconds=_seconds(given.gang_seconds),
                 fleet=_fleet(given.fleet),
+                spot_notice_seconds=int(given.spot_notice_seconds),
             ),
             kubeconfig=given.kubeconfig or None,
             namespaces=tuple(n for n in given.namespaces.split(",") if n),

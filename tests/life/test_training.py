@@ -1,5 +1,6 @@
 """Whatever happens to it, a training job ends as its user asked, one attempt at a time."""
 
+from datetime import datetime
 from json import loads
 
 from hypothesis import strategies as st
@@ -43,6 +44,7 @@ class TrainingLives(Lives):
         self.failures = set()  # attempts in which a rank was made to fail
         self.spoiled = set()  # the same, including those whose Job a stranger took away
         self.users = False
+        self.first_made = ""
         self.users_attempt = ""
 
     @rule(seconds=st.sampled_from([1, 1, 5, 21, 45]))
@@ -131,6 +133,22 @@ class TrainingLives(Lives):
             attempts = {p["metadata"]["labels"]["preamar.dev/attempt"] for p in self.ranks()}
             assert len(attempts) <= 1, f"attempts {attempts} have pods at once"
 
+            made = [j["metadata"]["creationTimestamp"] for j in self.world.select("Job")]
+            self.first_made = min(
+                [*made, *([self.first_made] if self.first_made else [])], default=""
+            )
+
+    def every_second_has_one_use(self, status):
+        """The ledger adds up to the time from the first attempt, less suspension."""
+        if "goodput" not in status:
+            assert not self.first_made
+            return
+        told = dict(status["goodput"])
+        until, _, _ = told.pop("at"), told.pop("unsavedSeconds"), told.pop("faults")
+        assert min(told.values()) >= 0
+        wall = datetime.fromisoformat(until) - datetime.fromisoformat(self.first_made)
+        assert abs(sum(told.values()) - wall.total_seconds()) <= 1
+
     def holds(self):
         self.one_attempt_at_a_time()
 
@@ -151,7 +169,8 @@ class TrainingLives(Lives):
         """The oracle. It counts what was done to the job, and knows none of our decisions."""
         job = self.cluster.get(self.operator.ref)
         status, told = job["status"], {}
-        assert len(status["conditions"]) == 5
+        assert len(status["conditions"]) == 6
+        self.every_second_has_one_use(status)
         assert status["validWorldSizes"] == [1, 2, 4]
         for condition in status["conditions"]:
             told[condition["type"]] = (condition["status"], condition["reason"])

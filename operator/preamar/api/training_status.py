@@ -49,6 +49,14 @@ class LastCheckpoint(Seen):
     verified: bool = Field(
         default=False, description="Whether every file was read back and matched its hash."
     )
+    save_seconds: Signed | None = Field(
+        default=None,
+        description='Seconds that saving takes, the 95th percentile of this attempt, such as "4.2".',
+    )
+    every_seconds: Signed | None = Field(
+        default=None,
+        description='Seconds between checkpoints that schedule Auto has chosen, such as "310".',
+    )
     manifest_hash: ShortText | None = Field(
         default=None, description="The hash of the list of its files, 64 hexadecimal digits."
     )
@@ -72,14 +80,34 @@ class Resize(Seen):
 class Goodput(Seen):
     """Where the accelerators' time went."""
 
-    useful_seconds: Size = Field(default=0, description="Seconds spent on steps that count.")
-    startup_seconds: Size = Field(default=0, description="Seconds until the first step.")
+    useful_seconds: Size = Field(
+        default=0,
+        description="Seconds spent on steps that count, and on evaluation and export at the end.",
+    )
+    startup_seconds: Size = Field(
+        default=0, description="Seconds from complete gangs to their first step, and to their end."
+    )
     checkpoint_seconds: Size = Field(default=0, description="Seconds spent on checkpoints.")
     resize_seconds: Size = Field(default=0, description="Seconds spent on changing size.")
     rollback_seconds: Size = Field(
-        default=0, description="Seconds of steps done again after a failure."
+        default=0,
+        description="Seconds in vain because of failures: steps to be done again, and until it was noticed.",
     )
-    waiting_seconds: Size = Field(default=0, description="Seconds spent waiting for accelerators.")
+    waiting_seconds: Size = Field(
+        default=0,
+        description="Seconds without a complete gang: for accelerators, between attempts.",
+    )
+    suspended_seconds: Size = Field(
+        default=0, description="Seconds of suspension, which belong to none of the others."
+    )
+    unsaved_seconds: Size = Field(
+        default=0, description="Of usefulSeconds, those that a failure now would lose."
+    )
+    faults: Size = Field(default=0, description="Failures and interruptions so far, such as 1.")
+    at: SeenTime | None = Field(
+        default=None,
+        description="Up to when seconds are counted, such as 2027-01-31T18:00:00Z; all but suspendedSeconds and unsavedSeconds add up to the time from the first attempt to then, less suspension.",
+    )
 
 
 class Quote(Seen):

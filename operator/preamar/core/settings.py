@@ -17,6 +17,8 @@ class Settings:
     for volumes on local disks that data is staged on; the cluster's default when empty.
     ``gang_seconds`` is how long some workers may hold accelerators while others wait for theirs.
     ``fleet``: what accelerators can do and cost here.
+    ``spot_notice_seconds`` is how long before it takes a spot machine the cloud says so: 30 on
+    Google Cloud and Azure, 120 on AWS.
     """
 
     triton_image: str = "localhost/preamar/triton:latest"
@@ -30,3 +32,4 @@ class Settings:
     node_local_storage_class: str = ""
     gang_seconds: int = 600
     fleet: Fleet = SHIPPED
+    spot_notice_seconds: int = 30

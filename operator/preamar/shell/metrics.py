@@ -45,6 +45,12 @@ class Metrics:
         self.oldest = Gauge(
             "preamar_queue_oldest_seconds", "How long the oldest key has waited.", registry=r
         )
+        self.goodput = Gauge(
+            "preamar_training_goodput_ratio",
+            "Share of a training job's time that went into steps that count.",
+            ["job"],
+            registry=r,
+        )
         self.lag = Gauge(
             "preamar_loop_lag_seconds",
             "Worst lag of the event loop in the last minute.",
@@ -55,6 +61,7 @@ class Metrics:
         )
         self.leader = Gauge("preamar_leader", "1 on the replica which writes.", registry=r)
         self._reasons: dict[str, str] = {}
+        self._jobs: set[str] = set()
 
     def passed(self, kind: str, seconds: float, error: BaseException | None) -> None:
         """A pass ended."""
@@ -84,6 +91,15 @@ class Metrics:
         reason = self._reasons.pop(service, None)
         if reason is not None:
             self.desired.remove(service, reason)
+
+    def trained(self, job: str, goodput: float | None) -> None:
+        """How much of a job's time was useful; None where none has passed or the job is gone."""
+        if goodput is not None:
+            self.goodput.labels(job).set(goodput)
+            self._jobs.add(job)
+        elif job in self._jobs:
+            self._jobs.discard(job)
+            self.goodput.remove(job)
 
     def text(self) -> bytes:
         """In Prometheus's text format."""

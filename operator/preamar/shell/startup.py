@@ -107,6 +107,7 @@ class _Operator:
                 claims=claims,
                 poller=self.poller,
                 settings=options.settings,
+                metrics=self.metrics,
             ),
         }
         self.mirror.watch_children(self.registry, PODS, PodView.of, self.add)

@@ -10,12 +10,15 @@ import kopf
 
 from preamar.api import GROUP, VERSION
 from preamar.api.training import TrainingJob
+from preamar.api.training_status import TrainingJobStatus
 from preamar.core.plan import Manifest, Plan
 from preamar.core.settings import Settings
+from preamar.core.training.goodput import ratio
 from preamar.core.training.observe import JobView, Observed, apart, children_named, claims_named
 from preamar.core.training.reconcile import reconcile
 from preamar.shell.claims import Claims
 from preamar.shell.keys import JOB_KIND, Key
+from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
 from preamar.shell.passes import Gathered, Kind
 from preamar.shell.progress import Poller, rank_zero
@@ -33,6 +36,7 @@ def register(
     claims: Claims,
     poller: Poller,
     settings: Settings,
+    metrics: Metrics,
 ) -> Kind:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
 
@@ -70,7 +74,14 @@ def register(
             )
         )
 
-    def done(_key: Key, _body: Manifest, _plan: Plan) -> None:
-        """Nothing is kept of a job between passes."""
+    def done(key: Key, body: Manifest, plan: Plan) -> None:
+        """Nothing is kept of a job between passes but what is measured."""
+        status = TrainingJobStatus.model_validate((plan.status or body).get("status") or {})
+        share = ratio(status.goodput) if status.goodput else None
+        metrics.trained(f"{key.namespace}/{key.name}", share)
 
-    return Kind(API_VERSION, plan, done, poller.leave)
+    def gone(key: Key) -> None:
+        poller.leave(key)
+        metrics.trained(f"{key.namespace}/{key.name}", None)
+
+    return Kind(API_VERSION, plan, done, gone)

@@ -44,6 +44,7 @@ class Checkpoint:
     uri: str
     every_steps: int | None
     every_seconds: float | None
+    mean_seconds: float | None  # between faults; set for schedule Auto
     keep: int
 
 
@@ -152,18 +153,24 @@ def _source(entry: Any) -> Source:
 
 
 def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:
-    steps, seconds = raw.get("everySteps"), raw.get("everySeconds")
-    if seconds is not None and not (
-        isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
-    ):
-        raise bad("checkpoint.everySeconds must be a number of seconds above 0")
+    steps = raw.get("everySteps")
     return Checkpoint(
         path=read_text(raw, "path"),
         uri=read_text(raw, "uri"),
         every_steps=None if steps is None else read_whole(raw, "everySteps", 1),
-        every_seconds=None if seconds is None else float(seconds),
+        every_seconds=_seconds(raw, "everySeconds"),
+        mean_seconds=_seconds(raw, "meanSecondsBetweenFaults"),
         keep=read_whole(raw, "keep", 1, default=3),
     )
+
+
+def _seconds(raw: Mapping[str, Any], key: str) -> float | None:
+    seconds = raw.get(key)
+    if seconds is not None and not (
+        isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
+    ):
+        raise bad(f"checkpoint.{key} must be a number of seconds above 0")
+    return None if seconds is None else float(seconds)
 
 
 def _export(raw: Any) -> Export | None:

@@ -32,6 +32,7 @@ from preamar_train.presets import Shape, shape_of
 from preamar_train.progress import Progress
 from preamar_train.rank import Stop
 from preamar_train.request import Request, parse
+from preamar_train.schedule import interval
 from preamar_train.waits import Waits
 from preamar_train.weights import agreed_digest
 
@@ -116,7 +117,7 @@ def _steps(run: Run, stop: Stop) -> bool:
     waits = Waits(run.gang.rank, run.gang.size)
     while run.step < run.request.steps:
         loss = _one_step(run, batches)
-        seconds = run.request.checkpoint.every_seconds
+        seconds = interval(run.request.checkpoint, run.progress.save_seconds())
         late = seconds is not None and time.monotonic() - last_save >= seconds
         mean, norm, asked, due, *waited = run.gang.add(
             loss,
@@ -190,6 +191,9 @@ def _save(run: Run) -> None:
     run.progress.say(
         state="Training", checkpoint=checkpoints.told(run.saved, run.request.checkpoint.uri)
     )
+    if run.request.checkpoint.mean_seconds:  # schedule Auto
+        every = interval(run.request.checkpoint, run.progress.save_seconds())
+        run.progress.say(everySeconds=every and round(every, 1))
     run.progress.paused()
 
 

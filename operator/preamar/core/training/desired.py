@@ -21,6 +21,8 @@ RESTARTS = "preamar.dev/restarts"
 attempt in one step, so that no crash of ours can forget one."""
 STREAK = "preamar.dev/streak"
 """Annotation of an attempt: failures in a row at one place before it, as 2@417 for step 417."""
+LEDGER = "preamar.dev/ledger"
+"""Annotation of an attempt: where the time before it went (``goodput``)."""
 ORDER = "preamar.dev/order"
 """Annotation of an attempt: what it was told to do, in ten characters."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -75,9 +77,11 @@ def attempt(
     workers: int,
     step: Split,
     before: Mapping[str, str],
+    mean_seconds: int,
 ) -> Manifest:
     """One attempt with so many workers; the whole gang ends with the first pod that fails.
-    ``before`` are annotations: what it must know of those before it."""
+    ``before`` are annotations: what it must know of those before it. ``mean_seconds`` is the time between
+    faults that is expected."""
     own = labels(job) | {ATTEMPT_LABEL: str(number)}
     metadata: dict[str, Any] = child_metadata(
         KIND, job.metadata, f"{job.metadata.name}-{number}", own
@@ -96,7 +100,7 @@ def attempt(
             "backoffLimit": 0,
             "template": {
                 "metadata": {"labels": own},
-                "spec": pod_spec(job, settings, number, workers, step),
+                "spec": pod_spec(job, settings, number, workers, step, mean_seconds),
             },
         },
     }

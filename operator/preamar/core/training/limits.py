@@ -7,7 +7,6 @@ job before any pod exists; one that only means "when you can" is named in a cond
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from preamar.api.checkpoints import Schedule
 from preamar.api.recipe import Offload
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.api.training import Lending, TrainingJob, TrainingJobSpec
@@ -104,11 +103,6 @@ WAITS: tuple[Unfulfilled, ...] = (
         "the job keeps its accelerators for now",
     ),
     Unfulfilled("priority", lambda s: s.priority != 0, "jobs start in the order they come"),
-    Unfulfilled(
-        "checkpoint.schedule",
-        lambda s: s.checkpoint.schedule == Schedule.AUTO,
-        "Auto saves at a fixed interval until costs are measured",
-    ),
 )
 
 

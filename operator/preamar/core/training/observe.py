@@ -17,6 +17,7 @@ from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
+from preamar.core.training.grace import BEYOND_SECONDS, GRACE_SECONDS
 from preamar.core.training.progress import Progress
 
 JOB_LABEL = "preamar.dev/trainingjob"
@@ -45,6 +46,8 @@ class JobView:
     message: str = ""
     ended_at: datetime | None = None
     deleting: bool = False
+    grace: int = GRACE_SECONDS
+    """Seconds between SIGTERM and the end in which its ranks may save."""
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
@@ -55,6 +58,7 @@ class JobView:
         true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
         end = true.get("Failed") or true.get("Complete") or {}
         why = true.get("Failed") or true.get("FailureTarget") or {}
+        pod: Mapping[str, Any] = (spec.get("template") or {}).get("spec") or {}
         label = (metadata.get("labels") or {}).get(ATTEMPT_LABEL, "")
         return cls(
             name=metadata["name"],
@@ -75,6 +79,8 @@ class JobView:
             message=why.get("message") or "",
             ended_at=moment(end.get("lastTransitionTime")) if end else None,
             deleting=bool(metadata.get("deletionTimestamp")),
+            grace=int(pod.get("terminationGracePeriodSeconds") or GRACE_SECONDS + BEYOND_SECONDS)
+            - BEYOND_SECONDS,
             annotations=MappingProxyType(dict(metadata.get("annotations") or {})),
         )
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from json import dumps
 from typing import Any
 
+from preamar.api.checkpoints import Schedule
 from preamar.api.training import TrainingJob
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
 from preamar.core.settings import Settings
 from preamar.core.training import gang, interconnect
+from preamar.core.training.grace import BEYOND_SECONDS, grace_seconds
 from preamar.core.training.material import (
     Mounted,
     claimed,
@@ -25,30 +27,33 @@ from preamar.core.training.material import (
 )
 from preamar.core.training.sizes import Split
 
-GRACE_SECONDS = 300  # for a checkpoint after SIGTERM
-AUTO_SECONDS = 300  # between checkpoints of schedule Auto, until costs are measured
 MASTER_PORT, AGENT_PORT = 29500, 29400
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "512Mi"}
 GPU_DEFAULTS: Mapping[str, str] = {"cpu": "2", "memory": "8Gi"}
 
 
 def pod_spec(
-    job: TrainingJob, settings: Settings, attempt: int, workers: int, step: Split
+    job: TrainingJob,
+    settings: Settings,
+    attempt: int,
+    workers: int,
+    step: Split,
+    mean_seconds: int,
 ) -> dict[str, Any]:
     """The spec of a worker's pod in one attempt. What is written to must be ``pvc://``."""
     spec, name = job.spec, job.metadata.name
     gpu = on_gpu(spec.accelerator)
     default = settings.deepspeed_gpu_image if gpu else settings.deepspeed_image
-    resources = spec.workers.resources
+    resources, grace = spec.workers.resources, grace_seconds(job)
     ours = {
         "WORLD_SIZE": str(workers * spec.workers.ranks_per_worker),
         "RANKS_PER_WORKER": str(spec.workers.ranks_per_worker),
         "MASTER_ADDR": f"{name}-{attempt}-0.{name}-ranks",
         "MASTER_PORT": str(MASTER_PORT),
         "PREAMAR_AGENT_PORT": str(AGENT_PORT),
-        "PREAMAR_GRACE_SECONDS": str(GRACE_SECONDS),
+        "PREAMAR_GRACE_SECONDS": str(grace),
         "PREAMAR_GANG_SECONDS": gang.patience(settings.gang_seconds),
-        "PREAMAR_TRAIN": dumps(order(job, attempt, step), sort_keys=True),
+        "PREAMAR_TRAIN": dumps(order(job, attempt, step, mean_seconds), sort_keys=True),
         "OMP_NUM_THREADS": threads(resources),
         "HOME": "/tmp",  # noqa: S108
         **interconnect.variables(spec, workers),
@@ -74,7 +79,7 @@ def pod_spec(
         "restartPolicy": "Never",
         "subdomain": f"{name}-ranks",
         "securityContext": restricted_pod(),
-        "terminationGracePeriodSeconds": GRACE_SECONDS + 30,
+        "terminationGracePeriodSeconds": grace + BEYOND_SECONDS,
         "containers": [trainer],
         "volumes": volumes,
         **scheduling(spec.placement, spec.accelerator),
@@ -86,10 +91,10 @@ def pod_spec(
     return pod
 
 
-def order(job: TrainingJob, attempt: int, step: Split) -> dict[str, Any]:
+def order(job: TrainingJob, attempt: int, step: Split, mean_seconds: int) -> dict[str, Any]:
     """What the ranks should train, as inside.md says."""
     spec, checkpoint = job.spec, job.spec.checkpoint
-    fixed = checkpoint.every_steps is not None or checkpoint.every_seconds is not None
+    auto = checkpoint.schedule == Schedule.AUTO
     return {
         "job": f"{job.metadata.namespace}/{job.metadata.name}",
         "uid": job.metadata.uid,
@@ -107,7 +112,8 @@ def order(job: TrainingJob, attempt: int, step: Split) -> dict[str, Any]:
             "path": inside("/mnt/checkpoint", checkpoint.uri),
             "uri": checkpoint.uri,
             "everySteps": checkpoint.every_steps,
-            "everySeconds": checkpoint.every_seconds if fixed else AUTO_SECONDS,
+            "everySeconds": checkpoint.every_seconds,
+            "meanSecondsBetweenFaults": mean_seconds if auto else None,
             "keep": checkpoint.keep,
         },
         "steps": spec.steps,

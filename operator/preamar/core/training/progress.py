@@ -80,6 +80,8 @@ class Progress:
     save_seconds: float | None = None
     interconnect: tuple[str, str, str] | None = None
     """The way that was expected, the one that was found, and what says so."""
+    every_seconds: float | None = None
+    """Between checkpoints, as the trainer set it for schedule Auto."""
 
     @classmethod
     def of(cls, body: object) -> Self | None:
@@ -103,6 +105,7 @@ class Progress:
             seconds=Spent.of(body.get("seconds")),
             save_seconds=_positive(body.get("saveSeconds")),
             interconnect=_interconnect(body.get("interconnect")),
+            every_seconds=_positive(body.get("everySeconds")),
         )
 
 
@@ -126,6 +129,7 @@ class Outcome:
     """Whether it only waited for another rank, so that the cause is elsewhere."""
     seconds: Spent | None = None
     save_seconds: float | None = None
+    resumed_from: int | None = None
 
     @classmethod
     def of(cls, message: str) -> Self | None:
@@ -150,6 +154,7 @@ class Outcome:
             waits=body.get("waits") is True,
             seconds=Spent.of(body.get("seconds")),
             save_seconds=_positive(body.get("saveSeconds")),
+            resumed_from=_count(body.get("resumedFrom")),
         )
 
 

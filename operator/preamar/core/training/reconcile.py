@@ -16,14 +16,17 @@ from preamar.core.moments import moment
 from preamar.core.plan import Delete, Manifest, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
 from preamar.core.training import preparing
+from preamar.core.training.account import closed
 from preamar.core.training.blocks import Blocked, blocked
-from preamar.core.training.desired import KIND, RESTARTS, STREAK, attempt, service
+from preamar.core.training.desired import KIND, LEDGER, RESTARTS, STREAK, attempt, service
 from preamar.core.training.endings import pods_of
+from preamar.core.training.goodput import Ledger
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt, next_step
 from preamar.core.training.observe import Observed, children_named
 from preamar.core.training.prepare_job import prepare_job
 from preamar.core.training.preparing import Stand, key_of, prepared
-from preamar.core.training.sizes import split
+from preamar.core.training.schedule import mean_time_between_faults
+from preamar.core.training.sizes import Split, split
 from preamar.core.training.status import status
 from preamar.core.training.terms import Terms
 from preamar.core.training.verdicts import BAD, TOLD, Reason, Trouble, verdicts
@@ -66,16 +69,19 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
     if step.do == Do.START:
         part = split(Terms.of(job.spec), step.workers)
         if part is not None:
-            wanted.append(
-                attempt(job, observed.settings, step.attempt, step.workers, part, _before_it(step))
-            )
+            wanted.append(_next(observed, step, part))
     uid = job.metadata.uid
     return due(wanted, uid, observed.children, observed.applied, observed.refused)
 
 
-def _before_it(step: Step) -> dict[str, str]:
-    """What an attempt must know of those before it; written with it, so that no crash forgets."""
-    return {RESTARTS: str(step.restarts), STREAK: str(step.streak)}
+def _next(observed: Observed, step: Step, part: Split) -> Manifest:
+    """The next attempt. What it must know of those before it is written with it, in one step, so
+    that no crash of ours can forget it."""
+    job, spent = observed.job, closed(observed, step)
+    before = {RESTARTS: str(step.restarts), STREAK: str(step.streak)}
+    before |= {LEDGER: str(spent)} if spent else {}
+    mean = mean_time_between_faults(job, step.workers, spent or Ledger())
+    return attempt(job, observed.settings, step.attempt, step.workers, part, before, mean)
 
 
 def _before(step: Step) -> Step:

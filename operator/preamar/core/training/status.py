@@ -6,10 +6,13 @@ that was decided. What is not known now keeps what was known before: progress ou
 
 from typing import Any
 
+from preamar.api.training_status import TrainingJobStatus
 from preamar.core.conditions import Verdict, merge
-from preamar.core.moments import stamp
+from preamar.core.moments import moment, stamp
 from preamar.core.training import gang
+from preamar.core.training.account import current
 from preamar.core.training.endings import outcomes
+from preamar.core.training.goodput import told
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
 from preamar.core.training.preparing import prepared
@@ -30,9 +33,11 @@ ALSO_KEPT = (
     "attempt",
     "restarts",
 )
+GOODPUT_SECONDS = 60.0
+"""While it trains, the ledger is not older than this, if somebody looks at the job at all."""
 
 
-def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[str, Any]:
+def status(observed: Observed, step: Step, verdicts: tuple[Verdict, ...]) -> dict[str, Any]:
     """The whole status to write, as JSON."""
     job, last = observed.job, last_attempt(observed)
     before = job.status.model_dump(by_alias=True, exclude_none=True, mode="json")
@@ -51,7 +56,7 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
         "validWorldSizes": list(world_sizes(terms, size, started=started)),
         "attempt": step.attempt,
         "restarts": step.restarts,
-        "conditions": merge(job.status.conditions, told, generation, observed.now),
+        "conditions": merge(job.status.conditions, verdicts, generation, observed.now),
     }
     world = step.workers * ranks if step.do == Do.START else last.workers * ranks if last else None
     if world or before.get("worldSize"):
@@ -77,6 +82,7 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
         )
     if step.do == Do.SUCCEED:
         now_true.pop("failure", None)
+    _add_measured(now_true, observed, last)
     starts = [j.started for j in observed.jobs if j.started]
     if starts and "startedAt" not in now_true:
         now_true["startedAt"] = stamp(min(starts))
@@ -85,7 +91,39 @@ def status(observed: Observed, step: Step, told: tuple[Verdict, ...]) -> dict[st
         now_true.setdefault("finishedAt", stamp(ended))
     else:
         now_true.pop("finishedAt", None)
+    _add_goodput(now_true, observed, step)
     return now_true
+
+
+def _add_measured(now_true: dict[str, Any], observed: Observed, last: JobView | None) -> None:
+    """What saving costs, and how often it is done; the last known where nobody speaks."""
+    if "checkpoint" not in now_true or last is None:
+        return
+    live, kept = observed.progress, observed.job.status.checkpoint
+    words = [w.save_seconds for w in outcomes(last, observed.pods) if w.save_seconds]
+    save = live.save_seconds if live else max(words, default=None)
+    measured = {
+        "saveSeconds": _decimal(save) or (kept.save_seconds if kept else None),
+        "everySeconds": (live and _decimal(live.every_seconds))
+        or (kept.every_seconds if kept else None),
+    }
+    now_true["checkpoint"] |= _without_none(measured)
+
+
+def _add_goodput(now_true: dict[str, Any], observed: Observed, step: Step) -> None:
+    """The ledger, where there is other news or it has become old: time passes without any."""
+    ledger, before = current(observed, step), observed.job.status.goodput
+    if ledger is None:
+        return
+    old = moment(before.at) if before else None
+    fresh = told(ledger)
+    if old is not None and before is not None:
+        kept = now_true | {"goodput": before.model_dump(by_alias=True, exclude_none=True)}
+        news = TrainingJobStatus.model_validate(kept) != observed.job.status
+        age = (observed.now - old).total_seconds()
+        if not news and (step.do != Do.TRAIN or age < GOODPUT_SECONDS):
+            return
+    now_true["goodput"] = fresh
 
 
 def running(observed: Observed, last: JobView | None) -> int:

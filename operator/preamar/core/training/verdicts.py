@@ -1,6 +1,6 @@
 """Has the job succeeded, does it run, is it suspended, must a person act?
 
-Five conditions from the step that was decided and what stands in its way. ``Succeeded`` is Unknown
+Six conditions from the step that was decided and what stands in its way. ``Succeeded`` is Unknown
 until the end, so that kstatus reads it as in progress.
 """
 
@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from preamar.core.conditions import Verdict
 from preamar.core.stuck import Cause
+from preamar.core.training import grace
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.affordable import Beyond
 from preamar.core.training.blocks import Block
@@ -48,11 +49,11 @@ class Trouble:
     message: str
 
 
-TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled"})
+TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled", "GracePeriodSufficient"})
 FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
 BAD: frozenset[str] = frozenset(
     {*Block, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP}
-    | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK}
+    | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK, grace.TOO_SLOW}
 )
 FAILURES = {
     Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
@@ -71,7 +72,14 @@ def verdicts(observed: Observed, step: Step, trouble: Trouble | None) -> tuple[V
         Verdict(
             "ContinuityVerified", "Unknown", Reason.NO_RESIZES, "The job has not been resized."
         ),
+        _grace(observed),
     )
+
+
+def _grace(observed: Observed) -> Verdict:
+    last = last_attempt(observed)
+    given = last.grace if last is not None and not last.over else grace.grace_seconds(observed.job)
+    return grace.verdict(observed.job, given, observed.settings.spot_notice_seconds)
 
 
 def failure(step: Step) -> str:

@@ -34,6 +34,7 @@ def compose(
         "waits": waits,
         "seconds": told.get("seconds"),
         "saveSeconds": told.get("saveSeconds"),
+        "resumedFrom": told.get("resumedFrom"),
     }
 
 

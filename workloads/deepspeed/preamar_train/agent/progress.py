@@ -25,6 +25,7 @@ KEYS = (
     "seconds",
     "saveSeconds",
     "interconnect",
+    "everySeconds",
 )
 _READ_SECONDS = 5
 
