@@ -131,3 +131,40 @@ def test_memory_and_open_files_stay_bounded(small, monkeypatch, tmp_path):
             tokens[start : start + 50]
         assert len(blocks._kept) <= 10
         assert len(place._open) <= 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(1, 30))
+def test_held_out_samples_are_spread_evenly_over_all_sources(counts, most):
+    if not sum(counts):
+        return
+    with tempfile.TemporaryDirectory() as name:
+        sizes = {f"s{i}": (17, 16 * n + 1) for i, n in enumerate(counts)}
+        written(Path(name), sizes)
+        found = opened(Path(name), 16).held_out(most)
+    every = [16 * i for n in counts for i in range(n)]
+    stride = max(1, -(-len(every) // most))
+    assert found[:, 0].tolist() == every[::stride]
+    assert len(found) <= most
+
+
+def test_a_file_that_is_missing_is_the_users_error_and_a_disk_that_fails_is_not(
+    small, tmp_path, monkeypatch
+):
+    import errno
+    import os
+
+    written(tmp_path, {"a": (512, 64)})
+    corpus = opened(tmp_path, 16)
+
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fails)
+        with pytest.raises(Failure, match="Input/output error") as caught:
+            corpus.sample("a", 20)
+    assert caught.value.kind is Class.UNKNOWN
+    (tmp_path / "a.train.00002.tokens").unlink()
+    again = opened(tmp_path, 16)
+    assert "cannot be read: No such file" in refusal(lambda: again.sample("a", 20))

@@ -51,13 +51,13 @@ class Corpus:
 
     def held_out(self, most: int) -> np.ndarray:
         """At most this many held-out samples [n, sequence + 1], spread over all sources."""
-        places = [
-            (each.held, i)
-            for each in self.sources
-            for i in range(samples_in(len(each.held), self.sequence))
-        ]
-        stride = max(1, -(-len(places) // most))
-        return np.stack([self._row(held, i) for held, i in places[::stride]])
+        counts = [samples_in(len(each.held), self.sequence) for each in self.sources]
+        stride = max(1, -(-sum(counts) // most))
+        rows, before = [], 0
+        for each, count in zip(self.sources, counts, strict=True):
+            rows += [self._row(each.held, i) for i in range(-before % stride, count, stride)]
+            before += count
+        return np.stack(rows)
 
     def _row(self, tokens: Tokens, index: int) -> np.ndarray:
         first = index * self.sequence

@@ -5,6 +5,7 @@ their names. Documents are cut into passages of about 4 KiB at paragraph borders
 long book can be split into training and held-out text as well as many short ones can.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ PASSAGE_CHARACTERS = 4096
 LINE_BYTES = 64 * 2**20
 HELD_OUT_EVERY = 50
 SUFFIXES = (".txt", ".jsonl")
+_USERS = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,13 @@ class Passage:
 
 def no_data(sentence: str) -> Failure:
     return Failure(Class.DATA_ERROR, sentence)
+
+
+def unreadable(what: str, error: OSError) -> Failure:
+    """The user's error where a file is missing or closed to us; else the storage's, and worth
+    another attempt."""
+    kind = Class.DATA_ERROR if error.errno in _USERS else Class.UNKNOWN
+    return Failure(kind, f"{what} cannot be read: {error.strerror}.")
 
 
 def files_of(name: str, path: Path) -> tuple[Path, ...]:
@@ -47,7 +58,7 @@ def files_of(name: str, path: Path) -> tuple[Path, ...]:
                 if Path(each).suffix in SUFFIXES and not each.startswith(".")
             ]
     except OSError as error:
-        raise no_data(f"Data source {name}: {path} cannot be read: {error.strerror}.") from error
+        raise unreadable(f"Data source {name}: {path}", error) from error
     if not found:
         raise no_data(f"Data source {name}: {path} holds no .txt or .jsonl file.")
     return tuple(found)
@@ -93,7 +104,7 @@ def _lines(name: str, file: Path, first: int, last: int | None) -> Iterator[str]
     try:
         yield from _readable_lines(name, file, first, last)
     except OSError as error:
-        raise no_data(f"Data source {name}: {file} cannot be read: {error.strerror}.") from error
+        raise unreadable(f"Data source {name}: {file}", error) from error
 
 
 def _readable_lines(name: str, file: Path, first: int, last: int | None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from preamar_train.data.documents import no_data
+from preamar_train.data.documents import no_data, unreadable
 from preamar_train.data.index import KINDS
 from preamar_train.data.shards import BLOCK_BYTES, SHARD_BYTES, SUM_BYTES, Shard
 
@@ -47,14 +47,14 @@ class Folder:
         try:
             return os.pread(self._descriptor(file), count, first)
         except OSError as error:
-            raise no_data(f"{self.path / file} cannot be read: {error.strerror}.") from error
+            raise unreadable(str(self.path / file), error) from error
 
     def whole(self, file: str, most: int) -> bytes:
         try:
             with (self.path / file).open("rb") as stream:
                 data = stream.read(most + 1)
         except OSError as error:
-            raise no_data(f"{self.path / file} cannot be read: {error.strerror}.") from error
+            raise unreadable(str(self.path / file), error) from error
         if len(data) > most:
             raise no_data(f"{self.path / file} is larger than {most:,} bytes.")
         return data
