@@ -82,11 +82,12 @@ class Operator:
     def job(self, view, body):
         job = TrainingJob.model_validate(body)
         uid = body["metadata"]["uid"]
-        jobs, preparing = training.apart(
-            training.JobView.of(found)
+        own = [
+            found
             for ref, found in sorted(view.items())
             if ref.kind == "Job" and controller_of(found["metadata"]) == uid
-        )
+        ]
+        jobs, conversions, preparing = training.apart(map(training.JobView.of, own))
         names = training.children_named(job, jobs)
         return training.Observed(
             job=job,
@@ -94,12 +95,22 @@ class Operator:
             settings=SETTINGS,
             children={n: Child.of(view[n]) for n in names if n in view},
             jobs=jobs,
+            conversions=conversions,
+            stop=self.heard(jobs, own),
             preparing=preparing,
             pods=pods(view, "preamar.dev/trainingjob", self.name),
             claims=claims(view, training.claims_named(job)),
             applied=self.applied,
             refused=self.refused,
         )
+
+    def heard(self, jobs, own):
+        """What the shell would have heard of the order on the newest attempt's Job."""
+        if not jobs or jobs[-1].over:
+            return None
+        last = next(j for j in own if j["metadata"]["uid"] == jobs[-1].uid)
+        found = self.world.ranks.heard(last, self.world.now)
+        return training.Heard(*found) if found else None
 
 
 def pods(view, label, name):

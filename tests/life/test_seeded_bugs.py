@@ -11,7 +11,7 @@ from preamar.core.plan import Applied
 from preamar.core.serving import desired, scaling, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
-from preamar.core.training import gang, lifecycle, policy
+from preamar.core.training import endings, gang, lifecycle, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from tests.life.test_serving import ServingLives
@@ -137,6 +137,34 @@ def writes_no_status(patch):
     )
 
 
+def never_orders_a_stop(patch):
+    patch.setattr(lifecycle.resize, "wanted", lambda observed, last: None)
+
+
+def starts_without_a_conversion(patch):
+    patch.setattr(lifecycle.resize, "needs_conversion", lambda observed: False)
+
+
+def tries_a_failed_resize_for_ever(patch):
+    patch.setattr(lifecycle.resize, "refused", lambda *_: None)
+
+
+def starts_beside_the_converter(patch):
+    patch.setattr(lifecycle, "converters", lambda view, pods: ())
+
+
+def waits_for_an_agent_for_ever(patch):
+    patch.setattr(lifecycle.resize, "overdue", lambda observed, order: False)
+
+
+def counts_a_resize_that_failed(patch):
+    patch.setattr(endings, "_of_a_resize", lambda job, kind: False)
+
+
+def tells_of_no_resize(patch):
+    patch.setattr(told_training, "resizes", lambda *_: {})
+
+
 SERVING = (
     never_repairs,
     forgets_the_version_of_what_it_sent,
@@ -155,6 +183,13 @@ TRAINING = (
     never_stops,
     holds_accelerators_for_an_incomplete_gang,
     writes_no_status,
+    never_orders_a_stop,
+    starts_without_a_conversion,
+    tries_a_failed_resize_for_ever,
+    starts_beside_the_converter,
+    waits_for_an_agent_for_ever,
+    counts_a_resize_that_failed,
+    tells_of_no_resize,
 )
 
 

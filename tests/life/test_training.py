@@ -10,6 +10,7 @@ from preamar.core.moments import moment
 from preamar.core.plan import Ref
 from tests.life.machine import LIVES, Lives
 from tests.life.operator import SETTINGS
+from tests.life.ranks import ATTEMPT, CONVERSION
 from tests.life.world import NAMESPACE, gone, prepares, ref
 
 LIMIT = 2
@@ -34,7 +35,7 @@ def a_job():
 
 class TrainingLives(Lives):
     volume = "data"
-    quiet = (1, 1, 1, 1900, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1)
+    quiet = (1, 1, 1, 1900, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1) * 3
 
     @initialize(started=st.integers(0, 4))
     def begins(self, started):
@@ -70,9 +71,16 @@ class TrainingLives(Lives):
     def _fail(self, code):
         for pod in self.ranks():
             running = pod["status"]["phase"] == "Running" and not gone(pod)
-            attempt = pod["metadata"]["labels"]["preamar.dev/attempt"]
+            attempt = pod["metadata"]["labels"].get("preamar.dev/attempt")
             judged = Ref("batch/v1", "Job", NAMESPACE, f"t-{attempt}") in self.cluster.objects
-            if running and judged and attempt not in self.spoiled and self.world.steps_left > 1:
+            loaded = pod["metadata"]["name"] in self.world.loaded
+            if (
+                running
+                and loaded
+                and judged
+                and attempt not in self.spoiled
+                and self.world.steps_left > 1
+            ):
                 self.world.failing[pod["metadata"]["name"]] = code
                 if code[1] != "PeerLost":  # who only lost a peer has not failed
                     self.failures.add(attempt)
@@ -94,6 +102,21 @@ class TrainingLives(Lives):
     @rule(room=st.sampled_from([0, 1, 1, 2, 99]))
     def accelerators_are_taken_or_given_back(self, room):
         self.world.room = room
+
+    @rule(reachable=st.booleans())
+    def the_agent_comes_and_goes(self, reachable):
+        self.world.ranks.reachable = reachable
+
+    @rule(how=st.sampled_from(["", "gate", "conversion"]))
+    def resizes_go_wrong(self, how):
+        self.world.ranks.sabotage = how
+
+    @rule()
+    def stranger_deletes_a_conversion(self):
+        for job in self.world.select("Job"):
+            if CONVERSION in job["metadata"]["labels"]:
+                self.cluster.remove(ref(job))
+                return
 
     @rule()
     def stranger_deletes_a_job(self):
@@ -130,8 +153,8 @@ class TrainingLives(Lives):
     @invariant()
     def one_attempt_at_a_time(self):
         if hasattr(self, "world"):
-            attempts = {p["metadata"]["labels"]["preamar.dev/attempt"] for p in self.ranks()}
-            assert len(attempts) <= 1, f"attempts {attempts} have pods at once"
+            who = {p["metadata"]["ownerReferences"][0]["name"] for p in self.ranks()}
+            assert len(who) <= 1, f"{who} have pods at once"
 
             made = [j["metadata"]["creationTimestamp"] for j in self.world.select("Job")]
             self.first_made = min(
@@ -160,8 +183,10 @@ class TrainingLives(Lives):
             self.pass_time(1)
             self.edit(lambda j: j["spec"]["workers"].update(replicas=2))
         must_rest = spec.get("suspend") and self.world.steps_left > 8
+        before = self.world.steps_left
         self.rests()
         self.judge()
+        self.judge_size(before)
         if must_rest:
             assert not [j for j in self.attempts() if kind_of(j) == "Complete"]
 
@@ -179,6 +204,7 @@ class TrainingLives(Lives):
         assert self.claim in self.cluster.objects
         jobs = self.attempts()
         assert len({j["metadata"]["name"] for j in jobs}) <= 5
+        assert len(self.world.select("Job")) <= 10
         complete = [j for j in jobs if kind_of(j) == "Complete"]
         for made in jobs:
             check_attempt(made, job)
@@ -201,6 +227,34 @@ class TrainingLives(Lives):
             assert told["Suspended"] == ("True", "Suspended")
             assert not alive
             assert status["restarts"] == len(self.failures)
+
+    def judge_size(self, steps_left):
+        """Who trains on long enough does so at the size that was asked for last, unless resizes go
+        wrong; and whoever has changed its size has said so."""
+        job, ranks = self.cluster.get(self.operator.ref), self.world.ranks
+        complete = [j for j in attempts(self.world) if kind_of(j) == "Complete"]
+        told = {c["type"]: c["status"] for c in job["status"]["conditions"]}
+        if not complete:
+            return
+        (last,) = complete
+        size, wish = last["spec"]["completions"], job["spec"]["workers"]["replicas"]
+        if steps_left > 8 and not ranks.sabotage:
+            assert size == wish
+        seen = ranks.resumed.get(last["metadata"]["labels"]["preamar.dev/attempt"])
+        if seen:
+            newest = job["status"]["resizes"][0]
+            assert (newest["from"], newest["to"]) == (seen["from"], size)
+            assert newest["outcome"] == "Verified"
+            assert told["ContinuityVerified"] == "True"
+        assert job["status"]["samples"]["consumed"] == ranks.steps * 16
+        assert job["status"]["samples"]["skipped"] == job["status"]["samples"]["duplicated"] == 0
+
+
+def attempts(world):
+    return sorted(
+        (j for j in world.select("Job") if ATTEMPT in j["metadata"]["labels"]),
+        key=lambda j: int(j["metadata"]["labels"][ATTEMPT]),
+    )
 
 
 def kind_of(job):

@@ -10,6 +10,7 @@ from json import dumps
 
 from preamar.cluster.memory import MemoryCluster
 from preamar.core.plan import Ref
+from tests.life.ranks import ATTEMPT, CONVERSION, Ranks
 
 NAMESPACE = "demo"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -21,13 +22,15 @@ class World:
         self.dies_in = None
         self.cluster = MemoryCluster(clock=self.time, before=self._write)
         self.model_loads = True
-        self.steps_left = 3
+        self.ranks = Ranks(3)
         self.born = 0
         self.ending = set()
         self.prepare_fails = []  # what the next pods that prepare end with: (exit code, class)
         self.prepared = 0
         self.failing = {}  # pod name -> (exit code, class)
         self.room = 99  # pods that nodes can take at once
+        self.loaded = set()  # pods that have loaded their checkpoint
+        self.sizes = {}  # attempt -> completions
 
     def time(self):
         return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -143,6 +146,7 @@ class World:
         """One pod per index; the first that fails or vanishes ends them all."""
         pods, before = self._of(job), job.get("status", {})
         wanted = job["spec"]["completions"]
+        self.sizes[job["metadata"]["labels"].get(ATTEMPT)] = wanted
         status = {"startTime": before.get("startTime", self.time())}
         seen = {p["metadata"]["labels"][INDEX] for p in pods}
         lost = bool(before.get("active")) and len(seen) < wanted
@@ -170,33 +174,73 @@ class World:
         for pod in filter(prepares, self.select("Pod")):
             self._prepare(pod, pod["status"]["phase"])
 
+    @property
+    def steps_left(self):
+        return self.ranks.steps_left
+
+    @steps_left.setter
+    def steps_left(self, steps):
+        self.ranks.steps = self.ranks.steps_left = steps
+
+    def _owner(self, pod):
+        uid = pod["metadata"]["ownerReferences"][0]["uid"]
+        return next((j for j in self.select("Job") if j["metadata"]["uid"] == uid), None)
+
+    def _trains(self, pod):
+        """A rank that runs loads, trains, hears the agent, and ends."""
+        name, job = pod["metadata"]["name"], self._owner(pod)
+        if job is None:
+            return
+        up = {p["status"]["phase"] for p in self._of(job)} == {"Running"} and (
+            len(self._of(job)) == job["spec"]["completions"]
+        )
+        if name in self.failing:
+            code, kind = self.failing.pop(name)
+            self._end(pod, code, {"outcome": "Failed", "class": kind, "explanation": "as told"})
+        elif self.ranks.told(job):
+            loaded = name in self.loaded
+            stop = self.ranks.stop if loaded else lambda j: self.ranks.words("Stopped", j)
+            self._end(pod, 75, stop(job))
+        elif name not in self.loaded and not up:
+            return  # it waits for the others
+        elif name not in self.loaded and (words := self.ranks.load(job)):
+            self._end(pod, 1, words)
+        elif self.ranks.steps_left <= 0:
+            self._end(pod, 0, self.ranks.words("Done", job))
+        else:
+            self.loaded.add(name)
+
     def _kubelet(self):
         for pod in [each for each in self.select("Pod") if not prepares(each)]:
-            phase, trainer = (
-                pod["status"]["phase"],
-                "preamar.dev/trainingjob" in pod["metadata"]["labels"],
-            )
+            labels = pod["metadata"]["labels"]
+            phase, trainer = pod["status"]["phase"], ATTEMPT in labels
             name = pod["metadata"]["name"]
             if gone(pod) and name not in self.ending:
                 self.ending.add(name)  # ending takes a while
             elif gone(pod):
                 self.ending.discard(name)
-                if trainer and phase == "Running":
-                    self._end(pod, 75, {"outcome": "Stopped", "step": 1})
+                if trainer and phase == "Running" and name in self.loaded:
+                    job = self._owner(pod)
+                    # The kubelet of a Job that is gone still lets its ranks save.
+                    self._end(pod, 75, self.ranks.stop(job or self.of_a_gone_job(labels)))
                 self.cluster.edit(ref(pod), lambda p: p["metadata"].update(finalizers=[]))
             elif phase == "Pending":
                 self._place(pod)
+            elif phase == "Running" and CONVERSION in labels:
+                self._end(pod, *self.ranks.convert(), container="converter")
             elif phase == "Running" and not trainer and not ready(pod) and self.model_loads:
                 status = self._running(name, ready=True)
                 self.cluster.edit(ref(pod), lambda p, s=status: p.update(status=s))
-            elif phase == "Running" and name in self.failing:
-                code, kind = self.failing.pop(name)
-                self._end(pod, code, {"outcome": "Failed", "class": kind, "explanation": "as told"})
-            elif phase == "Running" and trainer and self.steps_left <= 0:
-                self._end(pod, 0, {"outcome": "Done", "step": 10})
-        phases = {p["status"]["phase"] for p in self.live_pods() if not gone(p)}
-        if phases == {"Running"}:  # nothing trains until all are up
-            self.steps_left -= 1
+            elif phase == "Running" and trainer:
+                self._trains(pod)
+        training = [p for p in self.live_pods() if ATTEMPT in p["metadata"]["labels"]]
+        if {p["status"]["phase"] for p in training if not gone(p)} == {"Running"}:
+            self.ranks.steps_left -= 1  # nothing trains until all are up
+
+    def of_a_gone_job(self, labels):
+        """As much of a deleted Job as its ranks remember."""
+        size = self.sizes.get(labels[ATTEMPT], 1)
+        return {"metadata": {"labels": labels}, "spec": {"completions": size}}
 
     def _prepare(self, pod, phase):
         """A pod that prepares data: it starts, and has done it or failed at the next look."""

@@ -13,17 +13,19 @@ from prometheus_client import CollectorRegistry
 from preamar.core.pods import PodView
 from preamar.core.training.observe import JobView
 from preamar.core.training.progress import Progress
+from preamar.core.training.tokens import stop_token
 from preamar.shell import progress
 from preamar.shell.keys import JOB_KIND, Key
-from preamar.shell.progress import Agent, Poller, rank_zero
+from preamar.shell.progress import Agent, Order, Poller, ordered, rank_zero
 from preamar.shell.training_figures import TrainingFigures
 
 GPT = Key(JOB_KIND, "demo", "gpt")
 
 
 class AnAgent:
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: Any, stop: int = 202) -> None:
         self.answer, self.asked, self.port = answer, 0, 0
+        self.stop, self.told = stop, []
 
     @contextlib.asynccontextmanager
     async def polled(self, added: list[Key]) -> AsyncIterator[Poller]:
@@ -35,8 +37,13 @@ class AnAgent:
                 return web.Response(text=self.answer)
             return web.json_response(self.answer)
 
+        async def stop(request: web.Request) -> web.StreamResponse:
+            self.told.append((request.headers["Authorization"], await request.json()))
+            return web.Response(status=self.stop)
+
         app = web.Application()
         app.router.add_get("/progress", handle)
+        app.router.add_post("/stop", stop)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -157,3 +164,74 @@ async def test_the_wait_for_data_is_a_series_of_jobs_that_run() -> None:
         assert registry.get_sample_value("preamar_training_data_wait_ratio", labels) == 0.25
         poller.leave(GPT)
         assert registry.get_sample_value("preamar_training_data_wait_ratio", labels) is None
+
+
+STOP = Order(1, "token", "UserAsked: 1 workers")
+
+
+async def told(agent: AnAgent, times: int) -> None:
+    async with asyncio.timeout(5):
+        while len(agent.told) < times:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_an_order_is_sent_at_once_and_only_until_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 60)
+    agent, added = AnAgent({"attempt": 1, "state": "Training"}), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(1, "127.0.0.1"))
+        await asked(agent, 1)
+        begun = time.monotonic()
+        poller.ask(GPT, Agent(1, "127.0.0.1"), STOP)
+        await told(agent, 1)
+        assert time.monotonic() - begun < 1
+        await asked(agent, 2)
+        poller.ask(GPT, Agent(1, "127.0.0.1"), STOP)
+        await asyncio.sleep(0.1)
+        heard = poller.heard(GPT)
+    assert agent.told == [("Bearer token", {"reason": STOP.reason})]
+    assert heard is not None
+    assert heard.accepted
+
+
+@pytest.mark.parametrize("code", [401, 404, 500])
+async def test_an_order_that_is_not_taken_is_sent_again_and_its_clock_goes_on(code: int) -> None:
+    agent, added = AnAgent({"attempt": 1}, stop=code), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(1, "127.0.0.1"), STOP)
+        await told(agent, 3)
+        heard = poller.heard(GPT)
+        assert heard is not None
+        assert not heard.accepted
+        assert heard.seconds > 0
+        poller.ask(GPT, None, STOP)  # its pod is gone, or was never there
+        later = poller.heard(GPT)
+        assert later is not None
+        assert later.seconds >= heard.seconds
+        poller.ask(GPT, None)
+        assert poller.heard(GPT) is None
+
+
+async def test_an_order_for_another_attempt_reaches_nobody() -> None:
+    agent, added = AnAgent({"attempt": 2}), []
+    async with agent.polled(added) as poller:
+        poller.ask(GPT, Agent(2, "127.0.0.1"), STOP)
+        await asked(agent, 3)
+    assert agent.told == []
+
+
+def test_an_order_comes_from_the_job_that_shows_it() -> None:
+    note = {"preamar.dev/stop": '{"from": 2, "to": 1, "reason": "UserAsked", "generation": 3, '
+            '"at": "2026-01-01T00:00:00Z"}'}  # fmt: skip
+    job = JobView("gpt-1", "u", "1", 1, annotations=note)
+    found = ordered((job,), "uid", b"key")
+    assert found == Order(1, stop_token(b"key", "uid", 1), "UserAsked: 1 workers")
+    for over in (
+        JobView("gpt-1", "u", "1", 1),
+        JobView("gpt-1", "u", "1", 1, annotations=note, failed=True),
+        JobView("gpt-1", "u", "1", 1, annotations=note, deleting=True),
+    ):
+        assert ordered((over,), "uid", b"key") is None
+    assert ordered((), "uid", b"key") is None

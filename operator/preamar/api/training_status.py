@@ -30,12 +30,18 @@ class Progress(Seen):
 
 
 class Samples(Seen):
-    """What became of the data."""
+    """What became of the data, counted by the ranks sample by sample."""
 
-    consumed: Size = Field(default=0, description="Samples trained on, such as 26880.")
-    skipped: Size = Field(default=0, description="Samples left out by a restart; should be 0.")
+    consumed: Size = Field(
+        default=0,
+        description="Samples that the present weights were trained on, such as 26880: steps x batch.global.",
+    )
+    skipped: Size = Field(
+        default=0, description="Samples up to here that no step took; should be 0."
+    )
     duplicated: Size = Field(
-        default=0, description="Samples that count twice after a restart; should be 0."
+        default=0,
+        description="Samples that count twice in the present weights; should be 0. Steps trained again after a failure are none: what they had changed was thrown away.",
     )
 
 
@@ -60,6 +66,9 @@ class LastCheckpoint(Seen):
     manifest_hash: ShortText | None = Field(
         default=None, description="The hash of the list of its files, 64 hexadecimal digits."
     )
+    world_size: Size | None = Field(
+        default=None, description="Ranks that wrote it, such as 2; another number needs a resize."
+    )
 
 
 class Resize(Seen):
@@ -69,12 +78,23 @@ class Resize(Seen):
     to: Size = Field(default=0, description="Workers after, such as 4.")
     reason: ShortText = Field(default="", description="Why, in one word, such as UserAsked.")
     pause_seconds: Signed | None = Field(
-        default=None, description='Seconds without a step, such as "4.2".'
+        default=None,
+        description='Seconds from the last step before to the first step after, such as "14.2".',
     )
     loss_delta: Signed | None = Field(
-        default=None, description='The change of loss across the resize, such as "0.0001".'
+        default=None,
+        description='By how much the loss on a few held-out samples changed across it, in nats per token, such as "0.000000012".',
     )
-    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+    at: SeenTime | None = Field(
+        default=None, description="When it was taken up, such as 2027-01-31T18:00:00Z."
+    )
+    attempt: Size | None = Field(
+        default=None, description="The attempt that was to begin with it, such as 3."
+    )
+    outcome: ShortText = Field(
+        default="Verified",
+        description="Verified, or RolledBack where the job went on at the size before.",
+    )
 
 
 class Goodput(Seen):
@@ -244,6 +264,10 @@ class TrainingJobStatus(Status):
     )
     restarts: Size | None = Field(
         default=None, description="Restarts counted against restarts.limit, such as 1."
+    )
+    resized: Size | None = Field(
+        default=None,
+        description="Attempts that began at another size than the one before, such as 2; no limit counts them.",
     )
     started_at: SeenTime | None = Field(
         default=None, description="When the first attempt started, such as 2027-01-31T18:00:00Z."

@@ -17,7 +17,6 @@ from preamar.cluster.recorder import Recorder
 from preamar.core.plan import Event, Manifest, Mark, Ref, ref_of
 
 OBJECTS, STATUS, SCALER = "preamar/objects", "preamar/status", "preamar/scaler"
-VICTIMS = "preamar/victims"
 Told = Callable[[str, str], None]
 
 
@@ -69,7 +68,7 @@ class LiveCluster:
     async def mark(self, mark: Mark) -> None:
         """A merge patch, because an apply to a pod that is gone would try to create one."""
         body = {"metadata": {"uid": mark.uid, "annotations": {mark.name: mark.value}}}
-        query = {"fieldManager": VICTIMS}
+        query = {"fieldManager": mark.manager}
         await self._call("mark", "PATCH", location(mark.ref), query, body, MERGE)
 
     async def patch_status(self, manifest: Manifest) -> str:

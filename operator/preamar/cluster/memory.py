@@ -15,7 +15,6 @@ from preamar.core.plan import Event, Manifest, Mark, Ref, ref_of
 Json = TypeVar("Json")
 Verb = Literal["apply", "delete", "scale", "mark", "status", "emit", "read"]
 OBJECTS, STATUS, SCALER, USER = "preamar/objects", "preamar/status", "preamar/scaler", "user"
-VICTIMS = "preamar/victims"
 # Parts of metadata which only the server writes.
 SERVER_OWNED = frozenset(
     {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"}
@@ -81,7 +80,7 @@ class MemoryCluster:
         live = self.objects.get(mark.ref)
         if live is None or live["metadata"]["uid"] != mark.uid:
             raise Conflict(f"{mark.ref.kind} {mark.ref.name} of UID {mark.uid} is not there")
-        self._take(mark.ref, VICTIMS, frozenset({("metadata", "annotations", mark.name)}))
+        self._take(mark.ref, mark.manager, frozenset({("metadata", "annotations", mark.name)}))
         told = {"metadata": {"annotations": {mark.name: mark.value}}}
         self._store(mark.ref, merge(live, told))
 

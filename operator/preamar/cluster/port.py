@@ -46,7 +46,7 @@ class Cluster(Protocol):
         object is no longer at ``version``. Returns the new resourceVersion."""
 
     async def mark(self, mark: Mark) -> None:
-        """Write one annotation as ``preamar/victims``, and nothing beside it. ``Conflict`` if that
+        """Write one annotation as the mark's manager, and nothing beside it. ``Conflict`` if that
         very object is gone."""
 
     async def patch_status(self, manifest: Manifest) -> str:

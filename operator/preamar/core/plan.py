@@ -73,13 +73,14 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An annotation to put on an object that another controller owns. The UID is a precondition:
-    a namesake made later is left alone."""
+    """An annotation to put on an object that another controller owns, or that we never change. The
+    UID is a precondition: a namesake made later is left alone. ``manager`` owns the field."""
 
     ref: Ref
     uid: str
     name: str
     value: str
+    manager: str = "preamar/victims"
 
 
 @dataclass(frozen=True, slots=True)

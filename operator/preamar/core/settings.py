@@ -3,7 +3,7 @@
 The chart fills these from its values; the shell reads them once at start-up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from preamar.core.fleet import SHIPPED, Fleet
 
@@ -19,6 +19,8 @@ class Settings:
     ``fleet``: what accelerators can do and cost here.
     ``spot_notice_seconds`` is how long before it takes a spot machine the cloud says so: 30 on
     Google Cloud and Azure, 120 on AWS.
+    ``internal_key`` is the secret from which the tokens of training agents are derived; empty
+    where there is none.
     """
 
     triton_image: str = "localhost/preamar/triton:latest"
@@ -33,3 +35,4 @@ class Settings:
     gang_seconds: int = 600
     fleet: Fleet = SHIPPED
     spot_notice_seconds: int = 30
+    internal_key: bytes = field(default=b"", repr=False)

@@ -86,6 +86,7 @@ class _Operator:
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
         self.metrics.registry.register(TrainingFigures(self.poller))
+        self.internal = receiver.InternalKey(options.secrets / "internal-key")
         claims = Claims(cluster)
         habits = Habits()
         kinds = {
@@ -108,6 +109,7 @@ class _Operator:
                 poller=self.poller,
                 settings=options.settings,
                 metrics=self.metrics,
+                key=self.internal,
             ),
         }
         self.mirror.watch_children(self.registry, PODS, PodView.of, self.add)

@@ -1,9 +1,11 @@
 """How is a training job watched, gathered and decided?
 
 Watched: the resources and their attempts' Jobs (pods and Services are shared with serving). While
-an attempt runs, rank 0's agent is asked for its progress.
+an attempt runs, rank 0's agent is asked for its progress; once the attempt's Job shows an order to
+stop, the agent is told.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import kopf
@@ -16,12 +18,13 @@ from preamar.core.settings import Settings
 from preamar.core.training.goodput import ratio
 from preamar.core.training.observe import JobView, Observed, apart, children_named, claims_named
 from preamar.core.training.reconcile import reconcile
+from preamar.demand.receiver import InternalKey
 from preamar.shell.claims import Claims
 from preamar.shell.keys import JOB_KIND, Key
 from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
 from preamar.shell.passes import Gathered, Kind
-from preamar.shell.progress import Poller, rank_zero
+from preamar.shell.progress import Poller, ordered, rank_zero
 
 API_VERSION = f"{GROUP}/{VERSION}"
 TRAINING = Watched(API_VERSION, JOB_KIND, "trainingjobs")
@@ -37,6 +40,7 @@ def register(
     poller: Poller,
     settings: Settings,
     metrics: Metrics,
+    key: InternalKey,
 ) -> Kind:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
 
@@ -48,27 +52,26 @@ def register(
 
     async def plan(found: Gathered) -> Plan:
         job = TrainingJob.model_validate(found.body)
-        jobs, preparing = apart(
+        jobs, conversions, preparing = apart(
             seen.view
             for seen in found.seen.values()
             if isinstance(seen.view, JobView) and seen.child.owner == job.metadata.uid
         )
-        running = rank_zero(jobs, found.pods)
-        if running is None:
-            poller.leave(found.key)
-        else:
-            poller.ask(found.key, running)
+        secret = key.read()
+        poller.ask(found.key, rank_zero(jobs, found.pods), ordered(jobs, job.metadata.uid, secret))
         return reconcile(
             Observed(
                 job=job,
                 now=datetime.now(UTC),
-                settings=settings,
+                settings=replace(settings, internal_key=secret),
                 children=await found.children(children_named(job, jobs)),
                 jobs=jobs,
+                conversions=conversions,
                 preparing=preparing,
                 pods=found.pods,
                 claims=await claims.named(found.key.namespace, claims_named(job)),
                 progress=poller.shown(found.key),
+                stop=poller.heard(found.key),
                 applied=found.applied,
                 refused=found.refused,
             )

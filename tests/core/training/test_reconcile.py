@@ -99,39 +99,6 @@ def test_an_edit_to_a_valid_size_recovers(bad, good):
     assert condition(plan, "Stalled") == ("False", "Progressing")
 
 
-def test_a_checkpoint_at_a_size_that_an_edit_made_impossible_is_told():
-    job = a_job(
-        workers={"replicas": 1},
-        batch={"micro": 64},
-        status={"attempt": 1, "worldSize": 2, "checkpoint": CHECKPOINT},
-    )
-    dead = an_attempt(failed=True, ended_at=later(-600))
-    pods = (a_rank(0, code=75), a_rank(1, code=75))
-    plan = reconcile(watched(job, jobs=(dead,), pods=pods))
-    assert started(plan) == []
-    assert condition(plan, "Stalled") == ("True", "BatchNotDivisible")
-
-
-def test_the_next_attempt_keeps_the_checkpoints_size_and_is_split_for_it():
-    saved = {"attempt": 1, "worldSize": 1, "checkpoint": CHECKPOINT}
-    dead = an_attempt(failed=True, ended_at=later(-600), workers=1)
-    for jobs, pods in (((dead,), (a_rank(0, code=75),)), ((), ())):
-        plan = reconcile(
-            watched(a_job(workers={"replicas": 4}, status=saved), jobs=jobs, pods=pods)
-        )
-        spec = plan.apply[-1]["spec"]
-        assert (spec["completions"], spec["parallelism"]) == (1, 1)
-        env = spec["template"]["spec"]["containers"][0]["env"]
-        order = loads(next(v["value"] for v in env if v["name"] == "PREAMAR_TRAIN"))
-        assert order["batch"] == {"global": 64, "micro": 8, "accumulation": 8}
-
-
-def test_a_size_that_an_edit_made_impossible_is_left_when_only_status_remembers_it():
-    saved = {"attempt": 1, "worldSize": 4, "checkpoint": CHECKPOINT}
-    job = a_job(batch={"micro": 32}, workers={"replicas": 2}, status=saved)
-    assert reconcile(watched(job)).apply[-1]["spec"]["completions"] == 2
-
-
 def test_an_impossible_wish_is_told_even_if_the_checkpoints_size_would_run():
     job = a_job(
         workers={"replicas": 3}, status={"attempt": 1, "worldSize": 2, "checkpoint": CHECKPOINT}
@@ -193,7 +160,7 @@ def test_what_the_trainer_cannot_do_yet_and_what_nobody_can_are_told_apart():
 def test_an_impossible_size_is_told_while_the_job_trains_on():
     job = a_job(workers={"replicas": 3}, status={"attempt": 1, "checkpoint": CHECKPOINT})
     plan = reconcile(watched(job, jobs=(running(job),), pods=(a_rank(0), a_rank(1))))
-    assert condition(plan, "Running") == ("True", "ResizeUnsupported")
+    assert condition(plan, "Running") == ("True", "KeepsItsSize")
     assert "Set workers.replicas to 2 or 4." in sentence(plan, "Running")
 
 
@@ -327,7 +294,7 @@ def test_a_finished_job_tells_what_came_of_it_and_never_starts_again():
     assert condition(plan, "Succeeded") == ("True", "Done")
     assert status["exported"] == "pvc://models/gpt"
     assert status["evaluation"] == {"loss": "2.500000", "unigram": "3.100000"}
-    assert status["samples"] == {"consumed": 64000}
+    assert status["samples"] == {"consumed": 64000, "skipped": 0, "duplicated": 0}
     bare = a_job(
         status={
             "attempt": 1,
@@ -346,13 +313,6 @@ def test_suspending_stops_the_attempt_and_resuming_starts_the_next():
     assert condition(waiting, "Suspended") == ("False", "Suspending")
     assert condition(reconcile(watched(job)), "Suspended") == ("True", "Suspended")
     assert started(reconcile(watched(a_job(status={"attempt": 1})))) == ["t-2"]
-
-
-def test_a_resize_while_it_runs_is_told_and_not_done():
-    job = a_job(workers={"replicas": 4}, status={"attempt": 1, "checkpoint": CHECKPOINT})
-    plan = reconcile(watched(job, jobs=(running(job),), pods=(a_rank(0), a_rank(1))))
-    assert (plan.delete, started(plan)) == ((), [])
-    assert condition(plan, "Running") == ("True", "ResizeUnsupported")
 
 
 def test_a_size_that_never_ran_is_replaced():

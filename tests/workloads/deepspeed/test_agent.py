@@ -1,11 +1,13 @@
 """The agent, as a process, with small programs in the place of ranks."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -103,6 +105,9 @@ state.write(told, {{"state": "Done", "step": 40, "consumed": 80, "exported": "pv
         "rank": 2,
         "step": 40,
         "consumed": 80,
+        "skipped": 0,
+        "duplicated": 0,
+        "resumed": None,
         "checkpoint": {"step": 40},
         "evaluation": {"loss": "1.5", "unigram": "2.5"},
         "exported": "pvc://m/x",
@@ -385,3 +390,93 @@ time.sleep(600)
     ).end()
     assert (code, message["class"]) == (1, "Killed")
     assert (message["step"], message["failedStep"]) == (5, 6)
+
+
+TOKEN = "a" * 64
+STOPS = """
+def stop(*_):
+    state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+state.write(told, {"state": "Training"})
+open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
+time.sleep(600)
+"""
+
+
+def port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def posted(at: int, path: str, token: str | None, body: bytes = b'{"reason": "UserAsked"}') -> int:
+    headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{at}{path}", data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def ordering(agent, **env: str):
+    at = port()
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    running = agent(STOPS, **{"PREAMAR_AGENT_PORT": str(at), "PREAMAR_STOP_SHA256": digest, **env})
+    running.wait_for("ready-0")
+    running.wait_for("ready-1")
+    return running, at
+
+
+def test_an_order_with_the_right_token_stops_the_ranks_however_often_it_comes(agent):
+    running, at = ordering(agent)
+    assert [posted(at, "/stop", TOKEN) for _ in range(2)] == [202, 202]
+    code, message, output = running.end()
+    assert (code, message["outcome"], message["checkpoint"]) == (75, "Stopped", {"step": 12})
+    assert output.count("a stop was ordered: UserAsked") == 1
+
+
+def test_nobody_without_the_token_stops_anything(agent):
+    running, at = ordering(agent)
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    for token in (None, "", "b" * 64, digest, TOKEN[:-1]):
+        assert posted(at, "/stop", token) == 401
+    assert posted(at, "/stop", TOKEN, b"[]") == 400
+    assert posted(at, "/stop", TOKEN, b"{" * 3000) == 400
+    assert posted(at, "/stop", TOKEN, b" " * 5000) == 413
+    assert posted(at, "/progress", TOKEN) == 404
+    assert running.process.poll() is None
+
+
+def test_an_agent_that_was_given_no_digest_can_only_be_stopped_by_a_signal(agent):
+    running, at = ordering(agent, PREAMAR_STOP_SHA256="")
+    empty = hashlib.sha256(b"").hexdigest()
+    assert [posted(at, "/stop", token) for token in (TOKEN, "", empty)] == [401, 401, 401]
+    assert running.process.poll() is None
+
+
+def test_an_ordered_stop_has_no_kill_behind_it_and_a_signal_has(agent):
+    at = port()
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    running = agent(
+        """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+state.write(told, {"state": "Training", "checkpoint": {"step": 4}})
+open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
+time.sleep(600)
+""",
+        PREAMAR_GRACE_SECONDS="1",
+        PREAMAR_AGENT_PORT=str(at),
+        PREAMAR_STOP_SHA256=digest,
+    )
+    running.wait_for("ready-0")
+    running.wait_for("ready-1")
+    assert posted(at, "/stop", TOKEN) == 202
+    time.sleep(2.5)
+    assert running.process.poll() is None
+    running.process.send_signal(signal.SIGTERM)
+    code, message, _ = running.end()
+    assert (code, message["class"]) == (1, "Killed")

@@ -68,7 +68,7 @@ def test_every_second_has_a_use_and_steps_above_the_checkpoint_are_not_saved(tmp
     progress = Progress(tmp_path / "rank-0.json", 1, 10)
     progress.say(state="Training")
     time.sleep(0.05)
-    progress.stepped(1, 4, 1.0)
+    progress.stepped(1, {"consumed": 4}, 1.0)
     progress.say(state="Saving")
     time.sleep(0.05)
     progress.say(state="Training", checkpoint={"step": 1})

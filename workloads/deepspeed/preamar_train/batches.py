@@ -47,6 +47,7 @@ class Batches:
         self._depth = ahead or max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // size))
         self._reader: Ahead[Micro] | None = None
         self._next = -1
+        self.taken: list[range] = []  # in the step that goes on, or was the last
         folder = os.environ.get("PREAMAR_TRACE")
         self._trace = Path(folder, f"rank-{gang.rank}.jsonl") if folder else None
 
@@ -56,8 +57,10 @@ class Batches:
             self.close()
             self._reader = Ahead(lambda: self._from(step), self._depth)
         self._next = step + 1
+        self.taken = []
         for _ in range(self._request.accumulation):
             micro = self._reader.next()
+            self.taken.append(micro.samples)
             self._write(micro)
             yield micro.rows
 

@@ -25,6 +25,8 @@ class Class(StrEnum):
     HUNG = "Hung"
     CHECKPOINT_ERROR = "CheckpointError"
     CHECKPOINT_TORN = "CheckpointTorn"
+    CONTINUITY_BROKEN = "ContinuityBroken"
+    NOT_CONVERTED = "NotConverted"
     PEER_LOST = "PeerLost"
     INTERCONNECT = "InterconnectMismatch"
     UNKNOWN = "Unknown"

@@ -57,7 +57,7 @@ def prepare(
     manifest, folder, skipped, tokenizer = begun
     config = config_digest(request, shape)
     if manifest:
-        _must_fit(manifest, request, gang, config)
+        _must_fit(manifest, request, config)
     corpus = corpus_of(request, sources, shape, gang, tokenizer, alive)
     digests = gang.hear(corpus.digest)
     if len(set(digests)) > 1:
@@ -97,15 +97,11 @@ def _begin(request: Request, sources: tuple[Source, ...], shape: Shape, store: S
     return found.manifest, found.folder, found.skipped, text
 
 
-def _must_fit(manifest: Manifest, request: Request, gang: Gang, config: str) -> None:
+def _must_fit(manifest: Manifest, request: Request, config: str) -> None:
     where = f"{request.checkpoint.uri} holds a checkpoint of step {manifest.step}"
     if manifest.config != config:
         raise bad(
             f"{where} of another model, batch, seed or sources; use a new checkpoint path to start afresh."
-        )
-    if manifest.world_size != gang.size:
-        raise bad(
-            f"{where} of {manifest.world_size} ranks, which cannot go on with {gang.size} ranks."
         )
     if manifest.zero_stage != request.zero_stage:
         raise bad(

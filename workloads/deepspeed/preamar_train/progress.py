@@ -28,12 +28,15 @@ class Progress:
             "samplesPerSecond": None,
             "dataWaitRatio": None,
             "consumed": 0,
+            "skipped": 0,
+            "duplicated": 0,
             "checkpoint": None,
             "resumedFrom": None,
             "seconds": None,
             "saveSeconds": None,
             "interconnect": None,
             "everySeconds": None,
+            "resumed": None,
         }
         self._written = 0.0
         self._pace: list[tuple[float, int]] = []
@@ -51,14 +54,16 @@ class Progress:
         state.write(self._file, self._words)
         self._written = time.monotonic()
 
-    def stepped(self, step: int, consumed: int, loss: float, waiting: float | None = None) -> None:
+    def stepped(
+        self, step: int, samples: dict[str, int], loss: float, waiting: float | None = None
+    ) -> None:
         self._beat.stepped(step)
-        now = time.monotonic()
+        now, consumed = time.monotonic(), samples["consumed"]
         self._pace = [(at, n) for at, n in self._pace if now - at <= _WINDOW_SECONDS]
         self._pace.append((now, consumed))
         (first, then), (last, _) = self._pace[0], self._pace[-1]
         pace = (consumed - then) / (last - first) if last > first else None
-        self._words.update(step=step, consumed=consumed, loss=f"{loss:.6g}")
+        self._words.update(step=step, loss=f"{loss:.6g}", **samples)
         self._words["samplesPerSecond"] = None if pace is None else f"{pace:.4g}"
         self._words["dataWaitRatio"] = None if waiting is None else f"{waiting:.3f}"
         if now - self._written >= _EVERY_SECONDS:

@@ -117,6 +117,30 @@ def parse(text: str, world_size: int) -> Request:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """The part of an order that says where checkpoints are and who may write there."""
+
+    uid: str
+    attempt: int
+    checkpoint: Checkpoint
+
+
+def volume(text: str) -> Volume:
+    """The same order, for whoever does not train."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise bad(f"PREAMAR_TRAIN is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise bad("PREAMAR_TRAIN is not a JSON object")
+    return Volume(
+        uid=str(raw.get("uid", "")),
+        attempt=read_whole(raw, "attempt", 1, default=1),
+        checkpoint=_checkpoint(read_map(raw, "checkpoint")),
+    )
+
+
 def _data_parallel_only(parallelism: Mapping[str, Any]) -> None:
     for key in ("tensor", "pipeline", "expert"):
         if read_whole(parallelism, key, 1, default=1) != 1:

@@ -17,11 +17,13 @@ from typing import Any
 import deepspeed
 import torch
 
-from preamar_train import evaluate
+from preamar_train import evaluate, resuming
 from preamar_train.batches import Batches
 from preamar_train.checkpoint import save as checkpoints
 from preamar_train.checkpoint.manifest import Manifest
+from preamar_train.checkpoint.prove import prove
 from preamar_train.checkpoint.store import Store
+from preamar_train.continuity import Verified
 from preamar_train.deepspeed_config import config_of
 from preamar_train.failures import DONE, STOPPED, Class, Failure
 from preamar_train.gang import Gang, join
@@ -32,6 +34,8 @@ from preamar_train.presets import Shape, shape_of
 from preamar_train.progress import Progress
 from preamar_train.rank import Stop
 from preamar_train.request import Request, parse
+from preamar_train.resuming import Canary
+from preamar_train.samples import Ledger
 from preamar_train.schedule import interval
 from preamar_train.waits import Waits
 from preamar_train.weights import agreed_digest
@@ -51,6 +55,10 @@ class Run:
     progress: Progress
     step: int
     saved: Manifest | None
+    ledger: Ledger
+    canary: Canary
+    verified: Verified | None
+    stepped_at: float = 0.0
 
     def log(self, sentence: str) -> None:
         if self.gang.rank == 0:
@@ -69,6 +77,9 @@ def train(stop: Stop, told: Path) -> int:
     progress.say(interconnect=check(gang, gpu=gpu))
     store = Store(Path(request.checkpoint.path), request.uid, request.attempt)
     ready = prepare(request, shape, store, gang, lambda: progress.say(state="Starting"))
+    if ready.resume:
+        progress.say(checkpoint=checkpoints.told(ready.resume, request.checkpoint.uri))
+    config |= resuming.config(ready, gang)
     run = _begin(request, shape, gang, store, ready, config, progress, gpu=gpu)
     stopped = _steps(run, stop)
     digest = agreed_digest(run.engine, gang)
@@ -90,17 +101,28 @@ def _begin(request, shape, gang, store, ready, config, progress, *, gpu: bool) -
         model=model, model_parameters=model.parameters(), config=config, dist_init_required=False
     )
     device = torch.device("cuda", gang.local_rank) if gpu else torch.device("cpu")
-    step = 0
+    canary = Canary(engine, gang, ready.corpus, device)
+    ledger, step, verified = Ledger(request.global_batch), 0, None
     if ready.resume and ready.folder:
-        checkpoints.load(engine, ready.folder, ready.resume)
-        step = ready.resume.step
-        progress.say(
-            resumedFrom=step,
-            step=step,
-            consumed=ready.resume.consumed,
-            checkpoint=checkpoints.told(ready.resume, request.checkpoint.uri),
-        )
-    run = Run(request, shape, gang, store, ready, engine, device, progress, step, ready.resume)
+        verified = resuming.load(engine, gang, ready, request, canary)
+        step, saved = ready.resume.step, ready.resume
+        ledger = Ledger(request.global_batch, saved.consumed, saved.skipped, saved.duplicated)
+        progress.say(resumedFrom=step, step=step, resumed=verified.words(), **ledger.words())
+    run = Run(
+        request,
+        shape,
+        gang,
+        store,
+        ready,
+        engine,
+        device,
+        progress,
+        step,
+        ready.resume,
+        ledger,
+        canary,
+        verified,
+    )
     run.log(
         f"{request.preset} with {shape.parameters():,} weights, {gang.size} ranks, ZeRO {request.zero_stage}, "
         f"{request.precision}, from step {step} to {request.steps}, "
@@ -119,12 +141,13 @@ def _steps(run: Run, stop: Stop) -> bool:
         loss = _one_step(run, batches)
         seconds = interval(run.request.checkpoint, run.progress.save_seconds())
         late = seconds is not None and time.monotonic() - last_save >= seconds
-        mean, norm, asked, due, *waited = run.gang.add(
+        mean, norm, asked, due, *more = run.gang.add(
             loss,
             _gradient_norm(run.engine),
             stop.asked,
             late and run.gang.rank == 0,
             *waits.mine(batches.waited()),
+            *run.ledger.marks(run.step, batches.taken),
         )
         if not math.isfinite(mean) or not math.isfinite(norm):
             what = "loss" if not math.isfinite(mean) else "gradient"
@@ -134,10 +157,13 @@ def _steps(run: Run, stop: Stop) -> bool:
                 f"for {run.request.precision}.",
             )
         run.step += 1
+        run.stepped_at = time.time()
+        waited, marks = more[: run.gang.size], more[run.gang.size :]
+        run.ledger.book(marks)
         mean /= run.request.global_batch
-        consumed = run.step * run.request.global_batch
-        run.log(f"step={run.step} loss={mean:.9g} consumed={consumed}")
-        run.progress.stepped(run.step, consumed, mean, waits.ratio(waited))
+        run.log(f"step={run.step} loss={mean:.9g} consumed={run.ledger.consumed}")
+        run.progress.stepped(run.step, run.ledger.words(), mean, waits.ratio(waited))
+        _went_on(run)
         every = run.request.checkpoint.every_steps
         if asked or due or run.step == run.request.steps or (every and run.step % every == 0):
             _save(run)
@@ -146,6 +172,18 @@ def _steps(run: Run, stop: Stop) -> bool:
         if asked and run.step < run.request.steps:
             return True
     return False
+
+
+def _went_on(run: Run) -> None:
+    """After the first step: how long there was none."""
+    if run.verified:
+        pause = run.verified.pause()
+        run.log(
+            f"went on from step {run.verified.step} of {run.verified.before} ranks after {pause:.2f} s "
+            f"without a step: {run.verified.tensors} tensors as saved, canary {run.verified.delta:+.3g}"
+        )
+        run.progress.say(resumed=run.verified.words(pause))
+        run.verified = None
 
 
 def _one_step(run: Run, batches: Batches) -> float:
@@ -170,9 +208,10 @@ def _gradient_norm(engine: Any) -> float:
 def _save(run: Run) -> None:
     run.progress.say(state="Saving")
     begun = time.monotonic()
+    proof = prove(run.engine, run.gang, run.canary.loss(), run.stepped_at)
+    proved = time.monotonic() - begun
     plan = Manifest(
         step=run.step,
-        consumed=run.step * run.request.global_batch,
         world_size=run.gang.size,
         zero_stage=run.request.zero_stage,
         attempt=run.request.attempt,
@@ -181,12 +220,14 @@ def _save(run: Run) -> None:
         data=run.ready.corpus.digest,
         at="",
         files={},
+        **run.ledger.words(),
     )
-    run.saved = checkpoints.save(run.engine, run.gang, run.store, run.ready.tokenizer, plan)
+    run.saved = checkpoints.save(run.engine, run.gang, run.store, run.ready.tokenizer, plan, proof)
     if run.gang.rank == 0:
         run.store.prune(run.request.checkpoint.keep)
     run.log(
-        f"checkpoint of step {run.step} verified: {run.saved.bytes:,} bytes in {time.monotonic() - begun:.2f} s"
+        f"checkpoint of step {run.step} verified: {run.saved.bytes:,} bytes in "
+        f"{time.monotonic() - begun:.2f} s, {proved:.2f} s of it for the proof"
     )
     run.progress.say(
         state="Training", checkpoint=checkpoints.told(run.saved, run.request.checkpoint.uri)

@@ -6,13 +6,13 @@ from datetime import datetime
 from preamar.core.moments import moment
 from preamar.core.training import goodput
 from preamar.core.training.desired import LEDGER
-from preamar.core.training.endings import outcomes, pods_of
+from preamar.core.training.endings import BROKEN, ON_REQUEST, UNCONVERTED, outcomes, pods_of
 from preamar.core.training.goodput import Attempt, Ledger
 from preamar.core.training.lifecycle import Do, Step, last_attempt
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.policy import FINAL
 
-NO_FAULT = FINAL | {"Stopped"}
+NO_FAULT = FINAL | {ON_REQUEST, BROKEN, UNCONVERTED}
 
 
 def closed(observed: Observed, step: Step) -> Ledger | None:
@@ -58,7 +58,7 @@ def _after(observed: Observed, step: Step, last: JobView, end: datetime) -> Ledg
     base = base or Ledger()
     start = start or last.created or last.started or end
     end, told = max(start, end), step.ending
-    failed = last.failed and (told is None or told.kind != "Stopped")
+    failed = last.failed and (told is None or told.kind != ON_REQUEST)
     if failed and (told is None or told.kind not in NO_FAULT):
         base = replace(base, faults=base.faults + 1)
     live = observed.progress if not last.over else None

@@ -80,8 +80,8 @@ def attempt(
     mean_seconds: int,
 ) -> Manifest:
     """One attempt with so many workers; the whole gang ends with the first pod that fails.
-    ``before`` are annotations: what it must know of those before it. ``mean_seconds`` is the time between
-    faults that is expected."""
+    ``before`` are annotations: what it must know of those before it, and of its size.
+    ``mean_seconds`` is the time between faults that is expected."""
     own = labels(job) | {ATTEMPT_LABEL: str(number)}
     metadata: dict[str, Any] = child_metadata(
         KIND, job.metadata, f"{job.metadata.name}-{number}", own

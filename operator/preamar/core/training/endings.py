@@ -5,16 +5,20 @@ The ranks' last words are read from their pods. Peers that only lost somebody ar
 against the limit; ``final`` ones are the user's to repair, so another try would end alike.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from preamar.core.pods import Ended, PodView
-from preamar.core.training.observe import ATTEMPT_LABEL, JobView
+from preamar.core.training.notes import RESIZE, STOP
+from preamar.core.training.observe import ATTEMPT_LABEL, CONVERSION_LABEL, JobView
 from preamar.core.training.policy import FINAL
 from preamar.core.training.progress import LONGEST_SENTENCE, Outcome
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 STOPPED = 75  # exit code after a verified checkpoint on request
+BROKEN = "ContinuityBroken"  # what was loaded is not what was saved
+UNCONVERTED = "NotConverted"  # a checkpoint of another size, of which we had not heard
+ON_REQUEST = "Stopped"
 LOST = frozenset({"Evicted", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "Preempting"})
 LATEST = datetime.max.replace(tzinfo=UTC)
 
@@ -48,20 +52,23 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
     users = next((f for f in own if _kind(f[1]) in FINAL), None)
     if users is not None:
         return _told(*users)
+    resized = next((f for f in own if _of_a_resize(job, _kind(f[1]))), None)
+    if resized is not None:
+        return replace(_told(*resized), free=True)
     if lost is not None:
         why = lost.disrupted or lost.reason
         return Ending("PodLost", f"Pod {lost.name} was taken away: {why}.", rank(lost), free=True)
     if own:
         # A rank that hangs while it waits for another may be heard before that one.
         return _told(*min(own, key=lambda found: _waits(found[1])))
-    if failed:
+    if failed and STOP not in job.annotations:
         # A rank that fails leaves its pod behind. Where all that did only lost a peer, that peer
         # was deleted or cut off; its own pod may be gone with what it said.
         who = rank(failed[0][0])
         sentence = "A rank lost its peers: one was deleted or cut off from the network."
         return Ending("PeerLost", sentence, who, free=True)
-    if any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
-        return Ending("Stopped", "The ranks were asked to stop and saved first.", free=True)
+    if failed or any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
+        return Ending(ON_REQUEST, "The ranks were asked to stop and saved first.", free=True)
     if mine and len(mine) < job.workers:
         return Ending("PodLost", "A pod was deleted while it trained.", free=True)
     return Ending("Unknown", job.message[:LONGEST_SENTENCE] or "The attempt's Job failed.")
@@ -72,10 +79,21 @@ def pods_of(job: JobView, pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
     return tuple(p for p in pods if p.labels.get(ATTEMPT_LABEL) == str(job.attempt))
 
 
+def _of_a_resize(job: JobView, kind: str) -> bool:
+    """Whether a size is at fault and not the job: another size mends it."""
+    return kind == UNCONVERTED or (kind == BROKEN and RESIZE in job.annotations)
+
+
+def converters(job: JobView, pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
+    """The pods of one conversion, the latest first."""
+    mine = [p for p in pods if p.labels.get(CONVERSION_LABEL) == str(job.conversion)]
+    return tuple(sorted(mine, key=lambda p: p.created or LATEST, reverse=True))
+
+
 def end_of(pod: PodView) -> Ended | None:
-    """How its trainer ended."""
-    trainer = pod.container("trainer")
-    return trainer.ended if trainer else None
+    """How its trainer, or its converter, ended."""
+    worker = pod.container("trainer") or pod.container("converter")
+    return worker.ended if worker else None
 
 
 def rank(pod: PodView) -> int | None:

@@ -2,7 +2,8 @@
 
 At most one attempt has pods at any time: the next starts when every pod of the earlier ones is
 over. Failures count against the user's limit, by their class (``policy``); what is nobody's fault
-does not, but is bounded too, and both wait a while first. A job that has succeeded never starts again.
+does not, but is bounded too, and both wait a while first; a resize counts nowhere and waits for
+nothing. A job that has succeeded never starts again.
 """
 
 from dataclasses import dataclass, replace
@@ -10,14 +11,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from preamar.core.moments import moment
-from preamar.core.training import gang
+from preamar.core.training import gang, resize
 from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
-from preamar.core.training.endings import Ending, ending, pods_of
-from preamar.core.training.observe import JobView, Observed
+from preamar.core.training.endings import ON_REQUEST, Ending, converters, ending, pods_of
+from preamar.core.training.observe import ATTEMPT_LABEL, JobView, Observed
 from preamar.core.training.policy import NONE_IN_A_ROW, Streak
-from preamar.core.training.preparing import KEY, Stand, prepared
-from preamar.core.training.sizes import split
-from preamar.core.training.terms import Terms
+from preamar.core.training.preparing import Stand, prepared
 
 BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
 FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
@@ -27,6 +26,8 @@ LOOK_AGAIN = 5.0
 class Do(StrEnum):
     PREPARE = "Prepare"
     START = "Start"
+    ORDER = "Order"
+    CONVERT = "Convert"
     TRAIN = "Train"
     WAIT = "Wait"
     STOP = "Stop"
@@ -50,6 +51,8 @@ class Why(StrEnum):
     USERS = "UserError"
     RESIZED = "ResizedBeforeStart"
     GANG = "GangIncomplete"
+    RESIZING = "Resizing"
+    CONVERTING = "ConvertingCheckpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,9 @@ def next_step(observed: Observed) -> Step:
     """The next step, from what is there."""
     job, last = observed.job, last_attempt(observed)
     number = max(job.status.attempt or 0, last.attempt if last else 0)
-    workers = size(observed, last)
+    told = ending(last, observed.pods) if last and _ended(observed, last) else None
+    workers = resize.next_size(observed, last, told)
     counted = counted_before(observed, last)
-    told = ending(last, observed.pods) if last and last.failed else None
     streak = streak_before(observed, last)
     if told is not None and not told.free:
         counted += 1
@@ -86,7 +89,7 @@ def next_step(observed: Observed) -> Step:
         return _but(here, Do.SUCCEED, Why.DONE)
     if last is not None and last.complete:
         return _but(here, Do.SUCCEED, Why.DONE)
-    if last is not None and not last.over:
+    if last is not None and not last.over and not _ended(observed, last):
         return _running(observed, last, here)
     if last is None and job.status.finished_at and succeeded and succeeded.status == "False":
         # Its Job is gone, and with it what would say more.
@@ -108,14 +111,32 @@ def _running(observed: Observed, last: JobView, here: Step) -> Step:
         return _but(here, Do.STOP, Why.SUSPENDED)
     if left is not None and left <= 0:
         return _but(here, Do.STOP, Why.DEADLINE)
-    if _never_ran(observed, last) and last.workers != observed.job.spec.workers.replicas:
-        # Nothing is lost by starting anew, and the wanted size may be the one that fits.
-        return _but(here, Do.STOP, Why.RESIZED)
+    order = resize.order_of(last)
+    if order is not None and resize.overdue(observed, order):
+        return _but(here, Do.STOP, Why.RESIZING)
+    if order is not None:
+        return _but(here, Do.TRAIN, Why.RESIZING, LOOK_AGAIN)
+    if resize.wanted(observed, last) is not None:
+        # Where none runs nothing is lost by starting anew, and the wanted size may be one that fits.
+        return (
+            _but(here, Do.STOP, Why.RESIZED)
+            if _never_ran(observed, last)
+            else _but(here, Do.ORDER, Why.RESIZING, LOOK_AGAIN)
+        )
     patience = gang.seconds_left(observed, last)
     if patience is not None and patience <= 0:
         return _but(here, Do.STOP, Why.GANG)
     moments = [each for each in (left, patience) if each is not None]
     return _but(here, Do.TRAIN, Why.TRAINING, min(moments, default=None))
+
+
+def _ended(observed: Observed, last: JobView) -> bool:
+    """Whether it has failed. Its pods know a second or two before the Job does: the first that
+    fails ends all, so once every pod is over there is nothing that its controller may still do."""
+    pods = pods_of(last, observed.pods)
+    told = resize.order_of(last) is not None and len(pods) == last.workers
+    gone = told and all(p.over for p in pods) and any(p.phase == "Failed" for p in pods)
+    return last.failed or (gone and not last.complete)
 
 
 def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
@@ -130,14 +151,14 @@ def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
     # An edit by which the user repairs his error is a new try, which is his to grant.
     if here.restarts > spec.restarts.limit and not hopeless:
         return Why.RESTARTS_EXHAUSTED
-    if here.attempt - here.restarts > observed.settings.free_restarts:
+    free = here.attempt - here.restarts - resize.resized_before(observed, last)
+    if free > observed.settings.free_restarts:
         return Why.INTERRUPTED
     return ""
 
 
 def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
-    busy = any(not pod.over and KEY not in pod.labels for pod in observed.pods)
-    if busy:
+    if any(not p.over for p in observed.pods if ATTEMPT_LABEL in p.labels):
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
     if observed.job.spec.suspend:
         return _but(here, Do.REST, Why.SUSPENDED)
@@ -149,8 +170,16 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
     data = prepared(observed)
     if data.stand != Stand.READY or data.made is not None:  # the status must know of it first
         return _but(here, Do.PREPARE, Why.PREPARING, LOOK_AGAIN)
-    why = Why.FIRST if here.attempt == 0 else Why.RESTARTING
-    return replace(here, do=Do.START, why=why, attempt=here.attempt + 1, recheck_in=LOOK_AGAIN)
+    number = here.attempt + 1
+    resizes = resize.carried_out(observed, last, number, here.workers) is not None
+    if resizes and resize.needs_conversion(observed):
+        if not resize.converted(observed, last, here.ending, number):
+            return _but(here, Do.CONVERT, Why.CONVERTING, LOOK_AGAIN)
+    elif any(not p.over for v in observed.conversions for p in converters(v, observed.pods)):
+        # A wish that was taken back: what it began must be gone before anybody else writes there.
+        return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+    why = Why.FIRST if here.attempt == 0 else Why.RESIZING if resizes else Why.RESTARTING
+    return replace(here, do=Do.START, why=why, attempt=number, recheck_in=LOOK_AGAIN)
 
 
 def last_attempt(observed: Observed) -> JobView | None:
@@ -159,19 +188,6 @@ def last_attempt(observed: Observed) -> JobView | None:
     if last is None or last.attempt < (observed.job.status.attempt or 0):
         return None
     return last
-
-
-def size(observed: Observed, last: JobView | None) -> int:
-    """The workers of the next attempt. Once there is a checkpoint its size stays, because
-    changing it is a resize."""
-    spec, status = observed.job.spec.workers, observed.job.status
-    if status.checkpoint is None:
-        return spec.replicas
-    if last is not None and last.workers:
-        return last.workers
-    ranks, per = status.world_size or 0, spec.ranks_per_worker
-    kept = ranks // per if ranks % per == 0 else 0
-    return kept if split(Terms.of(observed.job.spec), kept) else spec.replicas
 
 
 def counted_before(observed: Observed, last: JobView | None) -> int:
@@ -200,12 +216,14 @@ def deadline_in(observed: Observed) -> float | None:
 
 
 def _never_ran(observed: Observed, last: JobView) -> bool:
-    running = [p for p in observed.pods if p.phase != "Pending"]
-    return observed.job.status.checkpoint is None and not running and not last.succeeded
+    ran = [p for p in pods_of(last, observed.pods) if p.phase != "Pending"]
+    return not ran and not last.succeeded
 
 
 def _backoff(here: Step, last: JobView | None, now: datetime) -> float:
     if last is None or last.ended_at is None or here.ending is None:
+        return 0.0
+    if here.ending.kind == ON_REQUEST and resize.order_of(last) is not None:
         return 0.0
     free = max(0, here.attempt - here.restarts - 1)
     wait = (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from preamar.api.training import TrainingJob
 from preamar.api.uri import ModelUri
@@ -22,11 +22,14 @@ from preamar.core.training.progress import Progress
 
 JOB_LABEL = "preamar.dev/trainingjob"
 ATTEMPT_LABEL = "preamar.dev/attempt"
+CONVERSION_LABEL = "preamar.dev/conversion"
+"""Of a conversion's Job and pods: the attempt that it is for."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One attempt: an Indexed Job of ours."""
+    """One attempt: an Indexed Job of ours. A conversion is one too, with ``conversion`` the attempt
+    that it is for."""
 
     name: str
     uid: str
@@ -49,6 +52,7 @@ class JobView:
     grace: int = GRACE_SECONDS
     """Seconds between SIGTERM and the end in which its ranks may save."""
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    conversion: int = 0
 
     @classmethod
     def of(cls, body: Manifest) -> Self:
@@ -59,7 +63,8 @@ class JobView:
         end = true.get("Failed") or true.get("Complete") or {}
         why = true.get("Failed") or true.get("FailureTarget") or {}
         pod: Mapping[str, Any] = (spec.get("template") or {}).get("spec") or {}
-        label = (metadata.get("labels") or {}).get(ATTEMPT_LABEL, "")
+        labels = metadata.get("labels") or {}
+        label, other = labels.get(ATTEMPT_LABEL, ""), labels.get(CONVERSION_LABEL, "")
         return cls(
             name=metadata["name"],
             uid=metadata["uid"],
@@ -82,6 +87,7 @@ class JobView:
             grace=int(pod.get("terminationGracePeriodSeconds") or GRACE_SECONDS + BEYOND_SECONDS)
             - BEYOND_SECONDS,
             annotations=MappingProxyType(dict(metadata.get("annotations") or {})),
+            conversion=int(other) if other.isdecimal() else 0,
         )
 
     @property
@@ -91,12 +97,23 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What became of an order to stop: whether rank 0's agent took it, and for how many seconds it
+    was tried."""
+
+    accepted: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything a pass may look at.
 
     ``children`` holds what stands under each of ``children_named(job)``, other people's objects
-    included. ``jobs`` are all attempts, ``preparing`` is the Job that prepares the data, ``pods``
-    are all their pods. ``claims`` holds those of ``claims_named(job)`` that exist.
+    included. ``jobs`` are the attempts, ``conversions`` the Jobs that convert checkpoints between
+    them, ``preparing`` is the Job that prepares the data, ``pods`` are all their pods. ``claims``
+    holds those of ``claims_named(job)`` that exist. ``stop`` is None where no order was tried yet,
+    as after a start of ours.
     """
 
     job: TrainingJob
@@ -104,26 +121,30 @@ class Observed:
     settings: Settings = field(default_factory=Settings)
     children: Children = field(default_factory=lambda: MappingProxyType({}))
     jobs: tuple[JobView, ...] = ()
+    conversions: tuple[JobView, ...] = ()
     preparing: JobView | None = None
     pods: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     progress: Progress | None = None
+    stop: Heard | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ...]:
-    """Where the headless Service and the next attempts would be, whether they exist or not."""
+    """Where the headless Service, the next attempts and the next conversion would be, whether they
+    exist or not."""
     namespace, name = job.metadata.namespace or "", job.metadata.name
     last = max((view.attempt for view in jobs), default=0)
     last = max(last, job.status.attempt or 0)
     prepare = (
         [Ref("batch/v1", "Job", namespace, prepare_name(job))] if job.spec.data.prepare else []
     )
+    names = [f"{name}-{n}" for n in range(max(last, 1), last + 2)]
     return (
         Ref("v1", "Service", namespace, f"{name}-ranks"),
         *prepare,
-        *(Ref("batch/v1", "Job", namespace, f"{name}-{n}") for n in range(max(last, 1), last + 2)),
+        *(Ref("batch/v1", "Job", namespace, n) for n in (*names, conversion_name(name, last + 1))),
     )
 
 
@@ -132,11 +153,29 @@ def prepare_name(job: TrainingJob) -> str:
     return f"{job.metadata.name}-prepare"
 
 
-def apart(views: Iterable[JobView]) -> tuple[tuple[JobView, ...], JobView | None]:
-    """The Jobs that a resource controls: its attempts by number, and the one that prepares."""
-    every = sorted(views, key=lambda view: view.attempt)
-    preparing = next((v for v in every if not v.attempt and v.name.endswith("-prepare")), None)
-    return tuple(v for v in every if v.attempt), preparing
+def conversion_name(name: str, attempt: int) -> str:
+    """The Job that converts a checkpoint for an attempt."""
+    return f"{name}-{attempt}-convert"
+
+
+class Apart(NamedTuple):
+    """The Jobs that a resource controls: attempts and conversions by number, and the one that
+    prepares the data."""
+
+    attempts: tuple[JobView, ...]
+    conversions: tuple[JobView, ...]
+    preparing: JobView | None
+
+
+def apart(views: Iterable[JobView]) -> Apart:
+    """Which Job is what."""
+    every = sorted(views, key=lambda view: (view.attempt, view.conversion))
+    others = (v for v in every if not v.attempt and not v.conversion)
+    return Apart(
+        tuple(v for v in every if v.attempt),
+        tuple(v for v in every if v.conversion),
+        next((v for v in others if v.name.endswith("-prepare")), None),
+    )
 
 
 def claims_named(job: TrainingJob) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from preamar.core.training.material import (
     staged,
 )
 from preamar.core.training.sizes import Split
+from preamar.core.training.tokens import stop_digest
 
 MASTER_PORT, AGENT_PORT = 29500, 29400
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "512Mi"}
@@ -53,6 +54,7 @@ def pod_spec(
         "PREAMAR_AGENT_PORT": str(AGENT_PORT),
         "PREAMAR_GRACE_SECONDS": str(grace),
         "PREAMAR_GANG_SECONDS": gang.patience(settings.gang_seconds),
+        "PREAMAR_STOP_SHA256": stop_digest(settings.internal_key, job.metadata.uid or "", attempt),
         "PREAMAR_TRAIN": dumps(order(job, attempt, step, mean_seconds), sort_keys=True),
         "OMP_NUM_THREADS": threads(resources),
         "HOME": "/tmp",  # noqa: S108
@@ -93,12 +95,9 @@ def pod_spec(
 
 def order(job: TrainingJob, attempt: int, step: Split, mean_seconds: int) -> dict[str, Any]:
     """What the ranks should train, as inside.md says."""
-    spec, checkpoint = job.spec, job.spec.checkpoint
-    auto = checkpoint.schedule == Schedule.AUTO
+    spec = job.spec
     return {
-        "job": f"{job.metadata.namespace}/{job.metadata.name}",
-        "uid": job.metadata.uid,
-        "attempt": attempt,
+        **checkpoint_order(job, attempt, mean_seconds),
         "model": {"preset": spec.model.preset, "parameters": dict(spec.model.parameters)},
         "parallelism": spec.parallelism.model_dump(by_alias=True, mode="json"),
         "batch": {
@@ -108,6 +107,24 @@ def order(job: TrainingJob, attempt: int, step: Split, mean_seconds: int) -> dic
         },
         "deepspeedConfig": dict(spec.deepspeed_config),
         "data": data_words(job),
+        "steps": spec.steps,
+        "precision": spec.precision.value,
+        "export": {"path": inside("/mnt/export", spec.export.uri), "uri": spec.export.uri}
+        if spec.export
+        else None,
+    }
+
+
+def checkpoint_order(
+    job: TrainingJob, attempt: int, mean_seconds: int | None = None
+) -> dict[str, Any]:
+    """The part of an order that says where checkpoints are and who writes there."""
+    checkpoint = job.spec.checkpoint
+    auto = checkpoint.schedule == Schedule.AUTO
+    return {
+        "job": f"{job.metadata.namespace}/{job.metadata.name}",
+        "uid": job.metadata.uid,
+        "attempt": attempt,
         "checkpoint": {
             "path": inside("/mnt/checkpoint", checkpoint.uri),
             "uri": checkpoint.uri,
@@ -116,11 +133,6 @@ def order(job: TrainingJob, attempt: int, step: Split, mean_seconds: int) -> dic
             "meanSecondsBetweenFaults": mean_seconds if auto else None,
             "keep": checkpoint.keep,
         },
-        "steps": spec.steps,
-        "precision": spec.precision.value,
-        "export": {"path": inside("/mnt/export", spec.export.uri), "uri": spec.export.uri}
-        if spec.export
-        else None,
     }
 
 

@@ -26,6 +26,8 @@ class Saved:
     at: datetime | None = None
     bytes: int | None = None
     manifest_hash: str = ""
+    world_size: int | None = None
+    """The ranks that wrote it; None where that was not said."""
 
     @classmethod
     def of(cls, body: object) -> Self | None:
@@ -40,6 +42,7 @@ class Saved:
             at=moment(body.get("at")),
             bytes=_count(body.get("bytes")),
             manifest_hash=_words(body.get("manifestHash")),
+            world_size=_count(body.get("worldSize")) or None,
         )
 
 
@@ -63,6 +66,28 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """What the gate saw before the first step after a checkpoint. ``before`` are the ranks that
+    wrote it, ``delta`` nats per token; ``pause`` is known after the first step."""
+
+    step: int
+    before: int
+    tensors: int
+    delta: float
+    pause: float | None = None
+
+    @classmethod
+    def of(cls, body: object) -> Self | None:
+        if not isinstance(body, Mapping):
+            return None
+        step, before = _count(body.get("step")), _count(body.get("from"))
+        tensors, delta = _count(body.get("tensors")), _real(body.get("lossDelta"))
+        if step is None or before is None or tensors is None or delta is None:
+            return None
+        return cls(step, before, tensors, delta, _real(body.get("pauseSeconds")))
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """The answer of ``GET /progress``. ``attempt`` guards against a late answer of an old gang."""
 
@@ -82,6 +107,9 @@ class Progress:
     """The way that was expected, the one that was found, and what says so."""
     every_seconds: float | None = None
     """Between checkpoints, as the trainer set it for schedule Auto."""
+    skipped: int = 0
+    duplicated: int = 0
+    resumed: Resumed | None = None
 
     @classmethod
     def of(cls, body: object) -> Self | None:
@@ -106,6 +134,9 @@ class Progress:
             save_seconds=_positive(body.get("saveSeconds")),
             interconnect=_interconnect(body.get("interconnect")),
             every_seconds=_positive(body.get("everySeconds")),
+            skipped=_count(body.get("skipped")) or 0,
+            duplicated=_count(body.get("duplicated")) or 0,
+            resumed=Resumed.of(body.get("resumed")),
         )
 
 
@@ -130,6 +161,9 @@ class Outcome:
     seconds: Spent | None = None
     save_seconds: float | None = None
     resumed_from: int | None = None
+    skipped: int = 0
+    duplicated: int = 0
+    resumed: Resumed | None = None
 
     @classmethod
     def of(cls, message: str) -> Self | None:
@@ -155,6 +189,9 @@ class Outcome:
             seconds=Spent.of(body.get("seconds")),
             save_seconds=_positive(body.get("saveSeconds")),
             resumed_from=_count(body.get("resumedFrom")),
+            skipped=_count(body.get("skipped")) or 0,
+            duplicated=_count(body.get("duplicated")) or 0,
+            resumed=Resumed.of(body.get("resumed")),
         )
 
 

@@ -13,18 +13,23 @@ from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
 from preamar.core.metadata import API_VERSION, status_of
 from preamar.core.moments import moment
-from preamar.core.plan import Delete, Manifest, Plan, Ref
+from preamar.core.plan import Delete, Manifest, Mark, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
 from preamar.core.training import preparing
 from preamar.core.training.account import closed
 from preamar.core.training.blocks import Blocked, blocked
+from preamar.core.training.conversion import conversion
 from preamar.core.training.desired import KIND, LEDGER, RESTARTS, STREAK, attempt, service
 from preamar.core.training.endings import pods_of
 from preamar.core.training.goodput import Ledger
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt, next_step
+from preamar.core.training.notes import STOP
 from preamar.core.training.observe import Observed, children_named
 from preamar.core.training.prepare_job import prepare_job
 from preamar.core.training.preparing import Stand, key_of, prepared
+from preamar.core.training.resize import carried_out, size_notes, wanted
+from preamar.core.training.resize import conversion as conversion_of
+from preamar.core.training.saved import newest
 from preamar.core.training.schedule import mean_time_between_faults
 from preamar.core.training.sizes import Split, split
 from preamar.core.training.status import status
@@ -34,6 +39,8 @@ from preamar.core.training.verdicts import BAD, TOLD, Reason, Trouble, verdicts
 KEPT_ATTEMPTS = 3
 """Jobs of earlier attempts that stay, with their pods' logs, beside the last."""
 NOT_WATCHED = 300.0
+ORDERS = "preamar/orders"
+"""Field manager of orders on attempts that run."""
 
 
 def reconcile(observed: Observed) -> Plan:
@@ -43,7 +50,8 @@ def reconcile(observed: Observed) -> Plan:
         return Plan()  # Kubernetes removes the children
     step = next_step(observed)
     # What runs is left alone: an edit that cannot be fulfilled only keeps the next from starting.
-    block = blocked(observed, step.workers) if step.do in {Do.START, Do.PREPARE} else None
+    starts = step.do in {Do.START, Do.PREPARE, Do.CONVERT}
+    block = blocked(observed, step.workers) if starts else None
     pending = _pending(observed, step)
     trouble = _trouble(observed, step, block, pending)
     told_step = _before(step) if block or _refused(observed) else step
@@ -52,8 +60,15 @@ def reconcile(observed: Observed) -> Plan:
     same = TrainingJobStatus.model_validate(wanted) == job.status
     expired, expires_in = _expired(observed, step)
     return Plan(
+        marks=_order(observed, step),
         apply=() if block else _apply(observed, step),
-        delete=(*_stop(observed, step), *_old(observed), *_unprepared(observed, step), *expired),
+        delete=(
+            *_stop(observed, step),
+            *_old(observed),
+            *_unprepared(observed, step),
+            *_left(observed, step),
+            *expired,
+        ),
         status=None if same or expired else status_of(KIND, job.metadata, wanted),
         events=() if same else transitions(job.status.conditions, told, TOLD, BAD),
         recheck_in=_soonest(step, block, pending, expires_in),
@@ -70,6 +85,8 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
         part = split(Terms.of(job.spec), step.workers)
         if part is not None:
             wanted.append(_next(observed, step, part))
+    if step.do == Do.CONVERT:
+        wanted += _conversion(observed, step)
     uid = job.metadata.uid
     return due(wanted, uid, observed.children, observed.applied, observed.refused)
 
@@ -80,12 +97,52 @@ def _next(observed: Observed, step: Step, part: Split) -> Manifest:
     job, spent = observed.job, closed(observed, step)
     before = {RESTARTS: str(step.restarts), STREAK: str(step.streak)}
     before |= {LEDGER: str(spent)} if spent else {}
+    last = last_attempt(observed)
+    before |= size_notes(observed, last, step.attempt, step.workers, step.ending)
     mean = mean_time_between_faults(job, step.workers, spent or Ledger())
     return attempt(job, observed.settings, step.attempt, step.workers, part, before, mean)
 
 
+def _conversion(observed: Observed, step: Step) -> tuple[Manifest, ...]:
+    """The conversion that is not there yet. One that is there is never changed, as all Jobs."""
+    last, number = last_attempt(observed), step.attempt + 1
+    saved, wish = newest(observed, last), carried_out(observed, last, number, step.workers)
+    if conversion_of(observed, number) is not None or saved is None or wish is None:
+        return ()
+    return (conversion(observed.job, observed.settings, number, wish, saved),)
+
+
+def _order(observed: Observed, step: Step) -> tuple[Mark, ...]:
+    """The order to stop, on the attempt's Job, where it survives us. Rank 0's agent is told by the
+    shell once the Job shows it."""
+    last = last_attempt(observed)
+    wish = wanted(observed, last) if step.do == Do.ORDER and last is not None else None
+    if last is None or wish is None:
+        return ()
+    return (Mark(_job_ref(observed, last.name), last.uid, STOP, wish.text(), ORDERS),)
+
+
+def _left(observed: Observed, step: Step) -> tuple[Delete, ...]:
+    """Conversions that nobody waits for, or whose time is over, and a failed one that the user's
+    edit lets us try again."""
+    last = last_attempt(observed)
+    number = step.attempt + 1
+    return tuple(
+        Delete(_job_ref(observed, view.name), view.uid)
+        for view in observed.conversions
+        if not view.deleting
+        and (
+            (not view.over and (step.do != Do.CONVERT or view.conversion != number))
+            or (view.failed and step.do == Do.CONVERT and view.conversion == number)
+            or (last is not None and view.conversion < last.attempt - KEPT_ATTEMPTS)
+        )
+    )
+
+
 def _before(step: Step) -> Step:
-    """The step as it is told while its attempt cannot be made: that one does not exist."""
+    """The step as it is told while what it makes cannot be made: that does not exist."""
+    if step.do == Do.CONVERT:
+        return replace(step, do=Do.WAIT)
     return replace(step, do=Do.WAIT, attempt=step.attempt - 1) if step.do == Do.START else step
 
 
@@ -148,7 +205,7 @@ def _pending(observed: Observed, step: Step) -> Stuck | None:
     last = last_attempt(observed)
     if step.do == Do.PREPARE:
         return stuck(preparing.pods_of(observed.pods, key_of(observed.job)), observed.now)
-    if step.do != Do.TRAIN or last is None:
+    if step.do not in {Do.TRAIN, Do.ORDER} or last is None:
         return None
     return stuck(pods_of(last, observed.pods), observed.now)
 

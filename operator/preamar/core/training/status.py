@@ -19,6 +19,9 @@ from preamar.core.training.preparing import prepared
 from preamar.core.training.progress import Progress, Saved
 from preamar.core.training.quote import measured, quote
 from preamar.core.training.quote import told as quoted
+from preamar.core.training.resize import resized_before
+from preamar.core.training.resizes import resizes, samples
+from preamar.core.training.saved import newest
 from preamar.core.training.sizes import world_sizes
 from preamar.core.training.terms import Terms
 
@@ -46,8 +49,8 @@ def status(observed: Observed, step: Step, verdicts: tuple[Verdict, ...]) -> dic
         key: before[key] for key in (*KEPT, *ALSO_KEPT) if before.get(key) not in (None, [])
     }
     ranks, terms = job.spec.workers.ranks_per_worker, Terms.of(job.spec)
-    started = job.status.checkpoint is not None
-    now = last is not None and step.do in {Do.TRAIN, Do.STOP, Do.SUCCEED, Do.FAIL}
+    started = newest(observed, last) is not None
+    now = last is not None and step.do in {Do.TRAIN, Do.ORDER, Do.STOP, Do.SUCCEED, Do.FAIL}
     size = last.workers if last is not None and now else step.workers
     now_true |= {
         "observedGeneration": generation,
@@ -56,6 +59,7 @@ def status(observed: Observed, step: Step, verdicts: tuple[Verdict, ...]) -> dic
         "validWorldSizes": list(world_sizes(terms, size, started=started)),
         "attempt": step.attempt,
         "restarts": step.restarts,
+        "resized": resized_before(observed, last),
         "conditions": merge(job.status.conditions, verdicts, generation, observed.now),
     }
     world = step.workers * ranks if step.do == Do.START else last.workers * ranks if last else None
@@ -68,8 +72,8 @@ def status(observed: Observed, step: Step, verdicts: tuple[Verdict, ...]) -> dic
     if said:
         now_true["quote"] = said
     _add_start(now_true, observed, step, last)
-    if step.do != Do.START:  # of the attempt that is told; a new one has said nothing yet
-        _add_words(now_true, observed, last)
+    _add_words(now_true, observed, last, step)
+    now_true |= resizes(observed, last, step)
     if step.ending is not None and not step.ending.free:
         now_true["failure"] = _without_none(
             {
@@ -158,20 +162,28 @@ def _add_start(
         now_true.pop("interconnect", None)
 
 
-def _add_words(now_true: dict[str, Any], observed: Observed, last: JobView | None) -> None:
+def _add_words(
+    now_true: dict[str, Any], observed: Observed, last: JobView | None, step: Step
+) -> None:
     """What rank 0 says while it trains, then what the ranks said last."""
-    if last is None:
-        return
+    if step.do == Do.START:  # the new attempt has said nothing yet, but what it takes up counts
+        _add_checkpoint(now_true, newest(observed, last))
+    elif last is not None:
+        _add_words_of(now_true, observed, last)
+
+
+def _add_words_of(now_true: dict[str, Any], observed: Observed, last: JobView) -> None:
     live = observed.progress
     if live is not None and live.attempt == last.attempt:
-        _add_progress(now_true, observed, live)
+        _add_progress(now_true, observed, last, live)
     words = outcomes(last, observed.pods)
     saved = [w.checkpoint for w in words if w.checkpoint]
     if saved:
         _add_checkpoint(now_true, max(saved, key=lambda s: s.step))
     consumed = [w.consumed for w in words if w.consumed is not None]
     if consumed and words[0].outcome in {"Done", "Stopped"}:
-        now_true["samples"] = {"consumed": max(consumed)}
+        most = max(words, key=lambda w: w.consumed or 0)
+        now_true["samples"] = samples(last, most.consumed or 0, most)
     for word in words:
         if word.outcome in {"Done", "Stopped"} and word.step is not None:
             steps = observed.job.spec.steps
@@ -187,7 +199,9 @@ def _add_words(now_true: dict[str, Any], observed: Observed, last: JobView | Non
             now_true["evaluation"] = {"loss": word.evaluation[0], "unigram": word.evaluation[1]}
 
 
-def _add_progress(now_true: dict[str, Any], observed: Observed, live: Progress) -> None:
+def _add_progress(
+    now_true: dict[str, Any], observed: Observed, last: JobView, live: Progress
+) -> None:
     steps = live.steps or observed.job.spec.steps
     if live.step is not None:
         speed, left = live.samples_per_second, max(0, steps - live.step)
@@ -206,12 +220,14 @@ def _add_progress(now_true: dict[str, Any], observed: Observed, live: Progress) 
         expected, used, detail = live.interconnect
         now_true["interconnect"] = {"expected": expected, "used": used, "detail": detail}
     if live.consumed is not None:
-        now_true["samples"] = {"consumed": live.consumed}
+        now_true["samples"] = samples(last, live.consumed, live)
     if live.checkpoint is not None:
         _add_checkpoint(now_true, live.checkpoint)
 
 
-def _add_checkpoint(now_true: dict[str, Any], saved: Saved) -> None:
+def _add_checkpoint(now_true: dict[str, Any], saved: Saved | None) -> None:
+    if saved is None:
+        return
     now_true["checkpoint"] = _without_none(
         {
             "step": saved.step,
@@ -220,6 +236,7 @@ def _add_checkpoint(now_true: dict[str, Any], saved: Saved) -> None:
             "bytes": saved.bytes,
             "verified": True,  # ranks name a checkpoint only after they have read it back
             "manifestHash": saved.manifest_hash[:256] or None,
+            "worldSize": saved.world_size,
         }
     )
 

@@ -12,15 +12,17 @@ from preamar.core.stuck import Cause
 from preamar.core.training import grace
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.affordable import Beyond
-from preamar.core.training.blocks import Block
+from preamar.core.training.blocks import Block, blocked
 from preamar.core.training.desired import ORDER, order_digest
+from preamar.core.training.endings import BROKEN, UNCONVERTED
 from preamar.core.training.interconnect import fell_back
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.limits import waits
-from preamar.core.training.observe import Observed
-from preamar.core.training.parallelism import fixed
+from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.policy import GIVEN_UP, POISON
 from preamar.core.training.preparing import prepared
+from preamar.core.training.resize import why_not
+from preamar.core.training.resizes import continuity
 from preamar.core.training.sizes import Unfit
 from preamar.core.training.starved import starved
 from preamar.core.training.status import running
@@ -34,10 +36,9 @@ class Reason(StrEnum):
     STARTING = "Starting"
     QUEUED = "Queued"
     REFUSED = "Refused"
-    RESIZE_UNSUPPORTED = "ResizeUnsupported"
+    KEEPS_SIZE = "KeepsItsSize"
     NOT_SUSPENDED = "NotSuspended"
     SUSPENDING = "Suspending"
-    NO_RESIZES = "NoResizes"
     FELL_BACK = "InterconnectFellBack"
 
 
@@ -49,10 +50,20 @@ class Trouble:
     message: str
 
 
-TOLD = frozenset({"Succeeded", "Running", "Suspended", "Stalled", "GracePeriodSufficient"})
+TOLD = frozenset(
+    {
+        "Succeeded",
+        "Running",
+        "Suspended",
+        "Stalled",
+        "ContinuityVerified",
+        "GracePeriodSufficient",
+    }
+)
 FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
+ROLLED = frozenset({BROKEN, UNCONVERTED, "ConversionFailed"})
 BAD: frozenset[str] = frozenset(
-    {*Block, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP}
+    {*Block, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP, *ROLLED}
     | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK, grace.TOO_SLOW}
 )
 FAILURES = {
@@ -69,9 +80,7 @@ def verdicts(observed: Observed, step: Step, trouble: Trouble | None) -> tuple[V
         _running(observed, step, trouble),
         _suspended(observed, step),
         _stalled(observed, step, trouble),
-        Verdict(
-            "ContinuityVerified", "Unknown", Reason.NO_RESIZES, "The job has not been resized."
-        ),
+        continuity(observed, last_attempt(observed), step),
         _grace(observed),
     )
 
@@ -104,8 +113,8 @@ def _succeeded(step: Step) -> Verdict:
 
 def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
     last, spec = last_attempt(observed), observed.job.spec
-    if step.do != Do.TRAIN or last is None:
-        if trouble is not None and step.do in {Do.START, Do.WAIT, Do.PREPARE}:
+    if step.do not in {Do.TRAIN, Do.ORDER} or last is None:
+        if trouble is not None and step.do in {Do.START, Do.WAIT, Do.PREPARE, Do.CONVERT}:
             return Verdict("Running", "False", trouble.reason, trouble.message)
         if step.do == Do.PREPARE:
             return Verdict(
@@ -120,13 +129,14 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
         return Verdict(
             "Running", "False", Reason.STARTING, f"Attempt {last.attempt} starts its workers."
         )
+    if step.why == Why.RESIZING:
+        return Verdict("Running", "True", step.why, f"The {last.workers} workers save and stop.")
     if last.workers != spec.workers.replicas:
         return Verdict(
             "Running",
             "True",
-            Reason.RESIZE_UNSUPPORTED,
-            f"It trains on with {last.workers} workers: this version cannot change the size to "
-            f"{spec.workers.replicas} while it runs.{_not_even_later(observed)}",
+            Reason.KEEPS_SIZE,
+            f"It trains on with {last.workers} workers. {_why_not(observed, last)}".rstrip(),
         )
     slower = fell_back(observed)
     if slower:
@@ -137,10 +147,15 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
     return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
 
 
-def _not_even_later(observed: Observed) -> str:
-    terms = Terms.of(observed.job.spec)
-    found = cannot_run(terms, observed.job.spec.workers.replicas)
-    return f" {found.sentence}" if found else f" {fixed(terms)}".rstrip()
+def _why_not(observed: Observed, last: JobView) -> str:
+    """Why it does not change its size."""
+    wish = observed.job.spec.workers.replicas
+    found = cannot_run(Terms.of(observed.job.spec), wish)
+    if found is not None:
+        return found.sentence
+    sentence = why_not(observed, last)
+    block = blocked(observed, wish) if not sentence else None
+    return sentence or (block.message if block is not None else "")
 
 
 def _waiting(step: Step) -> str:
@@ -149,7 +164,8 @@ def _waiting(step: Step) -> str:
     )
     sentences = {
         Do.PREPARE: "The data is prepared.",
-        Do.START: f"Attempt {step.attempt} starts.",
+        Do.START: f"Attempt {step.attempt} starts with {step.workers} workers.",
+        Do.CONVERT: f"A pod without accelerators converts the checkpoint for {step.workers} workers.",
         Do.WAIT: "The next attempt waits until the pods of the last are gone and a pause is over.",
         Do.STOP: "The ranks save and stop.",
         Do.REST: "The job is suspended.",

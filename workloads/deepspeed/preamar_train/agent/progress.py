@@ -1,6 +1,6 @@
-"""How far is the job? `GET /progress` on rank 0's pod.
+"""How far is the job, and who may stop it? `GET /progress` and `POST /stop` on rank 0's pod.
 
-Reads rank 0's state file at each call; before there is one the answer is `Starting`.
+Progress reads rank 0's state file at each call; before there is one the answer is `Starting`.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preamar_train import state
+from preamar_train.agent.stopping import LARGEST_ORDER, Stopping
 
 KEYS = (
     "attempt",
@@ -20,12 +21,15 @@ KEYS = (
     "loss",
     "samplesPerSecond",
     "consumed",
+    "skipped",
+    "duplicated",
     "checkpoint",
     "resumedFrom",
     "seconds",
     "saveSeconds",
     "interconnect",
     "everySeconds",
+    "resumed",
 )
 _READ_SECONDS = 5
 
@@ -45,7 +49,7 @@ def _ordered() -> dict[str, Any]:
         return {}
 
 
-def serve(file: Path, port: int, host: str = "") -> ThreadingHTTPServer | None:
+def serve(file: Path, port: int, stopping: Stopping, host: str = "") -> ThreadingHTTPServer | None:
     """Answers in threads of its own; None, with a line in the log, when the port is taken."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,8 +60,20 @@ def serve(file: Path, port: int, host: str = "") -> ThreadingHTTPServer | None:
             if self.path != "/progress":
                 self.send_error(404)
                 return
-            data = json.dumps(progress(file)).encode()
-            self.send_response(200)
+            self._say(200, json.dumps(progress(file)).encode())
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length") or "0"
+            if self.path != "/stop":
+                self.send_error(404)
+            elif not length.isdecimal() or int(length) > LARGEST_ORDER:
+                self.send_error(413)
+            else:
+                body = self.rfile.read(int(length))
+                self._say(stopping.answer(self.headers.get("Authorization") or "", body), b"{}")
+
+        def _say(self, code: int, data: bytes) -> None:
+            self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -14,6 +14,7 @@ from preamar_train.agent.lookup import address_of
 from preamar_train.agent.progress import serve
 from preamar_train.agent.settings import Settings, message_path, settings
 from preamar_train.agent.signals import Signals
+from preamar_train.agent.stopping import Stopping
 from preamar_train.agent.supervisor import Ended, Supervisor
 from preamar_train.failures import DONE, FAILED, STOPPED, Class, classify
 
@@ -38,7 +39,7 @@ def _run(config: Settings) -> int:
     signals.listen()
     first = state.of_rank(config.first_rank)
     if config.index == 0 and config.agent_port:
-        serve(first, config.agent_port)
+        serve(first, config.agent_port, Stopping(config.stop_digest, signals.ask))
 
     address = address_of(config.master, config.gang_seconds, signals.wait)
     if address is None:

@@ -24,6 +24,7 @@ class Settings:
     gang_seconds: float
     grace_seconds: float
     hang_seconds: float  # a rank may stand still at least so long
+    stop_digest: str  # SHA-256 of the token that may stop the job; empty: nobody may
     command: tuple[str, ...]
     message: Path
     state: Path
@@ -44,6 +45,7 @@ def settings(env: Mapping[str, str]) -> Settings:
         gang_seconds=_seconds(env, "PREAMAR_GANG_SECONDS", "600"),
         grace_seconds=_seconds(env, "PREAMAR_GRACE_SECONDS", "600"),
         hang_seconds=_seconds(env, "PREAMAR_HANG_SECONDS", str(FLOOR_SECONDS)),
+        stop_digest=env.get("PREAMAR_STOP_SHA256", ""),
         command=_command(env),
         message=message_path(env),
         state=state.directory(),

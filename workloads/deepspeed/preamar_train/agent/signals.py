@@ -7,10 +7,11 @@ import socket
 
 
 class Signals:
-    """SIGTERM and SIGINT ask for a stop; SIGCHLD only wakes whoever waits."""
+    """SIGTERM and SIGINT ask for a stop, and so does `ask`; SIGCHLD only wakes whoever waits.
+    `hurry`: a signal asked, so a kill will follow."""
 
     def __init__(self) -> None:
-        self.stop = False
+        self.stop = self.hurry = False
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
         self._theirs.setblocking(False)
@@ -22,7 +23,13 @@ class Signals:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _ask(self, *_: object) -> None:
+        self.stop = self.hurry = True
+
+    def ask(self) -> None:
+        """A stop by other means, from any thread."""
         self.stop = True
+        with contextlib.suppress(BlockingIOError):
+            self._theirs.send(b"\0")
 
     def fileno(self) -> int:
         return self._ours.fileno()

@@ -54,7 +54,8 @@ class Supervisor:
         self._memory = memory.count()
         self._verdicts: list[Verdict] = []
         self._failed_at: float | None = None
-        self._told_at: float | None = None
+        self._told = False
+        self._hurried_at: float | None = None
         self._cut = False
         self._stillness = Stillness(config)
 
@@ -92,10 +93,12 @@ class Supervisor:
                 self._selector.unregister(key.fileobj)
         self._reap()
         now = time.monotonic()
-        if self._signals.stop and self._told_at is None:
-            self._told_at = now
+        if self._signals.stop and not self._told:
+            self._told = True
             self._pass_stop_on()
-        if self._told_at is not None and now - self._told_at > self._config.grace_seconds:
+        if self._signals.hurry and self._hurried_at is None:
+            self._hurried_at = now
+        if self._hurried_at is not None and now - self._hurried_at > self._config.grace_seconds:
             self._cut = True
             self._kill_all()
         if self._failed_at is None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from preamar_train.checkpoint import manifest as manifests
+from preamar_train.checkpoint import proof as proofs
 from preamar_train.checkpoint.manifest import FileSum, Manifest
+from preamar_train.checkpoint.proof import Proof
 from preamar_train.checkpoint.store import Store, name_of, trouble, unwritable
 from preamar_train.failures import Class, Failure, classify
 from preamar_train.gang import Gang
@@ -19,11 +21,15 @@ from preamar_train.gang import Gang
 TOKENIZER = "tokenizer.json"
 
 
-def save(engine: Any, gang: Gang, store: Store, tokenizer: str, plan: Manifest) -> Manifest:
+def save(
+    engine: Any, gang: Gang, store: Store, tokenizer: str, plan: Manifest, proof: Proof
+) -> Manifest:
     """Writes, verifies and publishes; every rank returns the same manifest or raises."""
     tag = store.saving(plan.step)
     folder = store.path / tag
-    _together(gang, store, lambda: _prepare(store, folder, tokenizer) if gang.rank == 0 else None)
+    _together(
+        gang, store, lambda: _prepare(store, folder, tokenizer, proof) if gang.rank == 0 else None
+    )
     try:
         _write(engine, store, tag, plan)
     except Exception as error:  # its peers wait inside DeepSpeed: only leaving tells them
@@ -40,10 +46,11 @@ def save(engine: Any, gang: Gang, store: Store, tokenizer: str, plan: Manifest) 
     return done[0]
 
 
-def _prepare(store: Store, folder: Path, tokenizer: str) -> None:
+def _prepare(store: Store, folder: Path, tokenizer: str, proof: Proof) -> None:
     store.still_mine()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKENIZER).write_text(tokenizer)
+    proofs.write(folder, proof)
 
 
 def _write(engine: Any, store: Store, tag: str, plan: Manifest) -> None:
@@ -109,4 +116,5 @@ def told(manifest: Manifest, uri: str) -> dict[str, Any]:
         "at": manifest.at,
         "bytes": manifest.bytes,
         "manifestHash": manifest.hash,
+        "worldSize": manifest.world_size,
     }

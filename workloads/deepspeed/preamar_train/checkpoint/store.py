@@ -2,6 +2,7 @@
 
     <path>/step-00000050/   a verified checkpoint: manifest.json, tokenizer.json, DeepSpeed's files
     <path>/latest           its name, replaced atomically after the folder is whole
+    <path>/step-00000050.universal/   the same for any number of ranks: see `universal`
     <path>/.saving-…        being written; never read
     <path>/.owner           which attempt may write here
 
@@ -58,8 +59,9 @@ class Store:
                     f"{self.path} already belongs to attempt {held['attempt']} of this job."
                 )
             self._replace(".owner", json.dumps(self._owner))
-            for left in (*self.path.glob(".saving-*"), *self.path.glob(".torn-*")):
-                shutil.rmtree(left, ignore_errors=True)
+            for kind in (".saving-*", ".torn-*", ".converting-*"):
+                for left in self.path.glob(kind):
+                    shutil.rmtree(left, ignore_errors=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -105,13 +107,18 @@ class Store:
         return target
 
     def prune(self, keep: int) -> None:
-        """Removes all but the newest `keep` whole checkpoints; torn ones older than those go too."""
-        whole = 0
+        """Removes all but the newest `keep` whole checkpoints; torn ones older than those go too,
+        and so do conversions of all but the newest: an attempt begins with no other."""
+        whole, newest = 0, ""
         for folder in reversed(self.folders()):
             if whole >= keep:
                 shutil.rmtree(folder, ignore_errors=True)
             elif _seems_whole(folder):
+                newest = newest or folder.name
                 whole += 1
+        for made in self.path.glob("step-*.universal"):
+            if made.name != f"{newest}.universal":
+                shutil.rmtree(made, ignore_errors=True)
         for torn in self.path.glob(".torn-*"):
             shutil.rmtree(torn, ignore_errors=True)
 

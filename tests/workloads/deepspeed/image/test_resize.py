@@ -1,0 +1,156 @@
+"""Real DeepSpeed across sizes: the same state, the same samples, the same curve, or no step at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from preamar_train.checkpoint import manifest as manifests
+from preamar_train.checkpoint import proof as proofs
+
+from tests.workloads.deepspeed.image.conftest import losses
+from tests.workloads.deepspeed.image.pod import Pod
+from tests.workloads.deepspeed.orders import order
+
+RUN = "checkpoint/run1"
+
+
+def convert(job, attempt: int):
+    """Exit code and last words of a converter's pod."""
+    words = order(attempt=attempt, checkpoint__everySteps=8)
+    pod = Pod(
+        job.root,
+        job.env,
+        job.folder,
+        {"JOB_COMPLETION_INDEX": "c", "PREAMAR_TRAIN": json.dumps(words)},
+        command="preamar-train convert",
+    )
+    try:
+        return pod.end()
+    finally:
+        pod.kill()
+
+
+def at(job, size: int, attempt: int, stop: int | None = None, **changes):
+    """One attempt in one pod of so many ranks, with the micro batch of every size; stopped after a
+    step if told to. Exit code, last words, log."""
+    batch = {"global": 16, "micro": 4, "accumulation": 4 // size}
+    (pod,) = job.start(pods=1, ranks=size, attempt=attempt, batch=batch, **changes)
+    if stop:
+        pod.wait_for(f"step={stop} ")
+        pod.stop()
+    return (*pod.end(), pod.text())
+
+
+KINDS = [(1, "FP32"), (2, "BF16"), (3, "FP32"), (3, "BF16"), (0, "BF16")]
+
+
+@pytest.mark.parametrize(("stage", "precision"), KINDS)
+def test_a_resized_run_goes_on_from_exactly_the_same_state(job, stage, precision):
+    kind = {"parallelism__zeroStage": stage, "precision": precision, "steps": 9}
+    code, before, log = at(job, 2, 1, stop=3, **kind)
+    assert code == 75, log[-3000:]
+    code, words = convert(job, 2)
+    assert (code, words["outcome"], words["step"]) == (0, "Converted", before["step"])
+    code, after, log = at(job, 1, 2, **kind)
+    assert code == 0, log[-3000:]
+    seen = after["resumed"]
+    assert (seen["step"], seen["from"]) == (before["step"], 2)
+    assert seen["tensors"] == 3 * 20  # weights and both moments of each
+    assert abs(float(seen["lossDelta"])) <= proofs.TOLERANCE[precision]
+    assert float(seen["pauseSeconds"]) > 0
+    assert (after["consumed"], after["skipped"], after["duplicated"]) == (9 * 16, 0, 0)
+
+
+def test_a_run_of_four_sizes_follows_the_curve_of_one(job, unbroken):
+    logs = []
+    for attempt, (size, stop) in enumerate(((2, 5), (1, 10), (2, 15), (4, None)), 1):
+        if attempt > 1:
+            assert convert(job, attempt)[0] == 0
+        code, words, log = at(job, size, attempt, stop)
+        assert code == (75 if stop else 0), log[-3000:]
+        logs.append(log)
+    assert (words["consumed"], words["skipped"], words["duplicated"]) == (24 * 16, 0, 0)
+    assert job.samples() == unbroken[0].samples()
+    curve = {step: loss for log in logs for step, loss in losses(log).items()}
+    expected = losses(unbroken[2])
+    assert curve.keys() == expected.keys()
+    for step, loss in expected.items():
+        assert curve[step] == pytest.approx(loss, rel=1e-3), step
+    left = [each.name for each in (job.folder / RUN).glob("*.universal")]
+    assert left == []  # it went with the first checkpoint after it
+
+
+def test_without_zero_in_fp32_the_checkpoint_itself_loads_at_any_size(job):
+    kind = {"parallelism__zeroStage": 0, "steps": 6}
+    assert at(job, 2, 1, stop=3, **kind)[0] == 75
+    code, after, log = at(job, 1, 2, **kind)
+    assert code == 0, log[-3000:]
+    assert after["resumed"]["from"] == 2
+
+
+def stopped(job) -> Path:
+    assert at(job, 2, 1, stop=3)[0] == 75
+    return max((job.folder / RUN).glob("step-*"))
+
+
+def test_another_size_waits_for_a_conversion_and_says_so(job):
+    folder = stopped(job)
+    code, words, _ = at(job, 1, 2)
+    assert (code, words["class"]) == (1, "NotConverted")
+    assert words["checkpoint"]["worldSize"] == 2
+    assert folder.name in words["explanation"]
+
+
+def test_a_damaged_conversion_is_found_before_the_first_step_and_the_old_size_goes_on(job):
+    folder = stopped(job)
+    assert convert(job, 2)[0] == 0
+    victim = max(Path(f"{folder}.universal").rglob("fp32.pt"), key=lambda f: f.stat().st_size)
+    with victim.open("r+b") as stream:
+        stream.seek(victim.stat().st_size // 2)
+        stream.write(b"\xff\xff\xff\xff")
+    code, words, log = at(job, 1, 2)
+    assert (code, words["class"]) == (1, "ContinuityBroken")
+    assert "damaged" in words["explanation"]
+    assert "step=" not in log
+    code, words, log = at(job, 2, 3, steps=6)
+    assert code == 0, log[-3000:]
+    assert words["consumed"] == 6 * 16
+
+
+def test_a_state_that_is_not_what_was_saved_is_known_by_its_tensors(job):
+    """The files are whole by their manifests, and what is in them is of another training."""
+    folder = stopped(job)
+    assert convert(job, 2)[0] == 0
+    made = Path(f"{folder}.universal")
+    weights = sorted(made.rglob("fp32.pt"))
+    same = [f for f in weights if f.stat().st_size == weights[0].stat().st_size]
+    shutil.copy(same[1], same[0])
+    words = json.loads((made / "manifest.json").read_text())
+    files = manifests.sums(made, manifests.names_in(made))
+    words["files"] = {n: {"bytes": f.bytes, "sha256": f.sha256} for n, f in files.items()}
+    (made / "manifest.json").write_text(json.dumps(words))
+    code, words, log = at(job, 1, 2)
+    assert (code, words["class"]) == (1, "ContinuityBroken")
+    assert "of 60 tensors are not what was saved" in words["explanation"]
+    assert "step=" not in log
+
+
+def test_a_converter_finds_what_it_cannot_trust_and_can_be_killed_at_any_time(job):
+    folder = stopped(job)
+    words = json.loads((folder / "proof.json").read_text())
+    name = min(words["tensors"])
+    words["tensors"][name]["exp_avg"] = "0" * 64
+    (folder / "proof.json").write_text(json.dumps(words))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    ((_, found),) = manifests.sums(folder, ["proof.json"]).items()
+    manifest["files"]["proof.json"] = {"bytes": found.bytes, "sha256": found.sha256}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    code, told = convert(job, 2)
+    assert (code, told["class"]) == (64, "NotConverted")
+    assert name in told["explanation"]
+    assert not Path(f"{folder}.universal").exists()
+    assert not list((job.folder / RUN).glob(".converting-*"))
+    (folder / "proof.json").unlink()
+    code, told = convert(job, 3)  # nothing whole is left
+    assert (code, told["class"]) == (1, "CheckpointError")

@@ -1,0 +1,64 @@
+"""The proof of what a running engine holds: see `proof`. Collective: all ranks take part."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import deepspeed
+import numpy as np
+import torch
+from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+from preamar_train.checkpoint.proof import MASTER, Proof, digest
+from preamar_train.gang import Gang
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
+
+
+def prove(engine: Any, gang: Gang, canary: float, stepped_at: float) -> Proof:
+    """Every rank returns the same."""
+    keys = gang.tell([key for key in MOMENTS if key in _states(engine)[0]])
+    mine: dict[tuple[str, str], str] = {}
+    for number, (name, key, tensor) in enumerate(_tensors(engine, keys)):
+        if number % gang.size == gang.rank:
+            mine[name, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
+    tensors: dict[str, dict[str, str]] = {}
+    for share in gang.hear(mine):
+        for (name, key), each in share.items():
+            tensors.setdefault(name, {})[key] = each
+    return Proof(tensors, position(engine), canary, stepped_at)
+
+
+def _tensors(engine: Any, moments: list[str]) -> Iterator[tuple[str, str, torch.Tensor]]:
+    for name, parameter in engine.module.named_parameters():
+        yield name, MASTER, _master(parameter)
+        for key in moments:
+            moment = safe_get_full_optimizer_state(parameter, key)
+            if moment is None:  # without ZeRO every rank has the whole of it
+                moment = engine.optimizer.state[parameter][key]
+            yield name, key, moment
+
+
+def _master(parameter: torch.nn.Parameter) -> torch.Tensor:
+    master = safe_get_full_fp32_param(parameter)
+    if master is not None:
+        return master
+    with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+        return parameter.detach().clone()
+
+
+def position(engine: Any) -> dict[str, Any]:
+    """Where optimizer and schedule stand, in numbers that JSON keeps exactly."""
+    schedule = engine.lr_scheduler.state_dict() if engine.lr_scheduler else {}
+    return {
+        "the engine's step": int(engine.global_steps),
+        "the optimizer's step": sorted(
+            {float(each["step"]) for each in _states(engine) if "step" in each}
+        ),
+        "the schedule": {k: v for k, v in schedule.items() if isinstance(v, int | float)},
+        "the learning rate": [float(np.float64(g["lr"])) for g in engine.optimizer.param_groups],
+    }
+
+
+def _states(engine: Any) -> list[dict[str, Any]]:
+    inner = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    return list(inner.state.values()) or [{}]
