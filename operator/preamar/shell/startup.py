@@ -25,6 +25,7 @@ from preamar.core.plan import Event
 from preamar.core.pods import PodView
 from preamar.core.serving.observe import Demand
 from preamar.demand.book import Changes, DemandBook
+from preamar.demand.receiver import InternalKey
 from preamar.demand.witness import Witness
 from preamar.shell import probes, serving, training
 from preamar.shell.ahead import Ahead
@@ -86,7 +87,7 @@ class _Operator:
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
         self.metrics.registry.register(TrainingFigures(self.poller))
-        self.internal = receiver.InternalKey(options.secrets / "internal-key")
+        self.internal = InternalKey(options.secrets / "internal-key")
         claims = Claims(cluster)
         habits = Habits()
         kinds = {

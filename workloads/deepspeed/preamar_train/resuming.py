@@ -18,6 +18,7 @@ from preamar_train.continuity import Verified, verify
 from preamar_train.data.corpus import Corpus
 from preamar_train.failures import Class, Failure, classify
 from preamar_train.gang import Gang
+from preamar_train.phases import Phases
 from preamar_train.prepare import Ready
 from preamar_train.request import Request
 
@@ -50,7 +51,9 @@ def config(ready: Ready, gang: Gang) -> dict[str, Any]:
     return {"checkpoint": {"load_universal": True}} if told != ready.folder else {}
 
 
-def load(engine: Any, gang: Gang, ready: Ready, request: Request, canary: Canary) -> Verified:
+def load(
+    engine: Any, gang: Gang, ready: Ready, request: Request, canary: Canary, phases: Phases
+) -> Verified:
     """Loads and verifies; raises `CheckpointError` or `ContinuityBroken`."""
     assert ready.folder is not None
     assert ready.resume is not None
@@ -58,9 +61,12 @@ def load(engine: Any, gang: Gang, ready: Ready, request: Request, canary: Canary
     if engine.load_universal_checkpoint():
         folder = universal_of(folder)
     checkpoints.load(engine, folder, ready.resume)
+    phases.mark("read")
     try:
         saved = proofs.read(ready.folder)
     except Broken as broken:
         raise Failure(Class.CONTINUITY_BROKEN, f"{broken}.") from broken
     now = prove(engine, gang, canary.loss(), saved.stepped_at)
-    return verify(ready.resume, saved, now, request.global_batch, request.precision)
+    seen = verify(ready.resume, saved, now, request.global_batch, request.precision)
+    phases.mark("gate")
+    return seen

@@ -29,6 +29,7 @@ from preamar_train.failures import DONE, STOPPED, Class, Failure
 from preamar_train.gang import Gang, join
 from preamar_train.interconnect import check
 from preamar_train.model import Decoder
+from preamar_train.phases import Phases
 from preamar_train.prepare import Ready, prepare
 from preamar_train.presets import Shape, shape_of
 from preamar_train.progress import Progress
@@ -58,6 +59,7 @@ class Run:
     ledger: Ledger
     canary: Canary
     verified: Verified | None
+    phases: Phases
     stepped_at: float = 0.0
 
     def log(self, sentence: str) -> None:
@@ -67,6 +69,8 @@ class Run:
 
 def train(stop: Stop, told: Path) -> int:
     """Trains as PREAMAR_TRAIN orders; 0 when all is done, 75 when stopped with a checkpoint."""
+    phases = Phases()
+    phases.mark("imports")
     gpu = os.environ.get("DS_ACCELERATOR", "cpu") != "cpu"
     request = parse(os.environ.get("PREAMAR_TRAIN", ""), int(os.environ["WORLD_SIZE"]))
     shape = shape_of(request.preset, request.parameters)
@@ -75,12 +79,15 @@ def train(stop: Stop, told: Path) -> int:
     progress.say(state="Starting")
     gang = join(gpu=gpu)
     progress.say(interconnect=check(gang, gpu=gpu))
+    phases.mark("meeting")
     store = Store(Path(request.checkpoint.path), request.uid, request.attempt)
     ready = prepare(request, shape, store, gang, lambda: progress.say(state="Starting"))
     if ready.resume:
         progress.say(checkpoint=checkpoints.told(ready.resume, request.checkpoint.uri))
+    phases.mark("data")
     config |= resuming.config(ready, gang)
-    run = _begin(request, shape, gang, store, ready, config, progress, gpu=gpu)
+    phases.mark("read")
+    run = _begin(request, shape, gang, store, ready, config, progress, phases, gpu=gpu)
     stopped = _steps(run, stop)
     digest = agreed_digest(run.engine, gang)
     run.log(f"all {gang.size} ranks hold equal weights: {digest}")
@@ -92,7 +99,7 @@ def train(stop: Stop, told: Path) -> int:
     return STOPPED if stopped else DONE
 
 
-def _begin(request, shape, gang, store, ready, config, progress, *, gpu: bool) -> Run:
+def _begin(request, shape, gang, store, ready, config, progress, phases, *, gpu: bool) -> Run:
     torch.manual_seed(shape.seed)
     apart = request.zero_stage == 3
     with deepspeed.zero.Init(config_dict_or_path=config) if apart else nullcontext():
@@ -101,10 +108,11 @@ def _begin(request, shape, gang, store, ready, config, progress, *, gpu: bool) -
         model=model, model_parameters=model.parameters(), config=config, dist_init_required=False
     )
     device = torch.device("cuda", gang.local_rank) if gpu else torch.device("cpu")
+    phases.mark("engine")
     canary = Canary(engine, gang, ready.corpus, device)
     ledger, step, verified = Ledger(request.global_batch), 0, None
     if ready.resume and ready.folder:
-        verified = resuming.load(engine, gang, ready, request, canary)
+        verified = resuming.load(engine, gang, ready, request, canary, phases)
         step, saved = ready.resume.step, ready.resume
         ledger = Ledger(request.global_batch, saved.consumed, saved.skipped, saved.duplicated)
         progress.say(resumedFrom=step, step=step, resumed=verified.words(), **ledger.words())
@@ -122,6 +130,7 @@ def _begin(request, shape, gang, store, ready, config, progress, *, gpu: bool) -
         ledger,
         canary,
         verified,
+        phases,
     )
     run.log(
         f"{request.preset} with {shape.parameters():,} weights, {gang.size} ranks, ZeRO {request.zero_stage}, "
@@ -178,10 +187,12 @@ def _went_on(run: Run) -> None:
     """After the first step: how long there was none."""
     if run.verified:
         pause = run.verified.pause()
+        run.phases.mark("first step")
         run.log(
             f"went on from step {run.verified.step} of {run.verified.before} ranks after {pause:.2f} s "
             f"without a step: {run.verified.tensors} tensors as saved, canary {run.verified.delta:+.3g}"
         )
+        run.log(f"before that step: {run.phases}")
         run.progress.say(resumed=run.verified.words(pause))
         run.verified = None
 

@@ -9,6 +9,7 @@ from preamar.core.training.desired import LEDGER
 from preamar.core.training.endings import BROKEN, ON_REQUEST, UNCONVERTED, outcomes, pods_of
 from preamar.core.training.goodput import Attempt, Ledger
 from preamar.core.training.lifecycle import Do, Step, last_attempt
+from preamar.core.training.notes import RESIZE
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.policy import FINAL
 
@@ -43,12 +44,14 @@ def current(observed: Observed, step: Step) -> Ledger | None:
         if known is None:
             return None
         now = finished or now
-        return goodput.rested(known, now, _paused(observed, known, now))
+        return goodput.rested(
+            known, now, _paused(observed, known, now), resizing=step.do == Do.CONVERT
+        )
     end = (last.ended_at or now) if last.over else now
     after = _after(observed, step, last, end)
     if ended:
         return after
-    return goodput.rested(after, now, _paused(observed, after, now))
+    return goodput.rested(after, now, _paused(observed, after, now), resizing=step.do == Do.CONVERT)
 
 
 def _after(observed: Observed, step: Step, last: JobView, end: datetime) -> Ledger:
@@ -87,6 +90,7 @@ def _after(observed: Observed, step: Step, last: JobView, end: datetime) -> Ledg
             state=live.state if live else "",
             over=last.over,
             failed=failed,
+            resizing=RESIZE in last.annotations,
             paused=base.paused,
         ),
     )
