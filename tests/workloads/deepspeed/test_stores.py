@@ -188,13 +188,14 @@ class Misbehaving:
                 elif word == "silent":
                     self.close_connection = True
                 else:
-                    self._answer(body=True, cut=word == "cut")
+                    self._answer(body=True, cut=word == "cut", short=word == "short")
 
-            def _answer(self, *, body: bool, cut: bool = False) -> None:
+            def _answer(self, *, body: bool, cut: bool = False, short: bool = False) -> None:
                 data, total = outer.body, len(outer.body)
                 if "Range" in self.headers:
                     first, last = self.headers["Range"].removeprefix("bytes=").split("-")
                     data = data[int(first) : int(last) + 1]
+                    data = data[: len(data) // 2] if short else data
                     self.send_response(206)
                     end = int(first) + len(data) - 1
                     self.send_header("Content-Range", f"bytes {first}-{end}/{total}")
@@ -224,7 +225,9 @@ def web():
     made.server.server_close()
 
 
-@pytest.mark.parametrize("words", [["500"], ["cut"], ["silent"], ["cut", "500", "silent", "cut"]])
+@pytest.mark.parametrize(
+    "words", [["500"], ["cut"], ["short"], ["silent"], ["cut", "500", "silent", "short"]]
+)
 def test_a_server_that_fails_for_a_while_is_asked_again(web, tmp_path, words):
     web.words = list(words)
     found = web.bucket.one("x.txt")
