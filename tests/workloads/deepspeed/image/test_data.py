@@ -3,6 +3,7 @@
 import hashlib
 import json
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,22 @@ def test_a_users_error_ends_the_prepare_job_with_its_own_code(job):
     code, message, _ = prepare(job, 1, "x", filters={"minCharacters": 10**9})
     assert (code, message["class"]) == (64, "DataError")
     assert "Nothing of data source licences is left" in message["explanation"]
+
+
+def test_a_pod_that_must_go_goes_at_once(job):
+    """A helper that waits for the first pod."""
+    pod = Pod(
+        job.root,
+        job.env,
+        job.folder,
+        {"JOB_COMPLETION_INDEX": "1", "MASTER_ADDR": "127.0.0.1", "PREAMAR_PREPARE_PORT": "1"},
+        "preamar-train prepare",
+    )
+    try:
+        pod.wait_for("distributed", limit=120)
+        begun = time.monotonic()
+        pod.stop()
+        pod.process.wait(20)
+        assert time.monotonic() - begun < 10
+    finally:
+        pod.kill()

@@ -6,6 +6,7 @@ takes only the pieces that it was at: Dask gives them to others, and what was wr
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,9 @@ SETTINGS = {
 
 def run_prepare() -> int:
     """The exit code: 0 prepared, 64 where the user must act, else 1."""
+    # The kernel drops signals that PID 1 has no handler for. What was written stays, and the others
+    # end with PID 1.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         index = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
         return _first() if index == 0 else _helper()
