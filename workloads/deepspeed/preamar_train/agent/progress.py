@@ -20,6 +20,7 @@ KEYS = (
     "steps",
     "loss",
     "samplesPerSecond",
+    "dataWaitRatio",
     "consumed",
     "skipped",
     "duplicated",
