@@ -4,3 +4,8 @@ MOST ?= 40
 
 faults: setup ## crash the operator at its writes; writes build/faults.json (SHARD=i/n RESUME=1 MOST=n BUG=all)
 	@$(PY) -m e2e.faults --shard $(SHARD) --most $(MOST) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))
+
+.PHONY: faults-training
+RANKS ?= 1
+faults-training: setup ## kill a training rank at each file operation of a checkpoint (SHARD RANKS RESUME MOST BUG; needs root)
+	@$(PY) -m e2e.faults.checkpoints --shard $(SHARD) --ranks $(RANKS) $(if $(filter command line,$(origin MOST)),--most $(MOST)) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))
