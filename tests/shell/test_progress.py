@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from preamar.core.training.progress import Progress
 from preamar.core.training.tokens import stop_token
 from preamar.shell import progress
 from preamar.shell.keys import JOB_KIND, Key
-from preamar.shell.progress import Agent, Order, Poller, ordered, rank_zero
+from preamar.shell.progress import Agent, Order, Poller, ordered, preparing_first, rank_zero
 from preamar.shell.training_figures import TrainingFigures
 
 GPT = Key(JOB_KIND, "demo", "gpt")
@@ -235,3 +236,21 @@ def test_an_order_comes_from_the_job_that_shows_it() -> None:
     ):
         assert ordered((over,), "uid", b"key") is None
     assert ordered((), "uid", b"key") is None
+
+
+async def test_the_first_pod_that_prepares_data_is_asked_as_attempt_zero() -> None:
+    view = JobView("gpt-prepare", "u", "1", 0)
+    labels = {"preamar.dev/data": "k", "batch.kubernetes.io/job-completion-index": "0"}
+    pod = PodView("p", "p", phase="Running", ip="127.0.0.1", labels=labels)
+    assert preparing_first(view, [pod]) == Agent(0, "127.0.0.1")
+    assert preparing_first(None, [pod]) is None
+    assert preparing_first(replace(view, complete=True), [pod]) is None
+    assert preparing_first(view, [replace(pod, phase="Pending")]) is None
+    assert rank_zero((), [pod]) is None
+    agent = AnAgent({"attempt": 0, "state": "tokenising 30 %"})
+    async with agent.polled([]) as poller:
+        poller.ask(GPT, Agent(0, "127.0.0.1"))
+        await asked(agent, 2)
+        shown = poller.shown(GPT)
+        assert shown is not None
+        assert (shown.attempt, shown.state) == (0, "tokenising 30 %")

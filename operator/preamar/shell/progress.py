@@ -18,6 +18,7 @@ import aiohttp
 
 from preamar.core.pods import PodView
 from preamar.core.training.observe import ATTEMPT_LABEL, Heard, JobView
+from preamar.core.training.preparing import KEY as DATA_LABEL
 from preamar.core.training.progress import Progress
 from preamar.core.training.resize import order_of
 from preamar.core.training.tokens import stop_token
@@ -74,6 +75,17 @@ def rank_zero(jobs: Sequence[JobView], pods: Sequence[PodView]) -> Agent | None:
             and not pod.deleting
         ):
             return Agent(attempt, pod.ip)
+    return None
+
+
+def preparing_first(view: JobView | None, pods: Sequence[PodView]) -> Agent | None:
+    """The first pod of the Job that prepares data, if it runs. It answers as attempt 0."""
+    if view is None or view.over:
+        return None
+    for pod in pods:
+        first = pod.labels.get(RANK_LABEL) == "0" and DATA_LABEL in pod.labels
+        if first and pod.phase == "Running" and pod.ip and not pod.deleting:
+            return Agent(0, pod.ip)
     return None
 
 

@@ -24,7 +24,7 @@ from preamar.shell.keys import JOB_KIND, Key
 from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
 from preamar.shell.passes import Gathered, Kind
-from preamar.shell.progress import Poller, ordered, rank_zero
+from preamar.shell.progress import Poller, ordered, preparing_first, rank_zero
 
 API_VERSION = f"{GROUP}/{VERSION}"
 TRAINING = Watched(API_VERSION, JOB_KIND, "trainingjobs")
@@ -58,7 +58,9 @@ def register(
             if isinstance(seen.view, JobView) and seen.child.owner == job.metadata.uid
         )
         secret = key.read()
-        poller.ask(found.key, rank_zero(jobs, found.pods), ordered(jobs, job.metadata.uid, secret))
+        agent = rank_zero(jobs, found.pods) or preparing_first(preparing, found.pods)
+        poller.ask(found.key, agent, ordered(jobs, job.metadata.uid, secret))
+        shown = poller.shown(found.key)
         return reconcile(
             Observed(
                 job=job,
@@ -70,7 +72,8 @@ def register(
                 preparing=preparing,
                 pods=found.pods,
                 claims=await claims.named(found.key.namespace, claims_named(job)),
-                progress=poller.shown(found.key),
+                progress=shown if shown is not None and shown.attempt else None,
+                prepare_state=shown.state if shown is not None and not shown.attempt else "",
                 stop=poller.heard(found.key),
                 applied=found.applied,
                 refused=found.refused,

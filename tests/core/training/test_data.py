@@ -137,6 +137,12 @@ def test_while_it_runs_nothing_is_made_and_its_pods_are_told():
     )
 
 
+def test_how_far_it_is_is_told_when_the_first_pod_says_so():
+    job = asks()
+    plan = seen(job, the_job(job), (a_pod(job, 0),), prepare_state="tokenising 30 %")
+    assert sentence(plan, "Running").endswith("Now: tokenising 30 %.")
+
+
 def test_what_it_made_is_told_first_and_then_trained_on():
     job = asks()
     plan = seen(job, the_job(job, complete=True), (a_pod(job, 0, 0, MADE),))
@@ -173,11 +179,12 @@ def test_a_job_whose_last_words_are_lost_is_asked_again():
 )
 def test_another_corpus_is_prepared_anew(change):
     old = asks()
-    job = asks(**change)
+    data = {"key": key_of(old), "uri": "pvc://corpora/gpt/k-1"}
+    job = asks(status={"data": data}, **change)
     assert key_of(old) != key_of(job)
     plan = seen(job, the_job(old, complete=True), (a_pod(old, 0, 0, MADE),))
     assert [d.ref.name for d in plan.delete] == ["t-prepare"]
-    assert "data" not in plan.status["status"]
+    assert not made(plan)
     assert [m["metadata"]["name"] for m in made(seen(job))] == ["t-prepare"]
 
 

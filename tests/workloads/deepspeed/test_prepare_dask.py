@@ -4,7 +4,10 @@ import json
 import os
 import random
 import signal
+import socket
 import time
+import urllib.error
+import urllib.request
 from decimal import Decimal
 
 import pytest
@@ -12,7 +15,7 @@ from distributed import Client, LocalCluster
 from preamar_train.corpus import slices, work
 from preamar_train.corpus.drive import drive
 from preamar_train.corpus.order import Filters, Order
-from preamar_train.corpus.run import everywhere
+from preamar_train.corpus.run import everywhere, teller
 from preamar_train.failures import Failure
 from preamar_train.request import Source
 
@@ -89,3 +92,20 @@ def test_a_users_error_in_a_worker_arrives_with_its_sentence(order, cluster, tmp
     (tmp_path / "text.jsonl").write_text('{"text": 5}\n')
     with pytest.raises(Failure, match="line 1 of text"):
         drive(order, 400, everywhere(cluster))
+
+
+def test_the_first_pod_answers_how_far_it_is(tmp_path, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("PREAMAR_STATE", str(tmp_path))
+    monkeypatch.setenv("PREAMAR_AGENT_PORT", str(port))
+    say = teller()
+    where = f"http://127.0.0.1:{port}"
+    for words in ("tokenising 10 %", "tokenising 20 %"):
+        say(words)
+        told = json.loads(urllib.request.urlopen(f"{where}/progress", timeout=5).read())
+        assert (told["attempt"], told["state"]) == (0, words)
+    order = urllib.request.Request(f"{where}/stop", data=b"{}", method="POST")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(order, timeout=5)

@@ -123,6 +123,7 @@ class Observed:
     jobs: tuple[JobView, ...] = ()
     conversions: tuple[JobView, ...] = ()
     preparing: JobView | None = None
+    prepare_state: str = ""
     pods: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     progress: Progress | None = None

@@ -24,6 +24,7 @@ from preamar.core.training.material import (
     text_mounts,
 )
 from preamar.core.training.observe import prepare_name
+from preamar.core.training.pod import AGENT_PORT
 from preamar.core.training.preparing import KEY, key_of
 
 USERS = 64  # exit code of a user's error
@@ -81,6 +82,7 @@ def _pod(job: TrainingJob, settings: Settings) -> dict[str, Any]:
     count = threads(prepare.resources)
     ours = {
         "MASTER_ADDR": f"{name}-0.{job.metadata.name}-ranks",
+        "PREAMAR_AGENT_PORT": str(AGENT_PORT),
         "PREAMAR_PREPARE": dumps(order(job), sort_keys=True),
         "OMP_NUM_THREADS": count,
         "RAYON_NUM_THREADS": count,

@@ -77,8 +77,14 @@ def prepared(observed: Observed) -> Prepared:
     up = sum(1 for pod in pods if pod.phase == "Running")
     workers = job.spec.data.prepare.workers
     return Prepared(
-        Stand.RUNNING, f"The data is being prepared: {up} of {workers} pods run (Job {view.name})."
+        Stand.RUNNING,
+        f"The data is being prepared: {up} of {workers} pods run (Job {view.name}).{_now(observed)}",
     )
+
+
+def _now(observed: Observed) -> str:
+    told = observed.prepare_state[:100]
+    return f" Now: {told}." if told else ""
 
 
 def pods_of(pods: tuple[PodView, ...], key: str) -> tuple[PodView, ...]:

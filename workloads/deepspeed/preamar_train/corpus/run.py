@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from preamar_train.agent import message
+from preamar_train import state
+from preamar_train.agent import message, progress
 from preamar_train.agent.lookup import address_of
 from preamar_train.agent.settings import message_path
+from preamar_train.agent.stopping import Stopping
 from preamar_train.corpus.drive import drive, told
 from preamar_train.corpus.order import parse
 from preamar_train.failures import DONE, FAILED, Class, Failure, classify
@@ -59,6 +61,7 @@ def _first() -> int:
 
     begun = time.monotonic()
     order = parse(os.environ.get("PREAMAR_PREPARE", ""))
+    say = teller()
     vocabulary = shape_of(order.preset, order.parameters).vocabulary
     config.set(SETTINGS)
     port = int(os.environ.get("PREAMAR_PREPARE_PORT", PORT))
@@ -76,14 +79,40 @@ def _first() -> int:
         ) as cluster,
         Client(cluster) as client,
     ):
-        done = drive(order, vocabulary, everywhere(client))
+        done = drive(order, vocabulary, everywhere(client, say))
     words = told(done, order, time.monotonic() - begun)
     print(json.dumps(words), flush=True)
     message.write(message_path(os.environ), words)
     return DONE
 
 
-def everywhere(client) -> Callable[[str, Callable[..., Any], Iterable[tuple[Any, ...]]], list]:
+def _say_nothing(_words: str) -> None:
+    """Nobody listens."""
+
+
+def teller() -> Callable[[str], None]:
+    """How far it is, for whoever asks the first pod as they would ask rank 0 of an attempt."""
+    file = state.of_rank(0)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    port = int(os.environ.get("PREAMAR_AGENT_PORT", "0"))
+    if port:
+        # Without a digest no order to stop is accepted.
+        progress.serve(file, port, Stopping("", lambda: None))
+    last = ""
+
+    def say(words: str) -> None:
+        nonlocal last
+        if words != last:
+            last = words
+            state.write(file, {"attempt": 0, "state": words})
+
+    say("starting")
+    return say
+
+
+def everywhere(
+    client, say: Callable[[str], None] = _say_nothing
+) -> Callable[[str, Callable[..., Any], Iterable[tuple[Any, ...]]], list]:
     from distributed import as_completed
 
     def each(phase: str, act: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -95,6 +124,7 @@ def everywhere(client) -> Callable[[str, Callable[..., Any], Iterable[tuple[Any,
         for number, future in enumerate(waiting, start=1):
             if future.status == "error":
                 _raise(future.exception())
+            say(f"{phase} {number * 10 // len(jobs) * 10} %")
             if time.monotonic() - said > SAY_SECONDS:
                 said = time.monotonic()
                 print(f"{phase}: {number} of {len(jobs)} pieces", flush=True)
