@@ -16,6 +16,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 def prove(engine: Any, gang: Gang, canary: float, stepped_at: float) -> Proof:
     """Every rank returns the same."""
+    _link(engine)
     keys = gang.tell([key for key in MOMENTS if key in _states(engine)[0]])
     mine: dict[tuple[str, str], str] = {}
     for number, (name, key, tensor) in enumerate(_tensors(engine, keys)):
@@ -26,6 +27,13 @@ def prove(engine: Any, gang: Gang, canary: float, stepped_at: float) -> Proof:
         for (name, key), each in share.items():
             tensors.setdefault(name, {})[key] = each
     return Proof(tensors, position(engine), canary, stepped_at)
+
+
+def _link(engine: Any) -> None:
+    """After a load DeepSpeed's ZeRO 1 and 2 find a weight's moments only once a step was made."""
+    link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
+    if link is not None:
+        link()
 
 
 def _tensors(engine: Any, moments: list[str]) -> Iterator[tuple[str, str, torch.Tensor]]:
