@@ -20,6 +20,12 @@ if TYPE_CHECKING:  # each process loads its own half only
 OPERATOR_HELP = "watch the resources and do what they say"
 GATEWAY_HELP = "serve the models' callers"
 QUOTE_HELP = "what a training job needs before it runs; needs no cluster"
+LOOKS = {
+    "logs": "what the ranks of a job say, or the replicas of a service",
+    "plot": "the loss curve of a job",
+    "status": "is it well, and if not why not",
+    "top": "how far jobs are, and what services do",
+}
 SIMULATE_HELP = "replay a load with each way of sizing; needs no cluster"
 
 
@@ -35,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from preamar.cli.simulate.command import run as run_simulate
 
         return run_simulate(given[1:])
+    if given[:1] and given[0] in LOOKS:
+        from importlib import import_module
+
+        return _code(import_module(f"preamar.cli.look.{given[0]}").run(given[1:]))
     if given[:1] == ["quote"]:
         from preamar.cli.quote.command import run as run_quote
 
@@ -49,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("gateway", help=GATEWAY_HELP, add_help=False)
     commands.add_parser("quote", help=QUOTE_HELP, add_help=False)
+    for name, words in LOOKS.items():
+        commands.add_parser(name, help=words, add_help=False)
     commands.add_parser("simulate", help=SIMULATE_HELP, add_help=False)
     _operator_flags(operator)
     return _run_operator(parser.parse_args(given))

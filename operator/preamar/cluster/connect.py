@@ -32,17 +32,23 @@ class Unreachable(Exception):
 
 
 @contextlib.asynccontextmanager
-async def connect(kubeconfig: str | None = None) -> AsyncIterator[ApiClient]:
-    """A client that presents our name, closed at the end. Raises ``Unreachable``."""
+async def connect(
+    kubeconfig: str | None = None, context: str | None = None
+) -> AsyncIterator[ApiClient]:
+    """A client that presents our name, closed at the end; ``context`` is one of the kubeconfig's,
+    its current one where none is named. Raises ``Unreachable``."""
     settings = Configuration()
     renewing: asyncio.Task[None] | None = None
     try:
-        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if kubeconfig is None and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=settings)
         else:
             path = _chosen(kubeconfig)
             loader = await config.load_kube_config(
-                config_file=path, client_configuration=settings, persist_config=False
+                config_file=path,
+                context=context,
+                client_configuration=settings,
+                persist_config=False,
             )
             renewing = asyncio.create_task(
                 config.refresh_token(loader, settings, interval=RENEW_SECONDS)
@@ -69,6 +75,17 @@ async def connect(kubeconfig: str | None = None) -> AsyncIterator[ApiClient]:
                 await renewing
         await client.close()
         await connector.close()
+
+
+def namespace_of(kubeconfig: str | None = None, context: str | None = None) -> str:
+    """The namespace that a kubeconfig's context names, as kubectl takes it; else ``default``."""
+    try:
+        contexts, active = config.list_kube_config_contexts(_chosen(kubeconfig))
+    except (config.ConfigException, Unreachable, OSError, KeyError, ValueError):
+        return "default"
+    named = {each["name"]: each for each in contexts or ()}
+    chosen = named.get(context, {}) if context else active or {}
+    return str((chosen.get("context") or {}).get("namespace") or "default")
 
 
 def _chosen(kubeconfig: str | None) -> str:

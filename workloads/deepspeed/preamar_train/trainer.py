@@ -28,6 +28,7 @@ from preamar_train.deepspeed_config import config_of
 from preamar_train.failures import DONE, STOPPED, Class, Failure
 from preamar_train.gang import Gang, join
 from preamar_train.interconnect import check
+from preamar_train.losses import Losses
 from preamar_train.model import Decoder
 from preamar_train.phases import Phases
 from preamar_train.prepare import Ready, prepare
@@ -60,6 +61,7 @@ class Run:
     canary: Canary
     verified: Verified | None
     phases: Phases
+    losses: Losses
     stepped_at: float = 0.0
 
     def log(self, sentence: str) -> None:
@@ -89,6 +91,7 @@ def train(stop: Stop, told: Path) -> int:
     phases.mark("read")
     run = _begin(request, shape, gang, store, ready, config, progress, phases, gpu=gpu)
     stopped = _steps(run, stop)
+    run.losses.close()
     digest = agreed_digest(run.engine, gang)
     run.log(f"all {gang.size} ranks hold equal weights: {digest}")
     if stopped:
@@ -116,6 +119,9 @@ def _begin(request, shape, gang, store, ready, config, progress, phases, *, gpu:
         step, saved = ready.resume.step, ready.resume
         ledger = Ledger(request.global_batch, saved.consumed, saved.skipped, saved.duplicated)
         progress.say(resumedFrom=step, step=step, resumed=verified.words(), **ledger.words())
+    losses = Losses(
+        store.path if gang.rank == 0 else None, step, request.steps, gang.size, request.attempt
+    )
     run = Run(
         request,
         shape,
@@ -131,6 +137,7 @@ def _begin(request, shape, gang, store, ready, config, progress, phases, *, gpu:
         canary,
         verified,
         phases,
+        losses,
     )
     run.log(
         f"{request.preset} with {shape.parameters():,} weights, {gang.size} ranks, ZeRO {request.zero_stage}, "
@@ -171,6 +178,7 @@ def _steps(run: Run, stop: Stop) -> bool:
         run.ledger.book(marks)
         mean /= run.request.global_batch
         run.log(f"step={run.step} loss={mean:.9g} consumed={run.ledger.consumed}")
+        run.losses.add(run.step, mean)
         run.progress.stepped(run.step, run.ledger.words(), mean, waits.ratio(waited))
         _went_on(run)
         every = run.request.checkpoint.every_steps
@@ -221,6 +229,7 @@ def _save(run: Run) -> None:
     begun = time.monotonic()
     proof = prove(run.engine, run.gang, run.canary.loss(), run.stepped_at)
     proved = time.monotonic() - begun
+    run.losses.sync()
     plan = Manifest(
         step=run.step,
         world_size=run.gang.size,

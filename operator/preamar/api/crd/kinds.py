@@ -77,10 +77,12 @@ KINDS = (
             Column("Workers", ".status.workers", "Workers that run.", "integer"),
             Column("Step", ".status.progress.step", "Steps done.", "integer"),
             Column("Steps", ".spec.steps", "Steps to do.", "integer"),
+            Column("Loss", ".status.progress.loss", "The training loss."),
+            Column("ETA", ".status.progress.etaSeconds", "Seconds left.", "integer"),
             AGE,
             Column("Wanted", ".spec.workers.replicas", "Workers asked for.", "integer", wide=True),
-            Column("Loss", ".status.progress.loss", "The training loss.", wide=True),
-            Column("ETA", ".status.progress.etaSeconds", "Seconds left.", "integer", wide=True),
+            Column("Speed", ".status.progress.samplesPerSecond", "Samples a second.", wide=True),
+            Column("Cost", ".status.quote.cost", "Money for all steps.", wide=True),
             Column(
                 "Checkpoint", ".status.checkpoint.step", "Last saved step.", "integer", wide=True
             ),

@@ -1,4 +1,5 @@
-"""How far is the job, and who may stop it? `GET /progress` and `POST /stop` on rank 0's pod.
+"""How far is the job, and who may stop it? On rank 0's pod: `GET /progress`, `GET /losses` (CSV,
+those that are kept beside the checkpoints) and `POST /stop`.
 
 Progress reads rank 0's state file at each call; before there is one the answer is `Starting`.
 """
@@ -12,6 +13,7 @@ from typing import Any
 
 from preamar_train import state
 from preamar_train.agent.stopping import LARGEST_ORDER, Stopping
+from preamar_train.losses import NAME
 
 KEYS = (
     "attempt",
@@ -33,6 +35,7 @@ KEYS = (
     "resumed",
 )
 _READ_SECONDS = 5
+_MOST_BYTES = 16 * 2**20
 
 
 def progress(file: Path) -> dict[str, Any]:
@@ -50,6 +53,15 @@ def _ordered() -> dict[str, Any]:
         return {}
 
 
+def _losses() -> bytes | None:
+    try:
+        folder = json.loads(os.environ.get("PREAMAR_TRAIN", ""))["checkpoint"]["path"]
+        with Path(folder, NAME).open("rb") as stream:
+            return stream.read(_MOST_BYTES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def serve(file: Path, port: int, stopping: Stopping, host: str = "") -> ThreadingHTTPServer | None:
     """Answers in threads of its own; None, with a line in the log, when the port is taken."""
 
@@ -58,10 +70,14 @@ def serve(file: Path, port: int, stopping: Stopping, host: str = "") -> Threadin
         server_version = "preamar-train"
 
         def do_GET(self) -> None:
-            if self.path != "/progress":
+            if self.path == "/progress":
+                kind, data = "application/json", json.dumps(progress(file)).encode()
+            elif self.path == "/losses" and (found := _losses()) is not None:
+                kind, data = "text/csv", found
+            else:
                 self.send_error(404)
                 return
-            self._say(200, json.dumps(progress(file)).encode())
+            self._say(200, data, kind)
 
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length") or "0"
@@ -73,9 +89,9 @@ def serve(file: Path, port: int, stopping: Stopping, host: str = "") -> Threadin
                 body = self.rfile.read(int(length))
                 self._say(stopping.answer(self.headers.get("Authorization") or "", body), b"{}")
 
-        def _say(self, code: int, data: bytes) -> None:
+        def _say(self, code: int, data: bytes, kind: str = "application/json") -> None:
             self.send_response(code)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
