@@ -11,7 +11,7 @@ from preamar.core.plan import Applied
 from preamar.core.serving import desired, scaling, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
-from preamar.core.training import endings, gang, lifecycle, policy
+from preamar.core.training import endings, lifecycle, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from tests.life.test_serving import ServingLives
@@ -124,10 +124,6 @@ def never_stops(patch):
     patch.setattr(training, "_stop", lambda observed, step: ())
 
 
-def holds_accelerators_for_an_incomplete_gang(patch):
-    patch.setattr(gang, "seconds_left", lambda observed, last: None)
-
-
 def writes_no_status(patch):
     real = told_training.status
     patch.setattr(
@@ -181,7 +177,6 @@ TRAINING = (
     restarts_after_the_users_error,
     counts_nothing,
     never_stops,
-    holds_accelerators_for_an_incomplete_gang,
     writes_no_status,
     never_orders_a_stop,
     starts_without_a_conversion,

@@ -37,9 +37,10 @@ class TrainingLives(Lives):
     volume = "data"
     quiet = (1, 1, 1, 1900, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1) * 3
 
-    @initialize(started=st.integers(0, 4))
-    def begins(self, started):
+    @initialize(started=st.integers(0, 4), room=st.sampled_from([99, 99, 1]))
+    def begins(self, started, room):
         self.start(a_job())
+        self.world.room = room
         self.world.steps_left = 16
         self.all_goes_well(started)
         self.failures = set()  # attempts in which a rank was made to fail
