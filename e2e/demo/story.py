@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster import Cluster
+from e2e.clusters.choice import provider
 from e2e.clusters.images import reference
 from e2e.demo.calls import Count, Used, client, load, used
 from e2e.kube import OURS, Json, Kube, condition, until
@@ -114,14 +115,17 @@ class Story:
         return peak, reached, await task
 
     def train(self) -> Figures:
-        """3. A language model trains with DeepSpeed on two ranks and beats the unigram baseline."""
+        """3. A language model trains with DeepSpeed on two ranks, goes on with one and with two
+        again, loses and repeats no sample, and beats the unigram baseline."""
         self.make_what_training_needs()
         image = reference("demo-text")
         seed(self.kube, NAMESPACE, "seed-books", image, ["/target/books"], "data")
         self.kube.apply_file(EXAMPLES / "gpt-train.yaml", NAMESPACE)
+        if condition(self.job("gpt"), "Succeeded").get("status") != "True":  # a second demo
+            self.resize("gpt", (1, 2))
 
         def finished() -> Json | None:
-            job = self.kube.get(OURS, "TrainingJob", "gpt", NAMESPACE)
+            job = self.job("gpt")
             stalled = condition(job, "Stalled")
             assert stalled.get("status") != "True", f"training is stalled: {stalled['message']}"
             succeeded = condition(job, "Succeeded")
@@ -135,14 +139,39 @@ class Story:
         loss = float(status["evaluation"]["loss"])
         unigram = float(status["evaluation"]["unigram"])
         assert loss < unigram, f"held-out loss {loss} is not below the unigram baseline {unigram}"
+        samples, resizes = status["samples"], status["resizes"]
+        lost = samples["skipped"] + samples["duplicated"]
+        assert not lost, f"{lost} samples were left out or taken twice"
+        verified = condition(job, "ContinuityVerified")
+        assert verified["status"] == "True", f"it did not go on as it was: {verified['message']}"
         return {
             "held_out_loss": loss,
             "unigram_loss": unigram,
             "steps": status["progress"]["step"],
             "world_size": status["worldSize"],
-            "samples": status["samples"]["consumed"],
+            "samples": samples["consumed"],
+            "samples_lost_or_repeated": lost,
+            "resizes": [f"{each['from']} to {each['to']}" for each in reversed(resizes)],
+            "pause_seconds": [float(each["pauseSeconds"]) for each in reversed(resizes)],
             "attempts": status["attempt"],
         }
+
+    def job(self, name: str) -> Json | None:
+        return self.kube.get(OURS, "TrainingJob", name, NAMESPACE)
+
+    def resize(self, name: str, sizes: tuple[int, ...]) -> None:
+        """Scale a job as kubectl does, each time once it has saved at the size before."""
+        kubectl, at = provider(self.cluster.provider).kubectl(), 2
+        for size in sizes:
+
+            def trains(at: int = at) -> bool:
+                status = (self.job(name) or {}).get("status") or {}
+                saved = (status.get("checkpoint") or {}).get("worldSize")
+                return saved == status.get("workers") == at
+
+            until(f"{name} trains with {at}", 300, trains)
+            kubectl("scale", f"tjob/{name}", f"--replicas={size}", f"--namespace={NAMESPACE}")
+            at = size
 
     def make_what_training_needs(self) -> None:
         """Its images and names of pods: built after the first answer, waited for here."""
