@@ -78,7 +78,7 @@ def a_meddler(name: str) -> Json:
     )
     container: dict[str, Any] = {
         "name": "meddler",
-        "image": reference("deepspeed"),
+        "image": reference("demo-text"),
         "command": ["sh", "-c", spoil],
         "volumeMounts": [{"name": "c", "mountPath": "/mnt"}, {"name": "t", "mountPath": "/tmp"}],
     }

@@ -166,7 +166,7 @@ def test_a_conversion_that_runs_is_waited_for_and_one_that_is_done_lets_the_atte
         },
     ):
         plan = reconcile(watched(job, **stopped(job) | done))
-        assert made(plan) == ["t-2"]
+        assert (made(plan), plan.delete) == (["t-2"], ())
         assert plan.apply[-1]["spec"]["completions"] == 1
         notes = notes_of(plan)
         words = loads(notes[RESIZE])

@@ -24,10 +24,10 @@ from preamar.core.training.endings import pods_of
 from preamar.core.training.goodput import Ledger
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt, next_step
 from preamar.core.training.notes import STOP
-from preamar.core.training.observe import Observed, children_named
+from preamar.core.training.observe import JobView, Observed, children_named
 from preamar.core.training.prepare_job import prepare_job
 from preamar.core.training.preparing import Stand, key_of, prepared
-from preamar.core.training.resize import carried_out, size_notes, wanted
+from preamar.core.training.resize import carried_out, over_well, size_notes, wanted
 from preamar.core.training.resize import conversion as conversion_of
 from preamar.core.training.saved import newest
 from preamar.core.training.schedule import mean_time_between_faults
@@ -132,11 +132,15 @@ def _left(observed: Observed, step: Step) -> tuple[Delete, ...]:
         for view in observed.conversions
         if not view.deleting
         and (
-            (not view.over and (step.do != Do.CONVERT or view.conversion != number))
+            (_unwanted(observed, view) and (step.do != Do.CONVERT or view.conversion != number))
             or (view.failed and step.do == Do.CONVERT and view.conversion == number)
             or (last is not None and view.conversion < last.attempt - KEPT_ATTEMPTS)
         )
     )
+
+
+def _unwanted(observed: Observed, view: JobView) -> bool:
+    return not view.over and not over_well(view, observed)
 
 
 def _before(step: Step) -> Step:
