@@ -1,0 +1,182 @@
+"""How long from a replica's readiness to the first request it gets? S4: p50 at most 20 ms, p99 at
+most 100 ms.
+
+Services sleep and are woken as in `wake`, and here are waited for. The clock starts as the API
+server receives the kubelet's patch that makes the pod ready, by its audit log, and ends when the
+gateway gives the first request its place, by the milliseconds that the answer carries. How much of
+it is Kubernetes' own part, until the EndpointSlice is written, is shown beside it.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from e2e import cluster
+from e2e.bench.sleepers import NoAuditLogError, a_sleeper, asleep, loaded, place, stamp
+from e2e.bench.wake import MODELS, P50_TARGET, P99_TARGET, create_others, delete_others
+from e2e.cluster import Cluster
+from e2e.journeys import audit
+from e2e.kube import Kube, NotInTimeError
+
+RESULT = Path(__file__).resolve().parents[2] / "build/bench/dispatch.json"
+ROUNDS = {"idle": 12, "300 at once": 4, "8 models at once": 4, "after 20 others": 4}
+COLD_START = "x-preamar-cold-start-ms"
+ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """One wake: when its first request was sent, and when that got its place."""
+
+    model: str
+    asked: float
+    placed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Seconds from the pod's Ready patch, and from the EndpointSlice's write, to the dispatch."""
+
+    model: str
+    from_ready: float
+    from_slice: float
+
+
+@dataclass(slots=True)
+class Case:
+    name: str
+    wakes: list[Wake] = field(default_factory=list)
+    found: list[Dispatch] = field(default_factory=list)
+
+    def percentile(self, share: float, of: str = "from_ready") -> float:
+        ordered = sorted(getattr(each, of) for each in self.found)
+        return (
+            ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("inf")
+        )
+
+    @property
+    def met(self) -> bool:
+        quick = self.percentile(0.5) <= P50_TARGET and self.percentile(0.99) <= P99_TARGET
+        return quick and len(self.found) == len(self.wakes)
+
+
+async def first_of(session: aiohttp.ClientSession, here: Cluster, model: str) -> Wake:
+    """One short request for a sleeping model; raises what came instead of an answer."""
+    wish = {"model": model, "prompt": "talk", "max_tokens": 1}
+    headers = {"Authorization": f"Bearer {here.key()}"}
+    asked = time.time()
+    url = f"{here.gateway_url}/v1/completions"
+    async with session.post(url, json=wish, headers=headers) as answer:
+        answer.raise_for_status()
+        await answer.read()
+        return Wake(model, asked, asked + int(answer.headers.get(COLD_START, "0")) / 1000)
+
+
+async def one_round(
+    here: Cluster, kube: Kube, namespace: str, case: Case, models: list[str]
+) -> None:
+    """Ask, wait for all answers, and put all to sleep again."""
+    others = case.name == "after 20 others"
+    if others:
+        await asyncio.to_thread(create_others, kube, namespace)
+    callers = 300 if case.name == "300 at once" else len(models)
+    limits = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=limits, connector=connector) as session:
+        asking = [first_of(session, here, models[n % len(models)]) for n in range(callers)]
+        answered = await asyncio.gather(*asking)
+    for model in models:
+        case.wakes.append(min((w for w in answered if w.model == model), key=lambda w: w.placed))
+    await asyncio.to_thread(asleep, kube, namespace, MODELS, 40)
+    if others:
+        await asyncio.to_thread(delete_others, kube, namespace)
+
+
+def judge(cases: list[Case], here: Cluster, namespace: str) -> None:
+    """For each wake the last Ready patch and the last EndpointSlice before its dispatch."""
+    pods: dict[str, list[float]] = {}
+    slices: dict[str, list[float]] = {}
+    for one in audit.read(here):
+        if one.namespace != namespace or one.code not in {200, 201}:
+            continue
+        if one.resource == "pods/status" and one.user.startswith("system:node:"):
+            pods.setdefault(one.name, []).append(stamp(one.at))
+        if one.resource == "endpointslices":
+            slices.setdefault(one.name, []).append(stamp(one.at))
+    for case in cases:
+        for wake in case.wakes:
+            ready = _last(pods, f"{wake.model}-serve-", wake)
+            slice_ = _last(slices, f"{wake.model}-serve-", wake)
+            if ready is not None and slice_ is not None:
+                case.found.append(Dispatch(wake.model, wake.placed - ready, wake.placed - slice_))
+
+
+def _last(times: dict[str, list[float]], prefix: str, wake: Wake) -> float | None:
+    """The last of them between the request and its place."""
+    found = [
+        at
+        for name, each in times.items()
+        if name.startswith(prefix)
+        for at in each
+        if wake.asked <= at <= wake.placed + 0.002  # the header has whole milliseconds
+    ]
+    return max(found, default=None)
+
+
+async def measured(here: Cluster, kube: Kube, namespace: str) -> list[Case]:
+    cases = {name: Case(name) for name in ROUNDS}
+    for name, rounds in ROUNDS.items():
+        print(f"{name}: {rounds} rounds", flush=True)
+        for number in range(rounds):
+            models = MODELS if name == "8 models at once" else [MODELS[number % len(MODELS)]]
+            await one_round(here, kube, namespace, cases[name], models)
+    judge(list(cases.values()), here, namespace)
+    return list(cases.values())
+
+
+def report(cases: list[Case]) -> None:
+    print(
+        f"{'case':<18}{'wakes':>6}{'p50 ms':>9}{'p99 ms':>9}{'of the slice: p50':>19}{'p99':>7}  met"
+    )
+    for case in cases:
+        told = [
+            case.percentile(s, of) * 1000
+            for of in ("from_ready", "from_slice")
+            for s in (0.5, 0.99)
+        ]
+        print(
+            f"{case.name:<18}{len(case.wakes):>6}{told[0]:>9.1f}{told[1]:>9.1f}{told[2]:>19.1f}"
+            f"{told[3]:>7.1f}  {'yes' if case.met else 'no'}"
+        )
+
+
+def main() -> int:
+    """0 when it was measured, met or not; 1 when it could not be."""
+    try:
+        here = cluster.read()
+        kube = Kube(here.kubeconfig)
+        with place(here, kube) as namespace:
+            for name in MODELS:
+                kube.apply(a_sleeper(name), namespace)
+            print(f"loading {len(MODELS)} models once", flush=True)
+            loaded(kube, namespace, MODELS)
+            asleep(kube, namespace, MODELS, 60)
+            cases = asyncio.run(measured(here, kube, namespace))
+    except (FileNotFoundError, NoAuditLogError, NotInTimeError, aiohttp.ClientError) as error:
+        print(f"not measured: {error}", file=sys.stderr)
+        return 1
+    report(cases)
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    targets = {"p50_seconds": P50_TARGET, "p99_seconds": P99_TARGET}
+    told = [asdict(case) | {"met": case.met} for case in cases]
+    RESULT.write_text(json.dumps({"targets": targets, "cases": told}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
