@@ -94,7 +94,7 @@ class TrainingJobSpec(Word):
     )
     command: Args = Field(
         default=(),
-        description="A command instead of the built-in trainer, such as [python, train.py].",
+        description="A program that each rank runs instead of the built-in trainer, such as [python, train.py].",
     )
     args: Args = Field(default=(), description="Arguments for the command, such as [--fast].")
     env: Env = Field(default=(), description="Environment variables of the trainer.")

@@ -175,6 +175,7 @@ time.sleep(600)
 def test_a_stop_before_the_first_step_ends_at_once(agent):
     running = agent(
         """
+state.write(told, {"state": "Starting"})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """
@@ -480,3 +481,24 @@ time.sleep(600)
     running.process.send_signal(signal.SIGTERM)
     code, message, _ = running.end()
     assert (code, message["class"]) == (1, "Killed")
+
+
+def test_a_plain_program_knows_its_place_and_may_end_by_itself_when_a_stop_is_asked(agent):
+    text = """
+names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
+place = [os.environ[name] for name in names]
+def leave(*_):
+    open(os.path.join(os.path.dirname(__file__), f"left-{rank}"), "w").write(json.dumps(place))
+    sys.exit(75)
+signal.signal(signal.SIGTERM, leave)
+open(os.path.join(os.path.dirname(__file__), f"ready-{rank}"), "w").close()
+time.sleep(60)
+"""
+    started = agent(text)
+    for rank in (0, 1):
+        started.wait_for(f"ready-{rank}")
+    started.process.send_signal(signal.SIGTERM)
+    code, message, _ = started.end()
+    assert (code, message["outcome"]) == (75, "Stopped")
+    places = [json.loads((started.folder / f"left-{rank}").read_text()) for rank in (0, 1)]
+    assert places == [[str(rank), "2", str(rank), "2", "127.0.0.1", "29500"] for rank in (0, 1)]

@@ -15,6 +15,7 @@ from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
 from preamar.core.settings import Settings
 from preamar.core.training import gang, interconnect
+from preamar.core.training.command import command, of_ranks
 from preamar.core.training.grace import BEYOND_SECONDS, grace_seconds
 from preamar.core.training.material import (
     Mounted,
@@ -59,13 +60,14 @@ def pod_spec(
         "OMP_NUM_THREADS": threads(resources),
         "HOME": "/tmp",  # noqa: S108
         **interconnect.variables(spec, workers),
+        **of_ranks(spec),
     }
     volumes, mounts = _volumes(job, settings)
     trainer = {
         "name": "trainer",
         "image": spec.image or default,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": [*spec.command, *spec.args] or ["preamar-train", "agent"],
+        "command": command(spec),
         "env": environment(ours, spec.env),
         "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
         "resources": resources_of(

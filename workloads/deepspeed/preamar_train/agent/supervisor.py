@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from preamar_train.agent import memory, told
 from preamar_train.agent.exits import Exit, Verdict, is_failure, verdict, worst
-from preamar_train.agent.settings import Settings, rank_environment
+from preamar_train.agent.settings import RANK_COMMAND, Settings, rank_environment
 from preamar_train.agent.signals import Signals
 from preamar_train.agent.stillness import Stillness
 
@@ -113,7 +113,9 @@ class Supervisor:
     def _pass_stop_on(self) -> None:
         print("stopping at the next step, with a checkpoint", flush=True)
         words = [told.of_rank(rank.number) for rank in self._ranks]
-        if all(each.get("state", "Starting") == "Starting" for each in words):
+        # A program of the user's own may train and say nothing.
+        silent = "Starting" if self._config.command == RANK_COMMAND else "Training"
+        if all(each.get("state", silent) == "Starting" for each in words):
             # Nothing was trained, so nothing can be lost; waiting for peers would only cost time.
             self._kill_all()
             return
