@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
@@ -15,6 +14,7 @@ from preamar_train.data.ahead import Ahead
 from preamar_train.data.corpus import opened
 from preamar_train.data.order import BLOCK, Order
 from preamar_train.failures import Failure
+from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
 from preamar_train.waits import Waits
 
@@ -22,12 +22,6 @@ from tests.workloads.deepspeed.corpora import written
 from tests.workloads.deepspeed.orders import order
 
 SEQUENCE = 16
-
-
-@dataclass
-class Alone:
-    rank: int = 0
-    size: int = 1
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def request(world: int, micro: int, steps: int = 6):
 def taken(corpus, world: int, micro: int, ahead: int, first: int = 0, last: int = 6):
     """The rows of each step in the order of their numbers, over all ranks."""
     asked = request(world, micro)
-    ranks = [Batches(asked, corpus, Alone(rank, world), ahead) for rank in range(world)]
+    ranks = [Batches(asked, corpus, Layout(rank, world), ahead) for rank in range(world)]
     found = []
     for step in range(first, last):
         turns = [list(each.of_step(step)) for each in ranks]
@@ -113,7 +107,7 @@ def test_an_error_in_reading_comes_where_its_sample_is_asked_for_and_not_before(
     count = sum(1 for step in taken(sound, 1, 8, 1) for _ in step)
     assert count == 48
     (tmp_path / "small.train.00000.tokens").write_bytes(b"")
-    batches = Batches(request(1, 1), opened(tmp_path, SEQUENCE), Alone(), ahead=40)
+    batches = Batches(request(1, 1), opened(tmp_path, SEQUENCE), Layout(0, 1), ahead=40)
     good = []
     with pytest.raises(Failure, match="has fewer than its 1,400 bytes"):
         good.extend(batches.of_step(0))

@@ -1,4 +1,5 @@
-"""The exported graph against a Llama written again, in numpy, from its published equations."""
+"""The exported graphs against a Llama and a Mixtral written again, in numpy, from their published
+equations."""
 
 import numpy as np
 import onnxruntime
@@ -17,12 +18,18 @@ def weights_of(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:
             f"model.layers.{n}.self_attn.k_proj.weight": (narrow, shape.hidden),
             f"model.layers.{n}.self_attn.v_proj.weight": (narrow, shape.hidden),
             f"model.layers.{n}.self_attn.o_proj.weight": (shape.hidden, shape.hidden),
-            f"model.layers.{n}.mlp.gate_proj.weight": (shape.intermediate, shape.hidden),
-            f"model.layers.{n}.mlp.up_proj.weight": (shape.intermediate, shape.hidden),
-            f"model.layers.{n}.mlp.down_proj.weight": (shape.hidden, shape.intermediate),
             f"model.layers.{n}.input_layernorm.weight": (shape.hidden,),
             f"model.layers.{n}.post_attention_layernorm.weight": (shape.hidden,),
         }
+        wide = (shape.intermediate, shape.hidden)
+        if shape.experts:
+            name = f"model.layers.{n}.block_sparse_moe"
+            sizes[f"{name}.gate.weight"] = (shape.experts, shape.hidden)
+            sizes |= {f"{name}.experts.{w}": (shape.experts, *wide) for w in ("w1", "w3")}
+            sizes[f"{name}.experts.w2"] = (shape.experts, *reversed(wide))
+            continue
+        sizes |= {f"model.layers.{n}.mlp.{part}_proj.weight": wide for part in ("gate", "up")}
+        sizes[f"model.layers.{n}.mlp.down_proj.weight"] = wide[::-1]
     sizes["model.norm.weight"] = (shape.hidden,)
     if not shape.tie_embeddings:
         sizes["lm_head.weight"] = (shape.vocabulary, shape.hidden)
@@ -30,6 +37,25 @@ def weights_of(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:
         name: (chance.standard_normal(size) * 0.08 + (len(size) == 1)).astype(np.float32)
         for name, size in sizes.items()
     }
+
+
+def network(y, gate, up, down):
+    gate = y @ gate.T
+    return (gate / (1 + np.exp(-gate)) * (y @ up.T)) @ down.T
+
+
+def feed_forward(w, layer, y, shape):
+    if not shape.experts:
+        return network(y, *(w[f"{layer}.mlp.{c}_proj.weight"] for c in ("gate", "up", "down")))
+    name = f"{layer}.block_sparse_moe"
+    router, out = w[f"{name}.gate.weight"].astype(np.float64), np.zeros_like(y)
+    for t in range(len(y)):
+        liked = np.exp(router @ y[t])
+        best = np.argsort(-liked)[: shape.active_experts]
+        for e in best:
+            w1, w2, w3 = (w[f"{name}.experts.{part}"][e] for part in ("w1", "w2", "w3"))
+            out[t] += liked[e] / liked[best].sum() * network(y[t], w1, w3, w2)
+    return out
 
 
 def llama(w: dict[str, np.ndarray], shape: Shape, ids: np.ndarray) -> np.ndarray:
@@ -65,9 +91,7 @@ def llama(w: dict[str, np.ndarray], shape: Shape, ids: np.ndarray) -> np.ndarray
                 mixed[t, s] = (shares / shares.sum()) @ v[: t + 1, g]
         x = x + mixed @ w[f"{p}.self_attn.o_proj.weight"].T
         y = norm(x, w[f"{p}.post_attention_layernorm.weight"])
-        gate = y @ w[f"{p}.mlp.gate_proj.weight"].T
-        up = y @ w[f"{p}.mlp.up_proj.weight"].T
-        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{p}.mlp.down_proj.weight"].T
+        x = x + feed_forward(w, p, y, shape)
     head = w["model.embed_tokens.weight" if shape.tie_embeddings else "lm_head.weight"]
     return norm(x, w["model.norm.weight"]) @ head.T
 
@@ -76,11 +100,13 @@ SHAPES = [
     {"layers": 2, "hidden": 32, "heads": 4, "kvHeads": 2},
     {"layers": 1, "hidden": 32, "heads": 4, "kvHeads": 1, "tieEmbeddings": False},
     {"layers": 2, "hidden": 24, "heads": 3, "kvHeads": 3, "ropeTheta": 500.0},
+    {"layers": 2, "hidden": 32, "heads": 4, "kvHeads": 2, "experts": 4},
+    {"layers": 1, "hidden": 32, "heads": 4, "kvHeads": 2, "experts": 5, "activeExperts": 3},
 ]
 
 
 @pytest.mark.parametrize("parameters", SHAPES)
-def test_the_graph_computes_a_llama_with_and_without_its_cache(tmp_path, parameters):
+def test_the_graph_computes_a_decoder_with_and_without_its_cache(tmp_path, parameters):
     shape = shape_of("gpt-tiny", {"vocabulary": 512, "intermediate": 40, **parameters})
     weights = weights_of(shape)
     graph.save(graph.build(shape, weights), tmp_path / "model.onnx")

@@ -5,7 +5,8 @@ import json
 import pytest
 from preamar_train.deepspeed_config import OWNED, OWNED_IN_ZERO, config_of
 from preamar_train.failures import Class, Failure
-from preamar_train.presets import PRESETS, shape_of
+from preamar_train.parallel.possible import must_be_possible
+from preamar_train.presets import PRESETS, describe, shape_of
 from preamar_train.request import parse
 
 from tests.workloads.deepspeed.orders import order
@@ -33,8 +34,11 @@ def test_a_key_of_a_newer_operator_is_no_error():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch__accumulation": 3}, "64 is not micro 8 x accumulation 3 x 2 ranks"),
-        ({"parallelism__tensor": 2}, "parallelism.tensor must be 1"),
+        ({"batch__accumulation": 3}, "64 is not micro 8 x accumulation 3 x 2 data-parallel ranks"),
+        ({"parallelism__tensor": 2}, "64 is not micro 8 x accumulation 4 x 1 data-parallel ranks"),
+        ({"parallelism__tensor": 4}, "2 ranks cannot be divided into copies of the model"),
+        ({"parallelism__expert": 3}, "2 ranks of a stage cannot be divided into groups"),
+        ({"parallelism__pipeline": 0}, "pipeline must be a whole number of at least 1"),
         ({"parallelism__zeroStage": 4}, "zeroStage 4 is not one of 0, 1, 2, 3"),
         ({"parallelism__offload": "Optimizer"}, "offload 'Optimizer' is not one of None"),
         ({"steps": 0}, "steps must be a whole number of at least 1"),
@@ -106,6 +110,7 @@ def test_the_tiny_model_has_one_to_three_million_weights():
         ("gpt-tiny", {"learningRate": "fast"}, "must be a number"),
         ("gpt-tiny", {"learningRate": 0}, "must be above 0"),
         ("gpt-tiny", {"tieEmbeddings": 1}, "must be true or false"),
+        ("moe-tiny", {"experts": 1}, "cannot go through 2 of 1 experts"),
     ],
 )
 def test_an_impossible_shape_is_refused_in_words(preset, parameters, words):
@@ -113,6 +118,35 @@ def test_an_impossible_shape_is_refused_in_words(preset, parameters, words):
         shape_of(preset, parameters)
     assert caught.value.kind is Class.CONFIG_ERROR
     assert words in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("preset", "split", "words"),
+    [
+        ("gpt-tiny", {"pipeline": 2, "zeroStage": 2}, "needs parallelism.zeroStage 0 or 1"),
+        ("gpt-tiny", {"pipeline": 8}, "4 layers cannot fill 8 stages"),
+        ("gpt-tiny", {"tensor": 4}, "does not divide the model's kv-heads (2)"),
+        ("gpt-tiny", {"expert": 2}, "does not divide the model's 0 experts"),
+        ("moe-tiny", {"expert": 16}, "does not divide the model's 8 experts"),
+        ("moe-tiny", {"expert": 2, "zeroStage": 3}, "needs parallelism.zeroStage 1 or 2"),
+        ("moe-tiny", {"tensor": 2}, "needs parallelism.tensor and parallelism.pipeline 1"),
+    ],
+)
+def test_a_model_is_not_split_where_it_has_no_seam(preset, split, words):
+    ranks = split.get("tensor", 1) * split.get("pipeline", 1) * split.get("expert", 1)
+    copies = split.get("expert", 1)
+    batch = {"global": 8 * copies, "micro": 8, "accumulation": 1}
+    changes = {f"parallelism__{key}": value for key, value in split.items()}
+    request = parse(json.dumps(order(batch=batch, **changes)), ranks)
+    with pytest.raises(Failure) as caught:
+        must_be_possible(request, shape_of(preset, {}))
+    assert caught.value.kind is Class.CONFIG_ERROR
+    assert words in caught.value.sentence
+
+
+def test_dense_shapes_are_described_as_before_there_were_experts():
+    assert not {"experts", "activeExperts", "balance"} & describe(shape_of("gpt-tiny", {})).keys()
+    assert describe(shape_of("moe-tiny", {}))["experts"] == 8
 
 
 def test_a_preset_can_be_changed_by_its_parameters():

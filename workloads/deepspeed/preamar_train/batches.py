@@ -1,8 +1,8 @@
-"""Which tokens a rank sees in a step.
+"""Which tokens a rank sees in a step: those of its copy of the model.
 
 They are read ahead in a thread, and how long the loop waited for them is counted. With
-PREAMAR_TRACE=<folder> each rank also writes, per micro-batch, the numbers of its samples
-and a hash of their tokens: the proof that a resumed run saw what an unbroken one would.
+PREAMAR_TRACE=<folder> one rank of each copy also writes, per micro-batch, the numbers of its
+samples and a hash of their tokens: the proof that a resumed run saw what an unbroken one would.
 """
 
 import hashlib
@@ -10,17 +10,15 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from preamar_train.data.ahead import Ahead
 from preamar_train.data.corpus import Corpus
 from preamar_train.data.order import Order, of_rank
+from preamar_train.parallel.layout import Layout
 from preamar_train.request import Request
-
-if TYPE_CHECKING:  # it brings torch, which the order of samples does not need
-    from preamar_train.gang import Gang
 
 AHEAD_BYTES = 64 * 2**20
 LEAST_AHEAD, MOST_AHEAD = 2, 32
@@ -38,18 +36,19 @@ class Batches:
     """`ahead` is how many micro-batches are read in advance; as many as 64 MiB hold, if None."""
 
     def __init__(
-        self, request: Request, corpus: Corpus, gang: "Gang", ahead: int | None = None
+        self, request: Request, corpus: Corpus, layout: Layout, ahead: int | None = None
     ) -> None:
         weights = {source.name: source.weight for source in request.sources}
         self._order = Order(request.shuffle_seed, weights, corpus.sizes())
-        self._request, self._corpus, self._gang = request, corpus, gang
+        self._request, self._corpus, self._layout = request, corpus, layout
         size = request.micro_batch * (corpus.sequence + 1) * 8
         self._depth = ahead or max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // size))
         self._reader: Ahead[Micro] | None = None
         self._next = -1
         self.taken: list[range] = []  # in the step that goes on, or was the last
         folder = os.environ.get("PREAMAR_TRACE")
-        self._trace = Path(folder, f"rank-{gang.rank}.jsonl") if folder else None
+        traced = folder and layout.reads
+        self._trace = Path(folder, f"rank-{layout.replica}.jsonl") if traced else None
 
     def of_step(self, step: int) -> Iterator[np.ndarray]:
         """The micro-batches [micro, sequence + 1] of the step after `step` finished ones."""
@@ -78,14 +77,14 @@ class Batches:
             self._reader = None
 
     def _from(self, first: int) -> Iterator[Micro]:
-        request, gang = self._request, self._gang
+        request, layout = self._request, self._layout
         for step in range(first, request.steps):
             for turn in range(request.accumulation):
                 samples = of_rank(
                     step,
                     turn,
-                    gang.rank,
-                    world_size=gang.size,
+                    layout.replica,
+                    world_size=layout.data,
                     micro=request.micro_batch,
                     accumulation=request.accumulation,
                 )

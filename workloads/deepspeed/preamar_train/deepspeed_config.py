@@ -22,15 +22,16 @@ OWNED = (
     "checkpoint",
     "pipeline",
     "tensor_parallel",
+    "expert_parallel",
+    "sequence_parallel_size",
     "autotuning",
 )
 OWNED_IN_ZERO = ("stage", "offload_param", "offload_optimizer")
 
 
-def config_of(request: Request, shape: Shape, *, gpu: bool) -> dict[str, Any]:
-    """The whole DeepSpeed configuration of one rank."""
-    refuse_owned(request.deepspeed)
-    config = {
+def _defaults(request: Request, shape: Shape) -> dict[str, Any]:
+    """How the built-in models learn."""
+    return {
         "optimizer": {
             "type": "AdamW",
             "params": {
@@ -48,20 +49,51 @@ def config_of(request: Request, shape: Shape, *, gpu: bool) -> dict[str, Any]:
             },
         },
         "gradient_clipping": 1.0,
+    }
+
+
+def config_of(
+    request: Request, shape: Shape | None, *, gpu: bool, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The whole DeepSpeed configuration of one rank. A script of one's own has no `shape`; what
+    it says itself is `more`, which the job's `deepspeedConfig` overrides."""
+    user = {**(more or {}), **request.deepspeed}
+    refuse_owned(user)
+    config = {
+        **(_defaults(request, shape) if shape else {}),
         "steps_per_print": 10**9,  # progress is ours to print
         "wall_clock_breakdown": False,
-        **request.deepspeed,
+        **user,
         "train_batch_size": request.global_batch,
         "train_micro_batch_size_per_gpu": request.micro_batch,
         "gradient_accumulation_steps": request.accumulation,
         "bf16": {"enabled": request.precision == "BF16"},
         "fp16": {"enabled": request.precision == "FP16"},
         "zero_optimization": {
-            **_map(request.deepspeed, "zero_optimization"),
+            **_map(user, "zero_optimization"),
             "stage": request.zero_stage,
         },
     }
+    if shape and request.expert > 1:
+        config["expert_parallel"] = _experts(request, shape, gpu=gpu)
     return config if gpu else _without_compiled_adam(config)
+
+
+def _experts(request: Request, shape: Shape, *, gpu: bool) -> dict[str, Any]:
+    """How DeepSpeed's AutoEP finds the experts of `mixture`, and computes what that computes."""
+    return {
+        "enabled": True,
+        "autoep_size": request.expert,
+        "moe_layer_pattern": r"model\.layers\.\d+\.block_sparse_moe",
+        "router_pattern": "gate",
+        "expert_pattern": "experts",
+        **{f"expert_{name}": name for name in ("w1", "w2", "w3")},
+        "top_k": shape.active_experts,
+        "score_func": "softmax",
+        "score_apply": "post",
+        "route_norm": True,
+        "use_grouped_mm": gpu,
+    }
 
 
 def refuse_owned(user: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ Mean negative log-likelihood per token on held-out text, by the model and by a u
 from typing import Any
 
 import numpy as np
-import torch
 
 from preamar_train.data.corpus import Corpus
 from preamar_train.gang import Gang
@@ -29,24 +28,7 @@ def unigram(corpus: Corpus, targets: np.ndarray, vocabulary: int) -> float:
     return float(-logs[targets].mean())
 
 
-def held_out_loss(
-    engine: Any, gang: Gang, rows: np.ndarray, micro: int, device: torch.device
-) -> float:
-    """The model's loss on all rows [n, sequence + 1].
-
-    Ranks take turns in lockstep, since ZeRO 3 gathers weights in every forward; who has no row
-    left computes one that does not count.
-    """
-    engine.eval()
-    total = counted = 0.0
-    with torch.no_grad():
-        for start in range(0, len(rows), micro * gang.size):
-            mine = rows[start + gang.rank * micro : start + (gang.rank + 1) * micro]
-            batch = torch.from_numpy(mine if len(mine) else rows[:1]).to(device)
-            losses = engine(batch[:, :-1], batch[:, 1:]).double()
-            if len(mine):
-                total += float(losses.sum())
-                counted += len(mine)
-    engine.train()
-    total, counted = gang.add(total, counted)
+def held_out_loss(model: Any, gang: Gang, rows: np.ndarray, micro: int | None = None) -> float:
+    """The model's loss on all rows [n, sequence + 1], which its copies share."""
+    total, counted = gang.add(*model.judge(rows, micro))
     return total / counted

@@ -8,10 +8,13 @@ import numpy as np
 from preamar_train.checkpoint.store import Store
 from preamar_train.gang import join
 from preamar_train.parallel.layout import Layout
+from preamar_train.phases import Phases
 from preamar_train.prepare import prepare
 from preamar_train.presets import shape_of
 from preamar_train.progress import Progress
 from preamar_train.request import OWN, Request
+from preamar_train.resuming import Silent
+from preamar_train.samples import Ledger
 from preamar_train.steps import Run
 
 
@@ -32,6 +35,8 @@ class Numbers:
 
 def begin(request: Request, told: Path, samples: int | None) -> Run:
     """Meets the other ranks, finds the newest checkpoint and the data."""
+    phases = Phases()
+    phases.mark("imports")
     gpu = os.environ.get("DS_ACCELERATOR", "cpu") != "cpu"
     progress = Progress(told, request.attempt, request.steps)
     progress.say(state="Starting")
@@ -41,4 +46,6 @@ def begin(request: Request, told: Path, samples: int | None) -> Run:
     shape = shape_of(request.preset, request.parameters)
     own = None if samples is None else Numbers(samples)
     ready = prepare(request, shape, store, gang, lambda: progress.say(state="Starting"), own=own)
-    return Run(request, gang, layout, store, ready, None, progress)
+    phases.mark("data")
+    canary, ledger = Silent(), Ledger(request.global_batch)
+    return Run(request, gang, layout, store, ready, None, progress, canary, phases, ledger)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.save import TOKENIZER
@@ -45,10 +46,16 @@ def config_digest(request: Request, shape: Shape) -> str:
 
 
 def prepare(
-    request: Request, shape: Shape, store: Store, gang: Gang, alive: Callable[[], None]
+    request: Request,
+    shape: Shape,
+    store: Store,
+    gang: Gang,
+    alive: Callable[[], None],
+    own: Any = None,
 ) -> Ready:
-    """`alive` is called every few seconds while data is copied: that may take hours."""
-    sources = texts(request, gang, alive)
+    """`alive` is called every few seconds while data is copied: that may take hours. `own` takes
+    the place of a corpus where a script reads data of its own."""
+    sources = () if own else texts(request, gang, alive)
     begun = gang.tell(
         _told(lambda: _begin(request, sources, shape, store)) if gang.rank == 0 else None
     )
@@ -57,8 +64,8 @@ def prepare(
     manifest, folder, skipped, tokenizer = begun
     config = config_digest(request, shape)
     if manifest:
-        _must_fit(manifest, request, config)
-    corpus = corpus_of(request, sources, shape, gang, tokenizer, alive)
+        _must_fit(manifest, request, gang, config)
+    corpus = own or corpus_of(request, sources, shape, gang, tokenizer, alive)
     digests = gang.hear(corpus.digest)
     if len(set(digests)) > 1:
         odd = next(rank for rank, digest in enumerate(digests) if digest != digests[0])
@@ -93,11 +100,11 @@ def _begin(request: Request, sources: tuple[Source, ...], shape: Shape, store: S
             "or use a new checkpoint path to start afresh.",
         )
     stored = None if found.folder is None else (found.folder / TOKENIZER).read_text()
-    text = tokenizer_of(request, sources, shape, stored)
+    text = tokenizer_of(request, sources, shape, stored) if sources else ""
     return found.manifest, found.folder, found.skipped, text
 
 
-def _must_fit(manifest: Manifest, request: Request, config: str) -> None:
+def _must_fit(manifest: Manifest, request: Request, gang: Gang, config: str) -> None:
     where = f"{request.checkpoint.uri} holds a checkpoint of step {manifest.step}"
     if manifest.config != config:
         raise bad(
@@ -107,3 +114,14 @@ def _must_fit(manifest: Manifest, request: Request, config: str) -> None:
         raise bad(
             f"{where} of ZeRO stage {manifest.zero_stage}, which cannot go on with stage {request.zero_stage}."
         )
+    if manifest.expert > 1 and manifest.world_size != gang.size:
+        raise bad(
+            f"{where} of {manifest.world_size} ranks that share experts, which cannot go on with "
+            f"{gang.size} ranks."
+        )
+    for kind in ("tensor", "pipeline", "expert"):
+        before, now = getattr(manifest, kind), getattr(request, kind)
+        if before != now:
+            raise bad(
+                f"{where} of parallelism.{kind} {before}, which cannot go on with {kind} {now}."
+            )

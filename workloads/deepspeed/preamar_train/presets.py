@@ -14,7 +14,8 @@ from preamar_train.request import bad
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A Llama-shaped decoder. Field names in camelCase are the keys of `model.parameters`."""
+    """A Llama-shaped decoder; with `experts`, a Mixtral-shaped one, whose every token goes through
+    `active_experts` of them. Field names in camelCase are the keys of `model.parameters`."""
 
     layers: int
     hidden: int
@@ -23,6 +24,9 @@ class Shape:
     intermediate: int
     sequence: int
     vocabulary: int
+    experts: int = 0
+    active_experts: int = 2
+    balance: float = 0.02  # weight of the loss that spreads tokens over experts; Mixtral's
     tie_embeddings: bool = True
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-5
@@ -38,7 +42,10 @@ class Shape:
     def parameters(self) -> int:
         """Number of weights."""
         attention = 2 * self.hidden * self.hidden + 2 * self.hidden * self.kv_heads * self.head_size
-        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        network = 3 * self.hidden * self.intermediate
+        if self.experts:
+            network = self.experts * (network + self.hidden)  # and a row of the router each
+        layer = attention + network + 2 * self.hidden
         tables = self.vocabulary * self.hidden * (1 if self.tie_embeddings else 2)
         return self.layers * layer + tables + self.hidden
 
@@ -69,6 +76,28 @@ PRESETS: Mapping[str, Shape] = {
         learning_rate=6e-4,
         warmup_steps=200,
     ),
+    "moe-tiny": Shape(
+        layers=4,
+        hidden=128,
+        heads=4,
+        kv_heads=2,
+        intermediate=176,
+        sequence=128,
+        vocabulary=2048,
+        experts=8,
+    ),
+    "moe-small": Shape(
+        layers=8,
+        hidden=512,
+        heads=8,
+        kv_heads=4,
+        intermediate=704,
+        sequence=512,
+        vocabulary=8192,
+        experts=8,
+        learning_rate=1e-3,
+        warmup_steps=100,
+    ),
 }
 
 # Least and greatest value of each whole number.
@@ -80,6 +109,8 @@ _BOUNDS = {
     "intermediate": (8, 262_144),
     "sequence": (8, 1_048_576),
     "vocabulary": (512, 262_144),
+    "experts": (0, 1024),
+    "active_experts": (1, 64),
     "warmup_steps": (0, 1_000_000),
     "seed": (0, 2**31 - 1),
 }
@@ -122,7 +153,7 @@ def _value(key: str, value: Any) -> int | float | bool:
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise bad(f"model.parameters.{key} must be a number of at least 0, not {value!r}")
-    if number == 0 and name != "weight_decay":
+    if number == 0 and name not in {"weight_decay", "balance"}:
         raise bad(f"model.parameters.{key} must be above 0")
     return number
 
@@ -136,9 +167,15 @@ def _possible(shape: Shape) -> Shape:
         )
     if shape.heads % shape.kv_heads:
         raise bad(f"{shape.heads} heads cannot share {shape.kv_heads} key-value heads evenly")
+    if shape.experts and shape.active_experts > shape.experts:
+        raise bad(f"a token cannot go through {shape.active_experts} of {shape.experts} experts")
     return shape
 
 
 def describe(shape: Shape) -> dict[str, Any]:
     """The shape as JSON, for digests and logs."""
-    return {_camel(name): value for name, value in asdict(shape).items()}
+    words = asdict(shape)
+    if not shape.experts:  # checkpoints of dense models were written before there were others
+        for name in ("experts", "active_experts", "balance"):
+            del words[name]
+    return {_camel(name): value for name, value in words.items()}

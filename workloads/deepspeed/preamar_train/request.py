@@ -14,6 +14,7 @@ from typing import Any
 from preamar_train.failures import Class, Failure
 
 PRECISIONS = ("FP32", "BF16", "FP16")
+OWN = "own"  # the name of the source that a script reads itself
 STAGES = (0, 1, 2, 3)
 REMOTE = ("s3://", "gs://", "az://", "https://")
 
@@ -61,6 +62,9 @@ class Request:
     attempt: int
     preset: str
     parameters: Mapping[str, Any]
+    tensor: int
+    pipeline: int
+    expert: int
     zero_stage: int
     offload: str
     global_batch: int
@@ -77,22 +81,26 @@ class Request:
     export: Export | None
 
 
-def parse(text: str, world_size: int) -> Request:
-    """The order, valid for this number of ranks."""
+def parse(text: str, world_size: int, *, own_data: bool = False) -> Request:
+    """The order, valid for this number of ranks. With `own_data` its sources are not read."""
     try:
         raw = json.loads(text)
     except ValueError as error:
         raise bad(f"PREAMAR_TRAIN is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise bad("PREAMAR_TRAIN is not a JSON object")
-    _data_parallel_only(read_map(raw, "parallelism"))
     model, batch, data = read_map(raw, "model"), read_map(raw, "batch"), read_map(raw, "data")
     parallelism = read_map(raw, "parallelism")
     micro, accumulation = read_whole(batch, "micro", 1), read_whole(batch, "accumulation", 1)
     total = read_whole(batch, "global", 1)
-    if micro * accumulation * world_size != total:
+    tensor, pipeline, expert = (
+        read_whole(parallelism, kind, 1, default=1) for kind in ("tensor", "pipeline", "expert")
+    )
+    copies = _copies(tensor, pipeline, expert, world_size)
+    if micro * accumulation * copies != total:
         raise bad(
-            f"batch.global {total} is not micro {micro} x accumulation {accumulation} x {world_size} ranks"
+            f"batch.global {total} is not micro {micro} x accumulation {accumulation} x {copies} "
+            "data-parallel ranks"
         )
     return Request(
         job=str(raw.get("job", "")),
@@ -100,13 +108,16 @@ def parse(text: str, world_size: int) -> Request:
         attempt=read_whole(raw, "attempt", 1, default=1),
         preset=read_text(model, "preset"),
         parameters=read_map(model, "parameters"),
+        tensor=tensor,
+        pipeline=pipeline,
+        expert=expert,
         zero_stage=_one_of(parallelism, "zeroStage", STAGES, default=1),
         offload=_one_of(parallelism, "offload", ("None",), default="None"),
         global_batch=total,
         micro_batch=micro,
         accumulation=accumulation,
         deepspeed=read_map(raw, "deepspeedConfig"),
-        sources=read_sources(data),
+        sources=(Source(OWN, "", Decimal(1)),) if own_data else read_sources(data),
         shuffle_seed=read_whole(data, "shuffleSeed", 0, default=0),
         scratch=read_text(data, "stage") if data.get("stage") else None,
         prepared=read_text(data, "prepared") if data.get("prepared") else None,
@@ -141,12 +152,19 @@ def volume(text: str) -> Volume:
     )
 
 
-def _data_parallel_only(parallelism: Mapping[str, Any]) -> None:
-    for key in ("tensor", "pipeline", "expert"):
-        if read_whole(parallelism, key, 1, default=1) != 1:
-            raise bad(
-                f"parallelism.{key} must be 1: the built-in models train data-parallel (ZeRO)"
-            )
+def _copies(tensor: int, pipeline: int, expert: int, ranks: int) -> int:
+    """How many copies of the model so many ranks are."""
+    if ranks % (tensor * pipeline):
+        raise bad(
+            f"{ranks} ranks cannot be divided into copies of the model on parallelism.tensor "
+            f"{tensor} x parallelism.pipeline {pipeline}"
+        )
+    if ranks // pipeline % expert:
+        raise bad(
+            f"{ranks // pipeline} ranks of a stage cannot be divided into groups of "
+            f"parallelism.expert {expert}"
+        )
+    return ranks // (tensor * pipeline)
 
 
 def read_sources(data: Mapping[str, Any]) -> tuple[Source, ...]:

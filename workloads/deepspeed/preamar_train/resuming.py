@@ -6,8 +6,6 @@ is held against the checkpoint's proof before the first step.
 
 from typing import Any
 
-import torch
-
 from preamar_train import evaluate
 from preamar_train.checkpoint import proof as proofs
 from preamar_train.checkpoint import save as checkpoints
@@ -18,6 +16,7 @@ from preamar_train.continuity import Verified, verify
 from preamar_train.data.corpus import Corpus
 from preamar_train.failures import Class, Failure, classify
 from preamar_train.gang import Gang
+from preamar_train.parallel.layout import Layout
 from preamar_train.phases import Phases
 from preamar_train.prepare import Ready
 from preamar_train.request import Request
@@ -26,13 +25,20 @@ from preamar_train.request import Request
 class Canary:
     """The loss on a few held-out samples, the same ones at any size."""
 
-    def __init__(self, engine: Any, gang: Gang, corpus: Corpus, device: torch.device) -> None:
-        self._engine, self._gang, self._device = engine, gang, device
+    def __init__(self, model: Any, gang: Gang, corpus: Corpus) -> None:
+        self._model, self._gang = model, gang
         self._rows = corpus.held_out(CANARY_SAMPLES)
 
     def loss(self) -> float:
         """Mean per token, in nats. Collective; one sample at a time, so that sums have one order."""
-        return evaluate.held_out_loss(self._engine, self._gang, self._rows, 1, self._device)
+        return evaluate.held_out_loss(self._model, self._gang, self._rows, 1)
+
+
+class Silent:
+    """In its place where nobody but a user's own script knows how to compute a loss."""
+
+    def loss(self) -> float:
+        return 0.0
 
 
 def config(ready: Ready, gang: Gang) -> dict[str, Any]:
@@ -52,7 +58,13 @@ def config(ready: Ready, gang: Gang) -> dict[str, Any]:
 
 
 def load(
-    engine: Any, gang: Gang, ready: Ready, request: Request, canary: Canary, phases: Phases
+    engine: Any,
+    gang: Gang,
+    layout: Layout,
+    ready: Ready,
+    request: Request,
+    canary: Canary | Silent,
+    phases: Phases,
 ) -> Verified:
     """Loads and verifies; raises `CheckpointError` or `ContinuityBroken`."""
     assert ready.folder is not None
@@ -66,7 +78,7 @@ def load(
         saved = proofs.read(ready.folder)
     except Broken as broken:
         raise Failure(Class.CONTINUITY_BROKEN, f"{broken}.") from broken
-    now = prove(engine, gang, canary.loss(), saved.stepped_at)
+    now = prove(engine, gang, layout, canary.loss(), saved.stepped_at)
     seen = verify(ready.resume, saved, now, request.global_batch, request.precision)
     phases.mark("gate")
     return seen

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from preamar_train import state
+from preamar_train import resuming, state
 from preamar_train.batches import Batches
 from preamar_train.deepspeed_config import config_of
 from preamar_train.failures import FAILED, STOPPED, Class, Failure, classify
@@ -64,6 +64,7 @@ class Job:
                 os.environ.get("PREAMAR_TRAIN", ""), world, own_data=self._samples is not None
             )
             self._run = begin(self.request, self._told, self._samples)
+            self._resumed = resuming.config(self._run.ready, self._run.gang)
         except BaseException as error:  # noqa: BLE001 - whatever ends a rank must be told
             self._fail(error)
         return self
@@ -83,7 +84,7 @@ class Job:
         """DeepSpeed's configuration: batch sizes, precision and ZeRO as ordered, and what the
         job's `deepspeedConfig` or `more` say."""
         gpu = os.environ.get("DS_ACCELERATOR", "cpu") != "cpu"
-        return config_of(self.request, None, gpu=gpu, more=more)
+        return config_of(self.request, None, gpu=gpu, more=more) | self._resumed
 
     def batches(self, engine: Any) -> Iterator[np.ndarray]:
         """Puts the newest checkpoint into `engine`, then gives the micro-batches of this rank from
@@ -114,7 +115,7 @@ class Job:
         self._total += float(loss) * request.micro_batch
         if self._given == request.accumulation:
             told = self._total if run.layout.judges else 0.0
-            self._steps.ended(told, norm_of(run.engine), self._batches.waited())
+            self._steps.ended(told, norm_of(run.engine), self._batches)
 
     def __exit__(
         self,

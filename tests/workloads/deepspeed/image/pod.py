@@ -31,6 +31,21 @@ exec chroot --userspec=1000:1000 $root env -i {env} {command}
 """
 
 
+def in_image(
+    root: Path, volumes: Path, env: list[str], command: str, **streams: Any
+) -> subprocess.Popen:
+    """A command in namespaces of its own, as uid 1000 on a read-only root."""
+    inner = INNER.format(
+        root=shlex.quote(str(root)),
+        volumes=shlex.quote(str(volumes)),
+        env=shlex.join(env),
+        command=command,
+    )
+    return subprocess.Popen(
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inner], **streams
+    )
+
+
 class Pod:
     def __init__(
         self,
@@ -44,16 +59,13 @@ class Pod:
         self._name = f"message-{env['JOB_COMPLETION_INDEX']}-{time.monotonic_ns()}"
         env = {**env, "PREAMAR_TERMINATION_LOG": f"/mnt/export/{self._name}"}
         words = [*image_env, *(f"{key}={value}" for key, value in env.items())]
-        inner = INNER.format(
-            root=shlex.quote(str(root)),
-            volumes=shlex.quote(str(volumes)),
-            env=shlex.join(words),
-            command=command,
-        )
         self.log = volumes / f"{self._name}.log"
         with self.log.open("w") as stream:
-            self.process = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inner],
+            self.process = in_image(
+                root,
+                volumes,
+                words,
+                command,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

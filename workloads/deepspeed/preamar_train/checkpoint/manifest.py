@@ -38,6 +38,9 @@ class Manifest:
     data: str  # digest of the tokens
     at: str
     files: Mapping[str, FileSum]
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
     skipped: int = 0  # samples up to here that no step took, and those that more than one did
     duplicated: int = 0
     source: str = ""  # of a conversion: the hash of the checkpoint it was made of

@@ -34,6 +34,21 @@ class Proof:
     stepped_at: float  # seconds since 1970, end of the last step before the save
 
 
+def part_name(name: str, cut: int | None, index: int, count: int) -> str:
+    """How a proof calls part `index` of `count` of a tensor along dimension `cut`."""
+    return name if cut is None or count == 1 else f"{name}@{cut}:{index}/{count}"
+
+
+def of_part(words: str) -> tuple[str, int, int, int]:
+    """The tensor, dimension, index and count of what a proof speaks of; count 1: the whole."""
+    name, _, part = words.partition("@")
+    if not part:
+        return name, 0, 0, 1
+    cut, _, numbers = part.partition(":")
+    index, _, count = numbers.partition("/")
+    return name, int(cut), int(index), int(count)
+
+
 def digest(values: np.ndarray) -> str:
     """Of the values as little-endian float32. Adding zero makes -0.0 and 0.0 one number: ranks
     assemble a tensor by adding fragments to zeros, which does the same where there are several."""

@@ -8,20 +8,27 @@ import numpy as np
 import torch
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-from preamar_train.checkpoint.proof import MASTER, Proof, digest
+from preamar_train.checkpoint.proof import MASTER, Proof, digest, part_name
 from preamar_train.gang import Gang
+from preamar_train.parallel.layout import Layout
+from preamar_train.weights import part_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
-def prove(engine: Any, gang: Gang, canary: float, stepped_at: float) -> Proof:
-    """Every rank returns the same."""
+def prove(engine: Any, gang: Gang, layout: Layout, canary: float, stepped_at: float) -> Proof:
+    """Every rank returns the same. Those that hold a tensor, or a part of one, share the hashing."""
     _link(engine)
     keys = gang.tell([key for key in MOMENTS if key in _states(engine)[0]])
     mine: dict[tuple[str, str], str] = {}
-    for number, (name, key, tensor) in enumerate(_tensors(engine, keys)):
-        if number % gang.size == gang.rank:
-            mine[name, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
+    for number, (name, parameter) in enumerate(engine.module.named_parameters()):
+        part = part_of(name, parameter, layout)
+        words = part_name(name, part.cut, part.index, len(part.holders))
+        groups = layout.expert if part.shared else 1
+        turn = number % (layout.data // groups) == layout.replica // groups
+        for key, tensor in _tensors(engine, parameter, keys):
+            if turn and (len(part.holders) > 1 or layout.slice == 0):
+                mine[words, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
     tensors: dict[str, dict[str, str]] = {}
     for share in gang.hear(mine):
         for (name, key), each in share.items():
@@ -36,14 +43,15 @@ def _link(engine: Any) -> None:
         link()
 
 
-def _tensors(engine: Any, moments: list[str]) -> Iterator[tuple[str, str, torch.Tensor]]:
-    for name, parameter in engine.module.named_parameters():
-        yield name, MASTER, _master(parameter)
-        for key in moments:
-            moment = safe_get_full_optimizer_state(parameter, key)
-            if moment is None:  # without ZeRO every rank has the whole of it
-                moment = engine.optimizer.state[parameter][key]
-            yield name, key, moment
+def _tensors(
+    engine: Any, parameter: torch.nn.Parameter, moments: list[str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    yield MASTER, _master(parameter)
+    for key in moments:
+        moment = safe_get_full_optimizer_state(parameter, key)
+        if moment is None:  # without ZeRO every rank has the whole of it
+            moment = engine.optimizer.state[parameter][key]
+        yield key, moment
 
 
 def _master(parameter: torch.nn.Parameter) -> torch.Tensor:

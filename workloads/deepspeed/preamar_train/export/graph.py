@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from preamar_train.export import mixture
+from preamar_train.export.nodes import Builder
 from preamar_train.presets import Shape
 
 OPSET = 17
@@ -21,43 +23,9 @@ BESIDE_BYTES = 1_500_000_000
 _LEAST = np.float32(np.finfo(np.float32).min)
 
 
-class _Builder:
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-        self._known: dict[str, str] = {}
-
-    def weight(self, name: str, value: np.ndarray) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def whole(self, *values: int, scalar: bool = False) -> str:
-        name = f"whole_{'_'.join(map(str, values))}{'_scalar' if scalar else ''}"
-        if name not in self._known:
-            value = np.array(values[0] if scalar else values, dtype=np.int64)
-            self._known[name] = self.weight(name, value)
-        return name
-
-    def real(self, value: float) -> str:
-        name = f"real_{value!r}"
-        if name not in self._known:
-            self._known[name] = self.weight(name, np.array(value, dtype=np.float32))
-        return name
-
-    def __call__(self, kind: str, *inputs: str, to: str | None = None, **attributes) -> str:
-        out = to or f"n{len(self.nodes)}_{kind}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], name=out, **attributes))
-        return out
-
-    def halves(self, x: str) -> tuple[str, str]:
-        outs = [f"n{len(self.nodes)}_half_{i}" for i in range(2)]
-        self.nodes.append(helper.make_node("Split", [x], outs, name=outs[0], axis=-1))
-        return outs[0], outs[1]
-
-
 def build(shape: Shape, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """The model, given its FP32 weights by their Llama names."""
-    o = _Builder()
+    o = Builder()
     embedding = o.weight("model.embed_tokens.weight", weights["model.embed_tokens.weight"])
     x = o("Gather", embedding, "input_ids")
     cosines, sines = _angles(o, shape)
@@ -67,7 +35,8 @@ def build(shape: Shape, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
         normal = _norm(o, x, f"{name}.input_layernorm.weight", shape, weights)
         x = o("Add", x, _attention(o, normal, number, shape, weights, cosines, sines, mask))
         normal = _norm(o, x, f"{name}.post_attention_layernorm.weight", shape, weights)
-        x = o("Add", x, _feed_forward(o, normal, f"{name}.mlp", weights))
+        network = _feed_forward if not shape.experts else mixture.network
+        x = o("Add", x, network(o, normal, name, shape, weights))
     x = _norm(o, x, "model.norm.weight", shape, weights)
     if shape.tie_embeddings:
         o("MatMul", x, o("Transpose", embedding, perm=[1, 0]), to="logits")
@@ -105,7 +74,7 @@ def _signature(shape: Shape) -> tuple[list[onnx.ValueInfoProto], list[onnx.Value
     return inputs, outputs
 
 
-def _angles(o: _Builder, shape: Shape) -> tuple[str, str]:
+def _angles(o: Builder, shape: Shape) -> tuple[str, str]:
     """Cosines and sines [B, 1, T, head_size] of the positions."""
     exponents = np.arange(0, shape.head_size, 2, dtype=np.float32) / np.float32(shape.head_size)
     frequencies = (np.float32(shape.rope_theta) ** -exponents).astype(np.float32)
@@ -119,7 +88,7 @@ def _angles(o: _Builder, shape: Shape) -> tuple[str, str]:
     return o("Cos", angles), o("Sin", angles)
 
 
-def _mask(o: _Builder) -> str:
+def _mask(o: Builder) -> str:
     """0 where a new token [T] may look at a token [P + T], else the least number."""
     past = o("Gather", o("Shape", "past_key_values.0.key"), o.whole(2, scalar=True))
     new = o("Gather", o("Shape", "input_ids"), o.whole(1, scalar=True))
@@ -129,24 +98,24 @@ def _mask(o: _Builder) -> str:
     return o("Where", o("LessOrEqual", columns, rows), o.real(0.0), o.real(float(_LEAST)))
 
 
-def _norm(o: _Builder, x: str, name: str, shape: Shape, weights: Mapping[str, np.ndarray]) -> str:
+def _norm(o: Builder, x: str, name: str, shape: Shape, weights: Mapping[str, np.ndarray]) -> str:
     mean = o("ReduceMean", o("Mul", x, x), axes=[-1], keepdims=1)
     root = o("Sqrt", o("Add", mean, o.real(shape.norm_epsilon)))
     return o("Mul", o("Div", x, root), o.weight(name, weights[name]))
 
 
-def _linear(o: _Builder, x: str, name: str, weights: Mapping[str, np.ndarray]) -> str:
+def _linear(o: Builder, x: str, name: str, weights: Mapping[str, np.ndarray]) -> str:
     return o("MatMul", x, o.weight(name, weights[f"{name}.weight"].T))
 
 
-def _rotate(o: _Builder, x: str, cosines: str, sines: str) -> str:
-    first, second = o.halves(x)
+def _rotate(o: Builder, x: str, cosines: str, sines: str) -> str:
+    first, second = o.pair("Split", x, axis=-1)
     turned = o("Concat", o("Neg", second), first, axis=-1)
     return o("Add", o("Mul", x, cosines), o("Mul", turned, sines))
 
 
 def _attention(
-    o: _Builder,
+    o: Builder,
     x: str,
     number: int,
     shape: Shape,
@@ -179,8 +148,10 @@ def _attention(
     return _linear(o, o("Reshape", joined, o.whole(0, 0, shape.hidden)), f"{name}.o_proj", weights)
 
 
-def _feed_forward(o: _Builder, x: str, name: str, weights: Mapping[str, np.ndarray]) -> str:
-    gate = _linear(o, x, f"{name}.gate_proj", weights)
+def _feed_forward(
+    o: Builder, x: str, name: str, _: Shape, weights: Mapping[str, np.ndarray]
+) -> str:
+    gate = _linear(o, x, f"{name}.mlp.gate_proj", weights)
     gate = o("Mul", gate, o("Sigmoid", gate))
-    up = o("Mul", gate, _linear(o, x, f"{name}.up_proj", weights))
-    return _linear(o, up, f"{name}.down_proj", weights)
+    up = o("Mul", gate, _linear(o, x, f"{name}.mlp.up_proj", weights))
+    return _linear(o, up, f"{name}.mlp.down_proj", weights)

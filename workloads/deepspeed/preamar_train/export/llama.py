@@ -1,16 +1,36 @@
-"""The words beside the weights, as Hugging Face's Llama reads them."""
+"""The words beside the weights, as Hugging Face's Llama and Mixtral read them."""
 
 from typing import Any
 
 from preamar_train.data.tokens import END, END_ID
 from preamar_train.presets import Shape
 
+_LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "rope_scaling": None,
+    "attention_bias": False,
+    "mlp_bias": False,
+}
+
+
+def _mixtral(shape: Shape) -> dict[str, Any]:
+    return {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "num_local_experts": shape.experts,
+        "num_experts_per_tok": shape.active_experts,
+        "router_aux_loss_coef": shape.balance,
+        "router_jitter_noise": 0.0,
+        "output_router_logits": False,
+        "sliding_window": None,
+    }
+
 
 def config(shape: Shape) -> dict[str, Any]:
     """config.json"""
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        **(_mixtral(shape) if shape.experts else _LLAMA),
         "vocab_size": shape.vocabulary,
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
@@ -22,10 +42,7 @@ def config(shape: Shape) -> dict[str, Any]:
         "max_position_embeddings": shape.sequence,
         "rms_norm_eps": shape.norm_epsilon,
         "rope_theta": shape.rope_theta,
-        "rope_scaling": None,
-        "attention_bias": False,
         "attention_dropout": 0.0,
-        "mlp_bias": False,
         "tie_word_embeddings": shape.tie_embeddings,
         "bos_token_id": END_ID,
         "eos_token_id": END_ID,

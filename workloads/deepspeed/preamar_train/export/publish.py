@@ -11,32 +11,33 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
 
 from preamar_train.checkpoint.manifest import sync_folder
-from preamar_train.export import graph, llama
+from preamar_train.export import graph, llama, mixture
 from preamar_train.export.verify import verify
 from preamar_train.failures import Class, Failure, classify
-from preamar_train.gang import Gang
-from preamar_train.model import Decoder
+from preamar_train.mixture import decoder_of
 from preamar_train.presets import Shape
-from preamar_train.request import Request
+from preamar_train.steps import Run
 from preamar_train.weights import full_weights
 
 DIGESTS = "digests.json"
 LAST = "config.json"
 
 
-def export(engine: Any, gang: Gang, shape: Shape, tokenizer: str, request: Request) -> None:
-    weights = dict(full_weights(engine)) if gang.rank == 0 else _walk(engine)
+def export(run: Run, shape: Shape) -> None:
+    request, gang = run.request, run.gang
+    weights = full_weights(run.engine, run.layout, gang)
     failure = None
     if gang.rank == 0:
         try:
-            _publish(weights, shape, tokenizer, Path(request.export.path), request.attempt)
+            _publish(
+                weights, shape, run.ready.tokenizer, Path(request.export.path), request.attempt
+            )
         except OSError as error:
             reason = error.strerror or str(error)
             failure = Failure(
@@ -47,13 +48,6 @@ def export(engine: Any, gang: Gang, shape: Shape, tokenizer: str, request: Reque
     told = gang.tell(failure and (failure.kind.value, failure.sentence))
     if told:
         raise Failure(Class(told[0]), told[1])
-
-
-def _walk(engine: Any) -> dict[str, np.ndarray]:
-    """Takes part in gathering without keeping what others keep."""
-    for _ in full_weights(engine):
-        pass
-    return {}
 
 
 def _publish(
@@ -74,14 +68,14 @@ def _publish(
 
 
 def _write(stage: Path, weights: dict[str, np.ndarray], shape: Shape, tokenizer: str) -> float:
-    save_file(weights, stage / "model.safetensors", metadata={"format": "pt"})
+    save_file(mixture.apart(weights), stage / "model.safetensors", metadata={"format": "pt"})
     (stage / "tokenizer.json").write_text(tokenizer)
     (stage / "tokenizer_config.json").write_text(
         json.dumps(llama.tokenizer_config(shape), indent=1)
     )
     (stage / LAST).write_text(json.dumps(llama.config(shape), indent=1))
     graph.save(graph.build(shape, weights), stage / "model.onnx")
-    model = Decoder(shape).float().eval()
+    model = decoder_of(shape).float().eval()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     worst = verify(stage / "model.onnx", model, shape)
     sums = {}

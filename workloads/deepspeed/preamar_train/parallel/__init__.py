@@ -1,0 +1,1 @@
+"""How one model is split over ranks, and how a step is computed then."""
