@@ -166,7 +166,26 @@ def test_presets_have_the_sizes_that_the_trainer_prints():
         "gpt-tiny": 2048 * 128,
         "gpt-small": 8192 * 512,
         "gpt-base": 32_768 * 768,
+        "moe-tiny": 8 * 3 * 128 * 176,  # the experts of a layer stand together
+        "moe-small": 8 * 3 * 512 * 704,
     }
+
+
+def test_of_the_experts_a_token_uses_two():
+    shape = PRESETS["moe-tiny"]
+    assert shape.weights == 4 * (2 * 128 * 192 + 8 * (3 * 176 + 1) * 128 + 256) + 2049 * 128
+    assert shape.weights - shape.active == 4 * 6 * 3 * 128 * 176
+    assert all(each.active == each.weights for each in PRESETS.values() if not each.experts)
+
+
+def test_ranks_that_share_experts_need_less():
+    terms = Terms(64, most=8, shape=PRESETS["moe-tiny"], element=4)
+    shared = replace(terms, expert=2)
+    experts = 4 * 8 * 3 * 128 * 176
+    assert estimate(terms, 4, 1, 1) - estimate(shared, 4, 1, 1) == 2 * 4 * experts // 2
+    rank = replace(shared, limit=0)
+    dense = terms.shape.weights - experts
+    assert memory.lacking(rank, 4) == 8 * dense + 8 * dense // 4 + 4 * experts + 4 * experts // 2
 
 
 WEIGHTS, RANKS = st.integers(1, 10**12), st.integers(1, 1024)

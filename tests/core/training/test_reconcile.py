@@ -151,10 +151,28 @@ def test_the_sizes_a_scale_may_ask_for_and_what_a_rank_needs_are_told():
 
 
 def test_what_the_trainer_cannot_do_yet_and_what_nobody_can_are_told_apart():
-    job = a_job(parallelism={"tensor": 2}, workers={"replicas": 3})
-    plan = reconcile(watched(job))
+    offloaded = {"tensor": 2, "offload": "CPU"}
+    plan = reconcile(watched(a_job(parallelism=offloaded, workers={"replicas": 3})))
     assert condition(plan, "Stalled") == ("True", "Unsupported")
     assert plan.status["status"]["validWorldSizes"] == [2, 4]
+    plan = reconcile(watched(a_job(parallelism={"tensor": 2}, workers={"replicas": 3})))
+    assert condition(plan, "Stalled") == ("True", "RanksNotDivisible")
+
+
+@pytest.mark.parametrize(
+    ("preset", "parallelism"),
+    [
+        ("gpt-tiny", {"tensor": 2}),
+        ("gpt-tiny", {"pipeline": 2}),
+        ("gpt-tiny", {"pipeline": 2, "zeroStage": 0}),
+        ("moe-tiny", {"expert": 2}),
+        ("moe-tiny", {"expert": 2, "zeroStage": 2}),
+        ("moe-small", {"zeroStage": 3}),
+    ],
+)
+def test_what_the_trainer_can_split_is_started(preset, parallelism):
+    job = a_job(model={"preset": preset}, parallelism=parallelism)
+    assert started(reconcile(watched(job))) == ["t-1"]
 
 
 def test_an_impossible_size_is_told_while_the_job_trains_on():
@@ -168,9 +186,12 @@ ASKS = {
     "checkpoint.uri": {"checkpoint": {"uri": "s3://b/c"}},
     "data.sources": {"data": {"sources": [{"name": "a", "uri": "hf://o/d"}]}},
     "export.uri": {"export": {"uri": "gs://b/c"}},
-    "parallelism.tensor": {"parallelism": {"tensor": 2}},
-    "parallelism.pipeline": {"parallelism": {"pipeline": 2}},
-    "parallelism.expert": {"parallelism": {"expert": 2}},
+    "parallelism.tensor": {"model": {"preset": "moe-tiny"}, "parallelism": {"tensor": 2}},
+    "parallelism.pipeline": {"model": {"preset": "moe-tiny"}, "parallelism": {"pipeline": 2}},
+    "parallelism.zeroStage": {
+        "model": {"preset": "moe-tiny"},
+        "parallelism": {"expert": 2, "zeroStage": 3},
+    },
     "parallelism.offload": {"parallelism": {"offload": "CPU"}},
     "data.prepare.target": {"data": {"prepare": {"target": "s3://b/c"}}},
     "deepspeedConfig": {"deepspeedConfig": {"train_batch_size": 8}},

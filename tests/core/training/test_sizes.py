@@ -195,6 +195,8 @@ def test_sizes_are_told_in_ranks_and_bounded():
         ({"pipeline": 2, "zero_stage": 2}, "set parallelism.zeroStage to 1"),
         ({"pipeline": 8, "shape": TINY}, "set parallelism.pipeline to at most 4"),
         ({"expert": 2, "shape": TINY}, "set parallelism.expert to 1"),
+        ({"expert": 3, "shape": PRESETS["moe-tiny"]}, "set parallelism.expert to a divisor of 8"),
+        ({"tensor": 4, "shape": TINY}, "set parallelism.tensor to a divisor of 2"),
         ({"expert": 2, "tensor": 2, "zero_stage": 3}, "zeroStage to at most 2"),
         ({"expert": 2, "tensor": 2, "pipeline": 2}, "parallelism.pipeline to 1"),
         ({"expert": 2, "tensor": 2, "offload": Offload.CPU}, "parallelism.offload to None"),

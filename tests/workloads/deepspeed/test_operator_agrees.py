@@ -1,14 +1,22 @@
 """What the operator knows of the trainer without importing it is so."""
 
 import json
+from itertools import product
 
 from preamar_train.agent import progress as agent
 from preamar_train.agent.progress import KEYS
 from preamar_train.deepspeed_config import OWNED, OWNED_IN_ZERO
-from preamar_train.presets import NAMES, PRESETS
+from preamar_train.failures import Failure
+from preamar_train.parallel.possible import must_be_possible
+from preamar_train.presets import NAMES, PRESETS, shape_of
 from preamar_train.progress import Progress
+from preamar_train.request import parse
+from pydantic import ValidationError
 
-from preamar.core.training import limits, shapes
+from preamar.core.training import limits, shapes, sizes
+from preamar.core.training.terms import Terms
+from tests.core.builders import a_job
+from tests.workloads.deepspeed.orders import order
 
 
 def test_the_operator_knows_the_shapes_of_all_presets():
@@ -38,3 +46,29 @@ def test_the_agent_passes_on_every_word_that_a_rank_says_of_itself(tmp_path):
     assert "dataWaitRatio" in said
     assert set(said) <= set(KEYS)
     assert agent.progress(told) == {key: said.get(key) for key in KEYS}
+
+
+def test_the_operator_starts_what_the_trainer_can_split_and_nothing_else():
+    ways = product(PRESETS, (1, 2, 4), (1, 2, 8), (1, 2, 3), range(4))
+    for preset, tensor, pipeline, expert, stage in ways:
+        copies, ranks = expert, tensor * pipeline * expert
+        split = {"tensor": tensor, "pipeline": pipeline, "expert": expert, "zeroStage": stage}
+        try:
+            batch = {"global": copies, "micro": 1, "accumulation": 1}
+            request = parse(json.dumps(order(parallelism=split, batch=batch)), ranks)
+            must_be_possible(request, shape_of(preset, {}))
+            possible = True
+        except Failure:
+            possible = False
+        try:
+            job = a_job(
+                model={"preset": preset},
+                parallelism=split,
+                batch={"global": copies},
+                workers={"replicas": ranks, "max": ranks},
+            )
+            terms = Terms.of(job.spec)
+            refused = limits.stops(job) or sizes.problem(terms, ranks)
+        except ValidationError:  # the API refuses it already
+            refused = True
+        assert possible == (not refused), (preset, split, refused)

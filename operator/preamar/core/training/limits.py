@@ -10,6 +10,7 @@ from typing import NamedTuple
 from preamar.api.recipe import Offload
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.api.training import Lending, TrainingJob, TrainingJobSpec
+from preamar.core.training.shapes import shape_of
 
 OWNED_KEYS = frozenset(
     {
@@ -57,6 +58,13 @@ def _owned(spec: TrainingJobSpec) -> list[str]:
 
 
 READABLE = ("pvc://", "s3://", "gs://", "az://", "https://")
+
+
+def _has_experts(spec: TrainingJobSpec) -> bool:
+    shape = shape_of(spec)
+    return shape is not None and shape.experts > 0
+
+
 _VOLUME = "only pvc://claim/path is supported so far: use a PersistentVolumeClaim of this namespace"
 STOPS: tuple[Unfulfilled, ...] = (
     Unfulfilled("checkpoint.uri", lambda s: _elsewhere(s.checkpoint.uri), _VOLUME),
@@ -71,9 +79,23 @@ STOPS: tuple[Unfulfilled, ...] = (
         _VOLUME,
     ),
     Unfulfilled("export.uri", lambda s: _elsewhere(s.export.uri if s.export else None), _VOLUME),
-    Unfulfilled("parallelism.tensor", lambda s: s.parallelism.tensor > 1, "set it to 1"),
-    Unfulfilled("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1, "set it to 1"),
-    Unfulfilled("parallelism.expert", lambda s: s.parallelism.expert > 1, "set it to 1"),
+    Unfulfilled(
+        "parallelism.tensor",
+        lambda s: s.parallelism.tensor > 1 and _has_experts(s),
+        "the presets with experts need 1",
+    ),
+    Unfulfilled(
+        "parallelism.pipeline",
+        lambda s: s.parallelism.pipeline > 1 and _has_experts(s),
+        "the presets with experts need 1",
+    ),
+    Unfulfilled(
+        "parallelism.zeroStage",
+        lambda s: (
+            s.parallelism.expert > 1 and s.parallelism.zero_stage not in {1, 2} and _has_experts(s)
+        ),
+        "presets whose experts are shared need 1 or 2",
+    ),
     Unfulfilled(
         "parallelism.offload", lambda s: s.parallelism.offload != Offload.NONE, "set it to None"
     ),

@@ -131,6 +131,8 @@ def activations(
     the trainer's loss has them, their logarithms and the gradients of both, in FP32."""
     tokens, hidden = shape.sequence * micro, shape.hidden
     layer = tokens * hidden * (10 * tensor + 24) * element // (2 * tensor)
+    if shape.experts:  # 19 of the 34 are the network's, and a token goes through several
+        layer += (shape.active_experts - 1) * tokens * hidden * 19 * element // 2
     if scores:
         layer += tokens * shape.sequence * -(-shape.heads // tensor) * element
     stage = -(-shape.layers // pipeline) * layer
@@ -142,22 +144,22 @@ def estimate(terms: Terms, data: int, micro: int, accumulation: int) -> int | No
     """Bytes we expect a rank to need; None where the model is not known."""
     if terms.shape is None or not terms.adam:
         return None
-    weights, offloaded = _share(terms, terms.shape), terms.offload != Offload.NONE
+    (weights, experts), offloaded = _share(terms, terms.shape), terms.offload != Offload.NONE
     largest = -(-terms.shape.largest // terms.tensor)
-    measured = terms.on_cpu and not offloaded
-    if measured:
-        need = held(
-            weights, terms.zero_stage, data, element=terms.element, accumulation=accumulation
-        )
-    else:
-        need = states(
-            weights, largest, terms.zero_stage, data, offloaded=offloaded, element=terms.element
-        )
+    stage, measured = terms.zero_stage, terms.on_cpu and not offloaded
+
+    def of(part: int, over: int) -> int:
+        """The bytes of some weights, of which so many ranks hold a copy."""
+        if measured:
+            return held(part, stage, over, element=terms.element, accumulation=accumulation)
+        return states(part, largest, stage, over, offloaded=offloaded, element=terms.element)
+
+    need = of(weights, data)
+    if experts:  # the ranks that hold the same ones are fewer
+        need += of(experts, max(1, data // terms.expert))
     if terms.on_cpu and terms.offload == Offload.CPU:  # device and host are one memory
         here = min(terms.ranks_per_worker, data)
-        host = host_states(
-            weights, largest, terms.zero_stage, here, data, offloaded=True, kept=True
-        )
+        host = host_states(weights + experts, largest, stage, here, data, offloaded=True, kept=True)
         need += host // terms.ranks_per_worker
     kept = activations(
         terms.shape,
@@ -186,17 +188,22 @@ def lacking(terms: Terms, data: int) -> int | None:
     if terms.shape is None or terms.limit is None or not terms.adam:
         return None
     # However the layers are dealt out, one rank has no less than the mean.
-    weights = terms.shape.weights // (terms.tensor * terms.pipeline)
-    need = at_least(
-        weights,
-        terms.zero_stage,
-        data,
-        element=terms.element,
-        optimizer=terms.offload != Offload.NVME,
+    stages, optimizer = terms.tensor * terms.pipeline, terms.offload != Offload.NVME
+    experts = terms.shape.expert_weights if terms.expert > 1 else 0
+    each = ((terms.shape.weights - experts) // stages, data)
+    shared = (experts // (stages * terms.expert), max(1, data // terms.expert))
+    need = sum(
+        at_least(weights, terms.zero_stage, over, element=terms.element, optimizer=optimizer)
+        for weights, over in (each, shared)
     )
     return need if need > terms.limit else None
 
 
-def _share(terms: Terms, shape: Shape) -> int:
+def _share(terms: Terms, shape: Shape) -> tuple[int, int]:
+    """A rank's weights before ZeRO divides them among copies, and those of experts that ranks
+    share, which have fewer copies."""
     stage = shape.weights if terms.pipeline == 1 else shape.of_stage(terms.pipeline)
-    return -(-stage // terms.tensor)
+    experts = 0
+    if terms.expert > 1:
+        experts = -(-shape.layers // terms.pipeline) * shape.experts * shape.network
+    return -(-(stage - experts) // terms.tensor), experts // (terms.tensor * terms.expert)

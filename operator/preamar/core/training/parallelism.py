@@ -5,9 +5,11 @@ another question, which limits.py answers.
 """
 
 from collections.abc import Callable
+from math import gcd
 from typing import NamedTuple
 
 from preamar.api.recipe import Offload
+from preamar.core.training.shapes import Shape
 from preamar.core.training.terms import Terms
 
 
@@ -30,8 +32,18 @@ IMPOSSIBLE: tuple[Impossible, ...] = (
         "most {layers}.",
     ),
     Impossible(
-        lambda t: t.shape is not None and t.expert > 1,
+        lambda t: t.shape is not None and t.expert > 1 and not t.shape.experts,
         "The model has no experts to share: set parallelism.expert to 1.",
+    ),
+    Impossible(
+        lambda t: t.shape is not None and t.expert > 1 and t.shape.experts % t.expert > 0,
+        "The model's {experts} experts cannot be shared evenly: set parallelism.expert to a divisor "
+        "of {experts}.",
+    ),
+    Impossible(
+        lambda t: t.shape is not None and shareable(t.shape) % t.tensor > 0,
+        "Layers can only be cut where all their parts can: set parallelism.tensor to a divisor of "
+        "{shareable}.",
     ),
     # DeepSpeed, module_inject/auto_ep_folding.py: what its AutoEP with AutoTP refuses.
     Impossible(
@@ -49,9 +61,17 @@ IMPOSSIBLE: tuple[Impossible, ...] = (
 
 def impossible(terms: Terms) -> str:
     """Why no size can serve this parallelism, and what to change; empty if some can."""
-    layers = terms.shape.layers if terms.shape else 0
-    rows = (row.sentence.format(layers=layers) for row in IMPOSSIBLE if row.asked(terms))
-    return next(rows, "")
+    found = next((row.sentence for row in IMPOSSIBLE if row.asked(terms)), "")
+    if terms.shape is None:
+        return found
+    shape = terms.shape
+    return found.format(layers=shape.layers, experts=shape.experts, shareable=shareable(shape))
+
+
+def shareable(shape: Shape) -> int:
+    """The most ranks that can share each layer of a preset: whole heads, and equal parts of the
+    feed-forward network and the vocabulary."""
+    return gcd(shape.heads, shape.kv_heads, shape.intermediate, shape.vocabulary)
 
 
 def fixed(terms: Terms) -> str:
