@@ -6,7 +6,6 @@ manifests. Only the weights are left out.
 
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.store import Store
 from preamar_train.data.corpus import opened
+from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
 from preamar_train.samples import Ledger
 
@@ -25,12 +25,6 @@ from tests.workloads.deepspeed.orders import order
 
 BATCH, STEPS, EVERY, SEQUENCE = 12, 16, 4, 8
 SIZES = (1, 2, 3, 4, 6)
-
-
-@dataclass(frozen=True)
-class Place:
-    rank: int
-    size: int
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +78,7 @@ def attempt(number, path, corpus, size, micro, ends_after, stopped, history):
     for late in [each for each in history if each >= step]:
         del history[late]  # what these steps had changed is thrown away
     asked = request(size, micro)
-    ranks = [Batches(asked, corpus, Place(rank, size)) for rank in range(size)]
+    ranks = [Batches(asked, corpus, Layout(rank, size)) for rank in range(size)]
     try:
         for _ in range(ends_after):
             if step == STEPS:
