@@ -67,6 +67,8 @@ def run(job: dict) -> list[int]:
             codes[left.pop(pid)] = os.waitstatus_to_exitcode(status)
         elif job["kill"]:
             time.sleep(0.02)
+    for left in Path("/dev/shm").iterdir():  # of killed ranks; a pod has memory of its own
+        left.unlink()
     return codes
 
 
