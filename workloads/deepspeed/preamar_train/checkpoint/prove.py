@@ -37,9 +37,12 @@ def prove(engine: Any, gang: Gang, layout: Layout, canary: float, stepped_at: fl
 
 
 def _link(engine: Any) -> None:
-    """After a load DeepSpeed's ZeRO 1 and 2 find a weight's moments only once a step was made."""
+    """After a load DeepSpeed's ZeRO 1 and 2 find a weight's moments only once a step was made, and
+    of several groups, as experts make them, only those of the first: it links after each group's
+    step, but once."""
     link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
     if link is not None:
+        engine.optimizer._hp_optimizer_states_linked = False  # noqa: SLF001
         link()
 
 
