@@ -132,7 +132,7 @@ class Api:
 @pytest.fixture
 def api(tmp_path, monkeypatch):
     served, loop, ready = Api(), asyncio.new_event_loop(), threading.Event()
-    port = []
+    port, runners = [], []
 
     async def serve():
         runner = web.AppRunner(served.application())
@@ -140,6 +140,7 @@ def api(tmp_path, monkeypatch):
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port.append(site._server.sockets[0].getsockname()[1])
+        runners.append(runner)
         ready.set()
 
     thread = threading.Thread(
@@ -162,6 +163,7 @@ def api(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     yield served
+    asyncio.run_coroutine_threadsafe(runners[0].cleanup(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
 

@@ -10,6 +10,7 @@ from preamar.api.inference import InferenceService
 from preamar.api.training import TrainingJob
 from preamar.cli.look import common
 from preamar.core.training.affordable import in_time
+from preamar.core.training.goodput import ratio
 
 CLEAR = "\x1b[H\x1b[2J"
 NONE = "-"
@@ -92,10 +93,9 @@ def _job(job: TrainingJob) -> list[str]:
 
 def _more(job: TrainingJob) -> list[str]:
     status = job.status
-    goodput = status.goodput
-    whole = sum(goodput.model_dump().values()) if goodput else 0
+    useful = ratio(status.goodput) if status.goodput else None
     return [
-        f"{goodput.useful_seconds / whole:.0%}" if goodput and whole else NONE,
+        f"{useful:.0%}" if useful is not None else NONE,
         str(status.checkpoint.step) if status.checkpoint else NONE,
         str(status.restarts or 0),
         status.interconnect.used if status.interconnect else NONE,
