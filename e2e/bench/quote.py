@@ -96,7 +96,7 @@ mount --rbind /dev {root}/dev
 mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
 mount -t tmpfs -o mode=1777,size=512m tmpfs {root}/dev/shm
 mount --bind {shared} {root}/mnt/data
-exec chroot --userspec=1000:1000 {root} env -i {env} python /mnt/data/{program} {rank}
+exec chroot --userspec=1000:1000 {root} env -i {env} /opt/venv/bin/python /mnt/data/{program} {rank}
 """
 PROGRAM = """
 import json, os, sys, time

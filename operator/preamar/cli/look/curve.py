@@ -1,9 +1,9 @@
 """What does a loss curve look like? Each step once, with a mark where ranks or attempts changed."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,14 +20,14 @@ def draw(out: Path, curves: Mapping[str, Sequence[Row]]) -> None:
     axes = figure.subplots()
     for number, (name, rows) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
-        steps = np.array([row.step for row in rows])
-        losses = np.array([row.loss for row in rows])
+        steps, losses = [row.step for row in rows], [row.loss for row in rows]
         noisy = len(rows) >= SMOOTHED
         axes.plot(steps, losses, color=colour, lw=0.6 if noisy else 1.3, alpha=0.35 if noisy else 1.0,
                   label=None if noisy else name)  # fmt: skip
         if noisy:
             width = max(3, len(rows) // SMOOTHED)
-            means = np.convolve(losses, np.ones(width) / width, mode="valid")
+            sums = [0.0, *accumulate(losses)]
+            means = [(b - a) / width for a, b in zip(sums, sums[width:], strict=False)]
             middle = steps[(width - 1) // 2 :][: len(means)]  # a mean of the past would lag
             axes.plot(middle, means, color=colour, lw=1.5, label=name)
         _changes(axes, rows, colour)
