@@ -41,7 +41,9 @@ def build(
         return Piped(_engine(model, config), layout, noted, request.micro_batch)
     apart = request.zero_stage == 3
     copies = grid.get_data_parallel_group() if grid else None  # else ZeRO 3 would mix up slices
-    init = partial(deepspeed.zero.Init, config_dict_or_path=config, data_parallel_group=copies)
+    init = partial(
+        deepspeed.zero.Init, config_dict_or_path=config, mpu=grid, data_parallel_group=copies
+    )
     with init() if apart else nullcontext():
         model = decoder_of(shape, drawn)
     return Plain(_engine(model, config, grid), layout, device, request.micro_batch)
