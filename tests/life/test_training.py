@@ -35,7 +35,7 @@ def a_job():
 
 class TrainingLives(Lives):
     volume = "data"
-    quiet = (1, 1, 1, 1900, 130, 1, 1, 130, 1, 1, 130, 1, 1, 1, 130, 1, 1, 1, 1, 130, 1, 1, 1) * 3
+    quiet = (1, 1, 1, 1900, *(130, 1, 1) * 6, *(1,) * 12, 130, 1, 1, 1)
 
     @initialize(started=st.integers(0, 4), room=st.sampled_from([99, 99, 1]))
     def begins(self, started, room):
