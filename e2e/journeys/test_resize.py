@@ -10,7 +10,7 @@ from e2e.journeys.wishes import a_job
 from e2e.kube import Json, Kube, condition, until
 
 WORKERS = {"replicas": 2, "min": 1, "max": 4}
-STEPS = 400
+STEPS = 200
 
 
 def kubectl(here: Cluster, namespace: str, *words: str) -> None:

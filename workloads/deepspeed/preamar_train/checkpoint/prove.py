@@ -29,6 +29,8 @@ def prove(engine: Any, gang: Gang, layout: Layout, canary: float, stepped_at: fl
         for key, tensor in _tensors(engine, parameter, keys):
             if turn and (len(part.holders) > 1 or layout.slice == 0):
                 mine[words, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
+    if layout.replica == 0:
+        mine |= _apart(engine, layout.slice, keys)
     tensors: dict[str, dict[str, str]] = {}
     for share in gang.hear(mine):
         for (name, key), each in share.items():
@@ -52,9 +54,30 @@ def _tensors(
     yield MASTER, _master(parameter)
     for key in moments:
         moment = safe_get_full_optimizer_state(parameter, key)
-        if moment is None:  # without ZeRO every rank has the whole of it
-            moment = engine.optimizer.state[parameter][key]
-        yield key, moment
+        if moment is None:  # without ZeRO every rank has the whole of it, in FP32 by parameter
+            moment = engine.optimizer.state.get(parameter, {}).get(key)
+        if moment is not None:
+            yield key, moment
+
+
+def _apart(engine: Any, part: int, moments: list[str]) -> dict[tuple[str, str], str]:
+    """Without ZeRO, in 16 bits, the masters and their moments are tensors that no parameter leads
+    to; every rank has them all."""
+    parameters = set(engine.module.parameters())
+    if any(hasattr(each, "ds_id") or hasattr(each, "_hp_mapping") for each in parameters):
+        return {}
+    inner = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    found: dict[tuple[str, str], str] = {}
+    for number, group in enumerate(inner.param_groups):
+        for place, master in enumerate(group["params"]):
+            if master in parameters:
+                continue
+            state = inner.state.get(master, {})
+            for key, tensor in ((MASTER, master), *((k, state.get(k)) for k in moments)):
+                if tensor is not None:
+                    name = f"master {number}.{place} of slice {part}"
+                    found[name, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
+    return found
 
 
 def _master(parameter: torch.nn.Parameter) -> torch.Tensor:
