@@ -264,3 +264,10 @@ def test_an_attempt_is_told_of_the_time_before_it():
 
 def step_of(life):
     return next_step(watched(life.job, now=life.now, jobs=(life.attempt,)))
+
+
+def test_a_rest_is_suspension_and_what_is_left_of_it_waiting():
+    after = goodput.rested(Ledger(useful=5, until=NOW), later(150), 100.0)
+    assert (after.suspended, after.waiting, after.useful) == (100, 50, 5)
+    converting = goodput.rested(Ledger(until=NOW), later(150), 0.0, resizing=True)
+    assert (converting.resize, converting.waiting) == (150, 0)

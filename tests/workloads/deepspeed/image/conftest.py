@@ -49,6 +49,7 @@ class Job:
         self.root, self.env = image
         self.folder = folder
         self.pods: list[Pod] = []
+        self.limits: dict[str, Any] = {}  # of its pods: shm, cgroup
         for name in ("data/licences", "checkpoint", "export"):
             (folder / name).mkdir(parents=True)
         for file in (self.root / "usr/share/common-licenses").iterdir():
@@ -98,6 +99,7 @@ class Job:
                     "PREAMAR_TRAIN": json.dumps(words),
                     **(env or {}),
                 },
+                **self.limits,
             )
             for index in range(pods)
         ]

@@ -23,23 +23,40 @@ mount -o remount,ro,bind $root
 mount -t proc proc $root/proc
 mount --rbind /dev $root/dev
 mount -t tmpfs -o mode=1777 tmpfs $root/tmp
-mount -t tmpfs -o mode=1777,size=256m tmpfs $root/dev/shm
+mount -t tmpfs -o mode=1777,size={shm} tmpfs $root/dev/shm
+{limit}
 mount --bind {volumes}/data $root/mnt/data
 mount --bind {volumes}/checkpoint $root/mnt/checkpoint
 mount --bind {volumes}/export $root/mnt/export
 exec chroot --userspec=1000:1000 $root env -i {env} {command}
 """
+# As the kubelet does: all processes in one memory cgroup, which the pod sees as its own.
+LIMIT = """
+echo $$ > {cgroup}/cgroup.procs
+mount -t tmpfs tmpfs $root/sys
+mkdir -p $root/sys/fs/cgroup/memory
+mount --bind {cgroup} $root/sys/fs/cgroup/memory
+"""
 
 
 def in_image(
-    root: Path, volumes: Path, env: list[str], command: str, **streams: Any
+    root: Path,
+    volumes: Path,
+    env: list[str],
+    command: str,
+    shm: str = "256m",
+    cgroup: Path | None = None,
+    **streams: Any,
 ) -> subprocess.Popen:
-    """A command in namespaces of its own, as uid 1000 on a read-only root."""
+    """A command in namespaces of its own, as uid 1000 on a read-only root; with a memory cgroup if
+    one is given."""
     inner = INNER.format(
         root=shlex.quote(str(root)),
         volumes=shlex.quote(str(volumes)),
         env=shlex.join(env),
         command=command,
+        shm=shm,
+        limit=LIMIT.format(cgroup=shlex.quote(str(cgroup))) if cgroup else "",
     )
     return subprocess.Popen(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inner], **streams
@@ -54,6 +71,8 @@ class Pod:
         volumes: Path,
         env: dict[str, str],
         command: str = "preamar-train agent",
+        shm: str = "256m",
+        cgroup: Path | None = None,
     ) -> None:
         self.messages = volumes / "export"
         self._name = f"message-{env['JOB_COMPLETION_INDEX']}-{time.monotonic_ns()}"
@@ -66,6 +85,8 @@ class Pod:
                 volumes,
                 words,
                 command,
+                shm=shm,
+                cgroup=cgroup,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
