@@ -200,3 +200,22 @@ def test_reading_a_manifest_says_torn_and_nothing_else(store):
         (folder / "manifest.json").write_bytes(content)
         with pytest.raises(Torn):
             manifests.read(folder)
+
+
+def test_what_a_killed_attempt_left_undone_after_its_checkpoint_is_done_by_the_next(store):
+    for step in (2, 4, 6):
+        written(store, step)
+    (store.path / "latest").write_text(name_of(4))
+    store.settle(store.newest(), keep=2)
+    assert (store.path / "latest").read_text() == name_of(6)
+    assert [f.name for f in store.folders()] == [name_of(4), name_of(6)]
+
+
+def test_a_damaged_checkpoint_of_full_length_costs_no_whole_one_its_place(store):
+    written(store, 2)
+    tear_bit(written(store, 4))
+    found = store.newest()
+    store.settle(found, keep=1)
+    assert found.folder.name == name_of(2)
+    assert found.folder.exists()
+    assert (store.path / "latest").read_text() == name_of(2)

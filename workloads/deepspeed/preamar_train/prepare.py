@@ -99,6 +99,7 @@ def _begin(request: Request, sources: tuple[Source, ...], shape: Shape, store: S
             f"No checkpoint in {request.checkpoint.uri} is whole ({found.skipped[0]}). Put one back, "
             "or use a new checkpoint path to start afresh.",
         )
+    store.settle(found, request.checkpoint.keep)
     stored = None if found.folder is None else (found.folder / TOKENIZER).read_text()
     text = tokenizer_of(request, sources, shape, stored) if sources else ""
     return found.manifest, found.folder, found.skipped, text

@@ -122,6 +122,22 @@ class Store:
         for torn in self.path.glob(".torn-*"):
             shutil.rmtree(torn, ignore_errors=True)
 
+    def settle(self, found: Found, keep: int) -> None:
+        """Does what an attempt left undone that was killed after its checkpoint was whole."""
+        if found.folder is None:
+            return
+        try:
+            told = (self.path / "latest").read_text()
+        except FileNotFoundError:
+            told = ""
+        try:
+            if told != found.folder.name:
+                self._replace("latest", found.folder.name)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        if not found.skipped:  # a damaged one that has its full length would count as whole
+            self.prune(keep)
+
     def _replace(self, name: str, words: str) -> None:
         temporary = self.path / f".{name}.new"
         with temporary.open("w") as stream:
