@@ -30,12 +30,16 @@ Edit = tuple[str, str, str]
 BUGS: dict[str, tuple[Edit, ...]] = {
     # Either alone does no harm: what is not durable is found damaged, what is durable is whole.
     "unsynced-and-trusted": (
-        ("checkpoint/manifest.py", "os.fsync(stream.fileno())", "pass"),
+        (
+            "checkpoint/manifest.py",
+            "os.fsync(stream.fileno())\n            os.posix_fadvise",
+            "os.posix_fadvise",
+        ),
         ("checkpoint/store.py", "manifests.verify(folder), tuple", "manifests.read(folder), tuple"),
     ),
     "prunes-first": (
         (
-            "trainer.py",
+            "steps.py",
             "    run.saved = checkpoints.save(",
             "    list(map(__import__('shutil').rmtree, run.store.folders()))\n    run.saved = checkpoints.save(",
         ),
