@@ -157,7 +157,7 @@ class TrainingLives(Lives):
             who = {p["metadata"]["ownerReferences"][0]["name"] for p in self.ranks()}
             assert len(who) <= 1, f"{who} have pods at once"
 
-            made = [j["metadata"]["creationTimestamp"] for j in self.world.select("Job")]
+            made = [j["metadata"]["creationTimestamp"] for j in self.attempts()]
             self.first_made = min(
                 [*made, *([self.first_made] if self.first_made else [])], default=""
             )

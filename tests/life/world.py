@@ -161,7 +161,9 @@ class World:
         else:
             for index in range(wanted):
                 if str(index) not in seen:
-                    name = f"{job['metadata']['name']}-{index}"
+                    # A Job of the same name may have had one before, which is still going.
+                    self.born += 1
+                    name = f"{job['metadata']['name']}-{index}-{self.born}"
                     self._make_pod(job, "Job", name, job["spec"]["template"], {INDEX: str(index)})
             status["active"] = wanted
         if before != status:

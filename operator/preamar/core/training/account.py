@@ -33,7 +33,7 @@ def closed(observed: Observed, step: Step) -> Ledger | None:
 
 
 def current(observed: Observed, step: Step) -> Ledger | None:
-    """The ledger up to now, or to the job's end; None before its first attempt."""
+    """The ledger up to now, or to the job's end; None before its first attempt is made."""
     last, status = last_attempt(observed), observed.job.status
     known, now = Ledger.told(status.goodput), observed.now.replace(microsecond=0)
     ended = step.do in {Do.SUCCEED, Do.FAIL}
@@ -42,7 +42,8 @@ def current(observed: Observed, step: Step) -> Ledger | None:
         return known
     if last is None:
         if known is None:
-            return None
+            # Begun with the attempt: one that is deleted before it was seen has had its time too.
+            return Ledger(until=now) if step.do == Do.START else None
         now = finished or now
         return goodput.rested(
             known, now, _paused(observed, known, now), resizing=step.do == Do.CONVERT

@@ -116,13 +116,14 @@ class Job:
         return (*ends[0], pods[0].text())
 
     def samples(self) -> dict[int, list[tuple[int, str]]]:
-        """What was last seen in each step: numbers and hashes of samples, over all ranks."""
-        found: dict[int, dict[str, list[tuple[int, str]]]] = {}
+        """What was last seen in each step: numbers and hashes of samples, over all ranks and
+        their micro batches, each known by its file and its first sample."""
+        found: dict[int, dict[tuple[str, int], list[tuple[int, str]]]] = {}
         for file in (self.folder / "export").glob("rank-*.jsonl"):
             for line in file.read_text().splitlines():
                 words = json.loads(line)
                 seen = list(zip(words["samples"], words["hashes"], strict=True))
-                found.setdefault(words["step"], {})[file.name] = seen
+                found.setdefault(words["step"], {})[file.name, seen[0][0]] = seen
         return {
             step: sorted(each for seen in ranks.values() for each in seen)
             for step, ranks in found.items()

@@ -56,7 +56,8 @@ def test_a_resized_run_goes_on_from_exactly_the_same_state(job, stage, precision
     assert code == 0, log[-3000:]
     seen = after["resumed"]
     assert (seen["step"], seen["from"]) == (before["step"], 2)
-    assert seen["tensors"] == 3 * 20  # weights and both moments of each
+    # Weights and both moments of each; without ZeRO 16-bit weights have masters beside them.
+    assert seen["tensors"] == (4 if (stage, precision) == (0, "BF16") else 3) * 20
     assert abs(float(seen["lossDelta"])) <= proofs.TOLERANCE[precision]
     assert float(seen["pauseSeconds"]) > 0
     assert (after["consumed"], after["skipped"], after["duplicated"]) == (9 * 16, 0, 0)
@@ -123,9 +124,11 @@ def test_a_state_that_is_not_what_was_saved_is_known_by_its_tensors(job):
     folder = stopped(job)
     assert convert(job, 2)[0] == 0
     made = Path(f"{folder}.universal")
-    weights = sorted(made.rglob("fp32.pt"))
-    same = [f for f in weights if f.stat().st_size == weights[0].stat().st_size]
-    shutil.copy(same[1], same[0])
+    by_size: dict[int, list[Path]] = {}
+    for file in sorted(made.rglob("fp32.pt")):
+        by_size.setdefault(file.stat().st_size, []).append(file)
+    first, second, *_ = next(files for files in by_size.values() if len(files) > 1)
+    shutil.copy(second, first)
     words = json.loads((made / "manifest.json").read_text())
     files = manifests.sums(made, manifests.names_in(made))
     words["files"] = {n: {"bytes": f.bytes, "sha256": f.sha256} for n, f in files.items()}
