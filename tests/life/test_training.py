@@ -137,9 +137,14 @@ class TrainingLives(Lives):
 
     @rule(late=st.integers(0, 4))
     def operator_passes(self, late):
+        unended = {name_of(j) for j in self.attempts() if not kind_of(j)}
         super().operator_passes(late)
         if late == 0:
             self.nobody_holds_accelerators_for_ever()
+        else:
+            # A stop that was decided before a failure was seen takes it away unseen.
+            stopped = unended - {name_of(j) for j in self.attempts()}
+            self.failures -= {name.rpartition("-")[2] for name in stopped}
 
     def nobody_holds_accelerators_for_ever(self):
         """Once the operator has looked, whoever waits for the others does not hold his any more."""
@@ -256,6 +261,10 @@ def attempts(world):
         (j for j in world.select("Job") if ATTEMPT in j["metadata"]["labels"]),
         key=lambda j: int(j["metadata"]["labels"][ATTEMPT]),
     )
+
+
+def name_of(job):
+    return job["metadata"]["name"]
 
 
 def kind_of(job):
