@@ -30,13 +30,13 @@ RINGS = (
 JOURNEYS = (
     Stage("cluster up", (PYTHON, "-m", "e2e.clusters", "up"), deadline=1800),
     Stage("images", BUILDS, deadline=1800),
-    Stage("DeepSpeed tests", ("make", "test-deepspeed"), ("images",), deadline=900),
+    Stage("DeepSpeed tests", ("make", "test-deepspeed"), ("images",), deadline=1500),
     Stage("cluster DNS", (PYTHON, "-m", "e2e.clusters", "dns"), ("cluster up",), deadline=900),
     Stage(
         "clients and journeys",
         pytest("-rs", "e2e/clients", "e2e/journeys"),
         ("cluster DNS", "images"),
-        deadline=1800,
+        deadline=2700,
     ),
 )
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
 
 from preamar.core import due
 from preamar.core.plan import Applied
@@ -27,6 +28,17 @@ QUICK = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
+
+
+class Resized(TrainingLives):
+    """A job's life with more resizes in it than chance has."""
+
+    @rule(replicas=st.sampled_from([1, 2, 4]), how=st.sampled_from(["", "gate", "conversion"]))
+    def a_resize_runs_its_course(self, replicas, how):
+        self.resizes_go_wrong(how)
+        self.user_changes_the_size(replicas)
+        for _ in range(3):
+            self.all_goes_well(4)
 
 
 def never_repairs(patch):
@@ -199,4 +211,4 @@ def test_the_life_of_a_service_shows_a_bug(bug, monkeypatch):
 def test_the_life_of_a_job_shows_a_bug(bug, monkeypatch):
     bug(monkeypatch)
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(TrainingLives, settings=QUICK)
+        run_state_machine_as_test(Resized, settings=QUICK)

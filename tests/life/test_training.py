@@ -248,7 +248,8 @@ class TrainingLives(Lives):
             assert size == wish
         seen = ranks.resumed.get(last["metadata"]["labels"]["preamar.dev/attempt"])
         if seen:
-            newest = job["status"]["resizes"][0]
+            newest = next(iter(job["status"].get("resizes", ())), None)
+            assert newest, "nothing is told of a resize"
             assert (newest["from"], newest["to"]) == (seen["from"], size)
             assert newest["outcome"] == "Verified"
             assert told["ContinuityVerified"] == "True"
