@@ -18,7 +18,7 @@ def pytest(*arguments: str) -> tuple[str, ...]:
 
 
 RINGS = (
-    Stage("check", ("make", "check"), deadline=420),
+    Stage("check", ("make", "check"), deadline=900),
     Stage("contract tests", pytest("-m", "apiserver and not image", "tests"), deadline=1800),
     Stage(
         "workload tests",
