@@ -47,6 +47,8 @@ def comparable(value: Any) -> Any:
         for name in ("requests", "limits"):
             if isinstance(told.get(name), dict):
                 told[name] = {k: str(v) for k, v in told[name].items()}
+        if isinstance(told.get("stageSize"), int):
+            told["stageSize"] = str(told["stageSize"])
         return told
     return [comparable(v) for v in value] if isinstance(value, list) else value
 
