@@ -97,5 +97,5 @@ def test_a_rule_that_only_one_judge_knows_is_found(server, crds, monkeypatch):
     from preamar.api.scaling import Scaling
 
     monkeypatch.setattr(Scaling, "rules", ())
-    documents = drawn(crds, 500)
+    documents = drawn(crds, 4000)
     assert disagreements(documents, server.says_all(documents))
