@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from e2e import cluster
-from e2e.bench.sleepers import NoAuditLogError, a_sleeper, asleep, loaded, place, stamp
+from e2e.bench.sleepers import NoAuditLogError, asleep, place, put_to_sleep, stamp
 from e2e.bench.wake import MODELS, P50_TARGET, P99_TARGET, create_others, delete_others
 from e2e.cluster import Cluster
 from e2e.journeys import audit
@@ -161,11 +161,7 @@ def main() -> int:
         here = cluster.read()
         kube = Kube(here.kubeconfig)
         with place(here, kube) as namespace:
-            for name in MODELS:
-                kube.apply(a_sleeper(name), namespace)
-            print(f"loading {len(MODELS)} models once", flush=True)
-            loaded(kube, namespace, MODELS)
-            asleep(kube, namespace, MODELS, 60)
+            put_to_sleep(kube, namespace, MODELS)
             cases = asyncio.run(measured(here, kube, namespace))
     except (FileNotFoundError, NoAuditLogError, NotInTimeError, aiohttp.ClientError) as error:
         print(f"not measured: {error}", file=sys.stderr)

@@ -91,6 +91,15 @@ def loaded(kube: Kube, namespace: str, names: list[str], seconds: float = 120) -
     until("every model has loaded once", seconds, all_have, every=1.0)
 
 
+def put_to_sleep(kube: Kube, namespace: str, names: list[str]) -> None:
+    """Make services, let each model load once, and put all to sleep."""
+    for name in names:
+        kube.apply(a_sleeper(name), namespace)
+    print(f"loading {len(names)} models once", flush=True)
+    loaded(kube, namespace, names)
+    asleep(kube, namespace, names, 60)
+
+
 def size(service: Json) -> int:
     """The size that was asked for."""
     return int(service["spec"].get("replicas", 1))

@@ -22,8 +22,8 @@ from e2e.bench.sleepers import (
     Write,
     a_sleeper,
     asleep,
-    loaded,
     place,
+    put_to_sleep,
     writes,
 )
 from e2e.cluster import Cluster
@@ -148,11 +148,7 @@ def main() -> int:
         here = cluster.read()
         kube = Kube(here.kubeconfig)
         with place(here, kube) as namespace:
-            for name in MODELS:
-                kube.apply(a_sleeper(name), namespace)
-            print(f"loading {len(MODELS)} models once", flush=True)
-            loaded(kube, namespace, MODELS)
-            asleep(kube, namespace, MODELS, 60)
+            put_to_sleep(kube, namespace, MODELS)
             cases = asyncio.run(measured(here, kube, namespace))
     except (FileNotFoundError, NoAuditLogError, NotInTimeError) as error:
         print(f"not measured: {error}", file=sys.stderr)
