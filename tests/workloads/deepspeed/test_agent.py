@@ -108,6 +108,7 @@ state.write(told, {{"state": "Done", "step": 40, "consumed": 80, "exported": "pv
         "skipped": 0,
         "duplicated": 0,
         "resumed": None,
+        "resumedFrom": None,
         "checkpoint": {"step": 40},
         "evaluation": {"loss": "1.5", "unigram": "2.5"},
         "exported": "pvc://m/x",
@@ -396,6 +397,8 @@ time.sleep(600)
 TOKEN = "a" * 64
 STOPS = """
 def stop(*_):
+    while not os.path.exists(os.path.join(os.path.dirname(__file__), "saved")):
+        time.sleep(0.01)
     state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
@@ -435,6 +438,7 @@ def ordering(agent, **env: str):
 def test_an_order_with_the_right_token_stops_the_ranks_however_often_it_comes(agent):
     running, at = ordering(agent)
     assert [posted(at, "/stop", TOKEN) for _ in range(2)] == [202, 202]
+    (running.folder / "saved").touch()  # until the ranks have saved, their agent answers
     code, message, output = running.end()
     assert (code, message["outcome"], message["checkpoint"]) == (75, "Stopped", {"step": 12})
     assert output.count("a stop was ordered: UserAsked") == 1
