@@ -200,6 +200,57 @@ async def test_a_queue_that_comes_and_goes_all_the_time_costs_twenty_reports_a_s
     assert 90 <= len(told) <= 110
 
 
+@pytest.mark.looptime
+async def test_each_sleeping_models_first_call_is_told_soon_in_a_burst_of_others(monkeypatch):
+    told = {}
+
+    async def post(_address, body):
+        for name, told_of in json.loads(body)["services"].items():
+            if told_of["queued"]:
+                told.setdefault(name, asyncio.get_running_loop().time())
+        return 204
+
+    lines = [
+        Line(model_of(service(f"m{number}")), lambda line: reporter.kick(first=line.begins))
+        for number in range(8)
+    ]
+    reporter = Reporter("g", b"key", lambda: lines, lambda: (("127.0.0.1", 1),))
+    monkeypatch.setattr(reporter, "_post", post)
+    reporting = asyncio.create_task(reporter.run())
+    await asyncio.sleep(0.5)
+    began, waiters = {}, []
+    for line in lines:
+        began[line.model.service] = asyncio.get_running_loop().time()
+        waiters.append(asyncio.create_task(line.enter(line.turn("acme"))))
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    assert max(told[name] - at for name, at in began.items()) <= 0.0031
+    for waiter in waiters:
+        waiter.cancel()
+    reporting.cancel()
+
+
+@pytest.mark.looptime
+async def test_callers_of_a_sleeping_model_who_come_and_go_cost_few_reports(monkeypatch):
+    told = []
+
+    async def post(_address, _body):
+        told.append(asyncio.get_running_loop().time())
+        return 204
+
+    line = Line(model_of(service("gpt")), lambda line: reporter.kick(first=line.begins))
+    reporter = Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
+    monkeypatch.setattr(reporter, "_post", post)
+    reporting = asyncio.create_task(reporter.run())
+    for _ in range(2500):
+        waiter = asyncio.create_task(line.enter(line.turn("acme")))
+        await asyncio.sleep(0.001)
+        waiter.cancel()
+        await asyncio.sleep(0.001)
+    reporting.cancel()
+    assert 90 <= len(told) <= 115
+
+
 async def test_an_operator_that_is_gone_is_let_go_and_a_new_one_is_told(tmp_path):
     heard, dropped = [], asyncio.Event()
 

@@ -1,6 +1,6 @@
 """What the operator is told: how many requests wait and run and how long they take, each second and
 at once when a queue begins, doubles or ends: pushes of a burst are 3, 6, 12 and in the end 50 ms
-apart. Never at a request's cost.
+apart, but 3 ms where another sleeping model is called. Never at a request's cost.
 """
 
 import asyncio
@@ -81,15 +81,21 @@ class Reporter:
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
 
-    def kick(self) -> None:
-        """Something changed that the operator should hear at once."""
-        if not self._running or self._timer is not None:
+    def kick(self, *, first: bool = False) -> None:
+        """Something changed that the operator should hear at once. ``first``: a sleeping model has
+        its first caller, whom a burst of other models' news must not delay."""
+        if not self._running:
             return
         loop = asyncio.get_running_loop()
         if loop.time() - self._burst_at >= QUIET_SECONDS:
             self._apart = LEAST_APART_SECONDS
-        wait = max(GATHER_SECONDS, self._pushed_at + self._apart - loop.time())
-        self._timer = loop.call_later(wait, self._push_now)
+        apart = LEAST_APART_SECONDS if first else self._apart
+        at = max(loop.time() + GATHER_SECONDS, self._pushed_at + apart)
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._push_now)
 
     async def run(self) -> None:
         """Report until cancelled."""

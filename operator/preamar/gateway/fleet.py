@@ -17,6 +17,8 @@ from preamar.gateway.replica import Place, Replica
 from preamar.gateway.waking import BUSY_SECONDS, time_left
 from preamar.gateway.worked import UNBOUNDED_TOKENS, Worked
 
+AGAIN_SECONDS = 1.0
+
 
 class Line:
     """One model: those who wait and those who serve."""
@@ -30,6 +32,9 @@ class Line:
         self.worked = Worked()
         self._between = 0
         self._waking_since: float | None = None
+        self._woken_at = -AGAIN_SECONDS
+        self.begins = False
+        """Whether this very change is the first call for a model that sleeps."""
         self._on_queue = on_queue
         self._turns = count()
 
@@ -126,14 +131,21 @@ class Line:
 
     def _queue_changed(self) -> None:
         """Somebody is the first to wait, or nobody waits any more."""
-        self._follow_wake()
+        self.begins = self._follow_wake()
         self._on_queue(self)
+        self.begins = False
 
-    def _follow_wake(self) -> None:
+    def _follow_wake(self) -> bool:
+        """Note since when it is to wake; whether that is now. Callers who come and go all the time
+        are one wake in a second."""
         if self.awake or not self.hold:
             self._waking_since = None
         elif self._waking_since is None:
-            self._waking_since = monotonic()
+            now = self._waking_since = monotonic()
+            if now - self._woken_at >= AGAIN_SECONDS:
+                self._woken_at = now
+                return True
+        return False
 
     def _place(self, replica: Replica) -> Place:
         tokens = UNBOUNDED_TOKENS if self.model.task == "Generate" else 0

@@ -54,7 +54,7 @@ class Gateway:
         self.keyring.load()
         self.meters = Meters()
         self.state = State(self.meters, lambda: self.writer.healthy)
-        self.fleet = Fleet(lambda _line: self.reporter.kick())
+        self.fleet = Fleet(lambda line: self.reporter.kick(first=line.begins))
         self.meters.watch(self.fleet.lines.values)
         self.knowledge = Knowledge(settings, self._heard)
         self.reporter = Reporter(
