@@ -82,7 +82,7 @@ CATALOGUE: tuple[Device, ...] = (
          "NVIDIA H200 Tensor Core GPU, data sheet, 2024; half of the figures with sparsity"),
     _row("B200", "NVIDIA-B200", 2250, 75, 180, 7700, 1800, 1000,
          "NVIDIA HGX B200, data sheet, 2025; an eighth of the board, half of that with sparsity"),
-    _row("L4", "NVIDIA-L4", 60.5, 30.3, 24, 300, 0, 72,
+    _row("L4", "NVIDIA-L4", 121, 30.3, 24, 300, 0, 72,
          "NVIDIA L4 Tensor Core GPU, data sheet, 2023; half of the figures with sparsity"),
     _row("L40S", "NVIDIA-L40S", 362, 91.6, 48, 864, 0, 350,
          "NVIDIA L40S, data sheet, 2023; without sparsity"),
