@@ -18,27 +18,26 @@ class Callers:
     """Open connections to the gateway, each for one request."""
 
     here: Cluster
-    writers: list[asyncio.StreamWriter]
+    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 
     @classmethod
     async def ready(cls, here: Cluster, count: int) -> Self:
         """That many connections, some at a time."""
         at = urlsplit(here.gateway_url)
-        writers: list[asyncio.StreamWriter] = []
-        while len(writers) < count:
-            some = min(50, count - len(writers))
-            opened = await asyncio.gather(
+        streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        while len(streams) < count:
+            some = min(50, count - len(streams))
+            streams += await asyncio.gather(
                 *(asyncio.open_connection(at.hostname, at.port or 80) for _ in range(some))
             )
-            writers += [writer for _, writer in opened]
-        return cls(here, writers)
+        return cls(here, streams)
 
     def ask(self, models: Sequence[str], tokens: int) -> list[float]:
         """Send one request on each connection, in turn for each model; when each was sent, in
         seconds of the wall clock, which the API server's audit log has too."""
         requests = [self._request(model, tokens) for model in models]
         sent = []
-        for number, writer in enumerate(self.writers):
+        for number, (_, writer) in enumerate(self.streams):
             sent.append(time.time())
             writer.write(requests[number % len(requests)])
         return sent
@@ -55,7 +54,15 @@ class Callers:
         )
         return head.encode() + body
 
+    async def answers(self, seconds: float) -> list[bytes]:
+        """What came on each connection until its stream was done. Raises ``TimeoutError`` after
+        ``seconds`` and ``asyncio.IncompleteReadError`` where one was cut off."""
+        async with asyncio.timeout(seconds):
+            return await asyncio.gather(
+                *(reader.readuntil(b"data: [DONE]") for reader, _ in self.streams)
+            )
+
     def leave(self) -> None:
         """Hang up, answered or not."""
-        for writer in self.writers:
+        for _, writer in self.streams:
             writer.transport.abort()

@@ -3,21 +3,20 @@ most 100 ms.
 
 Services sleep and are woken as in `wake`, and here are waited for. The clock starts as the API
 server receives the kubelet's patch that makes the pod ready, by its audit log, and ends when the
-gateway gives the first request its place, by the milliseconds that the answer carries. How much of
-it is Kubernetes' own part, until the EndpointSlice is written, is shown beside it.
+model has the first request, by its own clock: the way through Triton is in it. How much is
+Kubernetes' own part, until the EndpointSlice is written, is the difference to the columns beside it.
 """
 
 import asyncio
 import json
 import sys
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import aiohttp
-
 from e2e import cluster
+from e2e.bench.callers import Callers
 from e2e.bench.sleepers import NoAuditLogError, asleep, place, put_to_sleep, stamp
+from e2e.bench.stamper import SPEC, NoStampError, seed_stamper, stamp_in
 from e2e.bench.wake import MODELS, P50_TARGET, P99_TARGET, create_others, delete_others
 from e2e.cluster import Cluster
 from e2e.journeys import audit
@@ -25,22 +24,21 @@ from e2e.kube import Kube, NotInTimeError
 
 RESULT = Path(__file__).resolve().parents[2] / "build/bench/dispatch.json"
 ROUNDS = {"idle": 12, "300 at once": 4, "8 models at once": 4, "after 20 others": 4}
-COLD_START = "x-preamar-cold-start-ms"
 ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """One wake: when its first request was sent, and when that got its place."""
+    """One wake: when its first request was sent, and when the model had one."""
 
     model: str
     asked: float
-    placed: float
+    came: float
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Seconds from the pod's Ready patch, and from the EndpointSlice's write, to the dispatch."""
+    """Seconds from the pod's Ready patch, and from the EndpointSlice's write, to the model."""
 
     model: str
     from_ready: float
@@ -65,40 +63,26 @@ class Case:
         return quick and len(self.found) == len(self.wakes)
 
 
-async def first_of(session: aiohttp.ClientSession, here: Cluster, model: str) -> Wake:
-    """One short request for a sleeping model; raises what came instead of an answer."""
-    wish = {"model": model, "prompt": "talk", "max_tokens": 1}
-    headers = {"Authorization": f"Bearer {here.key()}"}
-    asked = time.time()
-    url = f"{here.gateway_url}/v1/completions"
-    async with session.post(url, json=wish, headers=headers) as answer:
-        answer.raise_for_status()
-        await answer.read()
-        return Wake(model, asked, asked + int(answer.headers.get(COLD_START, "0")) / 1000)
-
-
 async def one_round(
     here: Cluster, kube: Kube, namespace: str, case: Case, models: list[str]
 ) -> None:
     """Ask, wait for all answers, and put all to sleep again."""
     others = case.name == "after 20 others"
+    ready = await Callers.ready(here, 300 if case.name == "300 at once" else len(models))
     if others:
         await asyncio.to_thread(create_others, kube, namespace)
-    callers = 300 if case.name == "300 at once" else len(models)
-    limits = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=limits, connector=connector) as session:
-        asking = [first_of(session, here, models[n % len(models)]) for n in range(callers)]
-        answered = await asyncio.gather(*asking)
-    for model in models:
-        case.wakes.append(min((w for w in answered if w.model == model), key=lambda w: w.placed))
+    sent = ready.ask(models, 1)
+    came = [stamp_in(answer) for answer in await ready.answers(ANSWER_SECONDS)]
+    ready.leave()
+    for number, model in enumerate(models):
+        case.wakes.append(Wake(model, sent[number], min(came[number :: len(models)])))
     await asyncio.to_thread(asleep, kube, namespace, MODELS, 40)
     if others:
         await asyncio.to_thread(delete_others, kube, namespace)
 
 
 def judge(cases: list[Case], here: Cluster, namespace: str) -> None:
-    """For each wake the last Ready patch and the last EndpointSlice before its dispatch."""
+    """For each wake the last Ready patch and the last EndpointSlice before the model had it."""
     pods: dict[str, list[float]] = {}
     slices: dict[str, list[float]] = {}
     for one in audit.read(here):
@@ -113,17 +97,17 @@ def judge(cases: list[Case], here: Cluster, namespace: str) -> None:
             ready = _last(pods, f"{wake.model}-serve-", wake)
             slice_ = _last(slices, f"{wake.model}-serve-", wake)
             if ready is not None and slice_ is not None:
-                case.found.append(Dispatch(wake.model, wake.placed - ready, wake.placed - slice_))
+                case.found.append(Dispatch(wake.model, wake.came - ready, wake.came - slice_))
 
 
 def _last(times: dict[str, list[float]], prefix: str, wake: Wake) -> float | None:
-    """The last of them between the request and its place."""
+    """The last of them between the request and its arrival."""
     found = [
         at
         for name, each in times.items()
         if name.startswith(prefix)
         for at in each
-        if wake.asked <= at <= wake.placed + 0.002  # the header has whole milliseconds
+        if wake.asked <= at <= wake.came
     ]
     return max(found, default=None)
 
@@ -160,10 +144,17 @@ def main() -> int:
     try:
         here = cluster.read()
         kube = Kube(here.kubeconfig)
-        with place(here, kube) as namespace:
-            put_to_sleep(kube, namespace, MODELS)
+        with place(here, kube, seed_stamper) as namespace:
+            put_to_sleep(kube, namespace, MODELS, **SPEC)
             cases = asyncio.run(measured(here, kube, namespace))
-    except (FileNotFoundError, NoAuditLogError, NotInTimeError, aiohttp.ClientError) as error:
+    except (
+        FileNotFoundError,
+        NoAuditLogError,
+        NotInTimeError,
+        NoStampError,
+        EOFError,
+        TimeoutError,
+    ) as error:
         print(f"not measured: {error}", file=sys.stderr)
         return 1
     report(cases)

@@ -79,7 +79,8 @@ def lines(kube: Kube, namespace: str, pod: str) -> list[tuple[float, str]]:
     text = client.CoreV1Api(kube.client.client).read_namespaced_pod_log(
         pod, namespace, timestamps=True
     )
-    found = (LINE.match(line) for line in text.splitlines())
+    # Not splitlines: the converter's progress bar has carriage returns within a line.
+    found = (LINE.match(line) for line in text.split("\n"))
     return [(datetime.fromisoformat(m[1]).timestamp(), m[2]) for m in found if m]
 
 

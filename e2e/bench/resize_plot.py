@@ -33,8 +33,10 @@ def plot(
     for row in (above, below):
         for step, _ in marks:
             row.axvline(step + 0.5, color="0.4", linewidth=0.8, linestyle=":")
-    for step, words in marks:
-        above.annotate(words, (step + 1, max(steady.values())), fontsize="small", va="top")
+    for number, (step, words) in enumerate(marks):
+        # One below the other: resizes can be few steps apart.
+        at = max(steady.values()) - 0.2 * number
+        above.annotate(words, (step + 2, at), fontsize="small", va="top")
     figure.tight_layout()
     figure.savefig(path, dpi=90)
     plt.close(figure)

@@ -6,7 +6,7 @@ not who else wants the processor.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 from uuid import uuid4
@@ -39,8 +39,10 @@ class NoAuditLogError(Exception):
 
 
 @contextlib.contextmanager
-def place(here: Cluster, kube: Kube) -> Iterator[str]:
-    """A namespace with the model on a claim; removed at the end."""
+def place(
+    here: Cluster, kube: Kube, seed: Callable[[Kube, str], None] = seed_talker
+) -> Iterator[str]:
+    """A namespace with the model that ``seed`` writes onto a claim; removed at the end."""
     if not here.audit_log:
         raise NoAuditLogError(
             f"the audit log of a cluster by {here.provider} cannot be read: use a host cluster"
@@ -49,7 +51,7 @@ def place(here: Cluster, kube: Kube) -> Iterator[str]:
     kube.namespace(namespace)
     try:
         kube.apply(claim("models"), namespace)
-        seed_talker(kube, namespace)
+        seed(kube, namespace)
         yield namespace
     finally:
         kube.delete("v1", "Namespace", namespace)
@@ -91,10 +93,10 @@ def loaded(kube: Kube, namespace: str, names: list[str], seconds: float = 120) -
     until("every model has loaded once", seconds, all_have, every=1.0)
 
 
-def put_to_sleep(kube: Kube, namespace: str, names: list[str]) -> None:
+def put_to_sleep(kube: Kube, namespace: str, names: list[str], **spec: object) -> None:
     """Make services, let each model load once, and put all to sleep."""
     for name in names:
-        kube.apply(a_sleeper(name), namespace)
+        kube.apply(a_sleeper(name, **spec), namespace)
     print(f"loading {len(names)} models once", flush=True)
     loaded(kube, namespace, names)
     asleep(kube, namespace, names, 60)
