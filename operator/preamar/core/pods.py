@@ -114,7 +114,7 @@ class PodView:
             name=metadata["name"],
             uid=metadata["uid"],
             created=moment(metadata.get("creationTimestamp")),
-            phase=status.get("phase") or "Pending",
+            phase=_phase(body.get("spec") or _NOTHING, status),
             reason=status.get("reason") or "",
             message=status.get("message") or "",
             node=(body.get("spec") or _NOTHING).get("nodeName") or "",
@@ -140,9 +140,23 @@ class PodView:
 
     @property
     def over(self) -> bool:
-        """Whether every container has ended for good: it holds no node and no accelerator."""
+        """Whether every container has ended for good: nothing of it runs or writes."""
         return self.phase in {"Succeeded", "Failed"}
 
     def container(self, name: str) -> ContainerView | None:
         """The container of that name, if the kubelet has reported it."""
         return next((c for c in self.containers if c.name == name), None)
+
+
+def _phase(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """The phase that the kubelet will report. It says that the containers have ended a second
+    before that, and where none is ever started again that decides it."""
+    phase = status.get("phase") or "Pending"
+    names = {container["name"] for container in spec.get("containers") or ()}
+    if phase != "Running" or spec.get("restartPolicy") != "Never" or not names:
+        return phase
+    found = status.get("containerStatuses") or ()
+    ends = {c["name"]: (c.get("state") or _NOTHING).get("terminated") for c in found}
+    if not all(ends.get(name) for name in names):
+        return phase
+    return "Failed" if any(ends[name].get("exitCode") for name in names) else "Succeeded"

@@ -21,6 +21,8 @@ CASES = [
     pytest.param([a_rank(0, code=143, disrupted="EvictionByEvictionAPI"), a_rank(1, code=1, words=failed("PeerLost"))], Ending("PodLost", "Pod t-1-0 was taken away: EvictionByEvictionAPI.", 0, free=True), id="a drained node is nobody's fault"),
     pytest.param([a_rank(0, code=1, words=failed("PeerLost"))], Ending("PeerLost", CUT, 0, free=True), id="a peer whose pod is gone is nobody's fault"),
     pytest.param([a_rank(0)], Ending("PodLost", "A pod was deleted while it trained.", free=True), id="a deleted pod is nobody's fault"),
+    pytest.param([a_rank(0, code=143, deleting=True)], Ending("PeerLost", CUT, 0, free=True), id="who is killed after a peer's pod was deleted is not the cause"),
+    pytest.param([a_rank(0, code=143, deleting=True), a_rank(1)], Ending("Killed", "Pod t-1-0 ended with exit code 143.", 0), id="who is killed beside a peer that is there is the cause"),
     pytest.param([], Ending("Unknown", "too many"), id="without any words the Job's own are told"),
     pytest.param([a_rank(0, code=1, words='{"outcome": 7, "class": []}'), a_rank(1)], Ending("Unknown", "Pod t-1-0 ended with exit code 1.", 0), id="words that are not ours are not believed"),
 ]  # fmt: skip
@@ -29,3 +31,9 @@ CASES = [
 @pytest.mark.parametrize(("pods", "expected"), CASES)
 def test_ending(pods, expected):
     assert ending(an_attempt(failed=True, message="too many"), tuple(pods)) == expected
+
+
+def test_a_job_whose_pods_are_all_gone_lost_one_that_was_deleted():
+    """A pod that fails by itself stays behind."""
+    job = an_attempt(failed=True, message="too many", reason="BackoffLimitExceeded")
+    assert ending(job, ()) == Ending("PodLost", "A pod was deleted while it trained.", free=True)

@@ -48,7 +48,13 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         ),
         key=lambda found: found[1].finished or LATEST,
     )
-    own = [(pod, end) for pod, end in failed if _kind(end) != "PeerLost"]
+    short = len(mine) < job.workers
+    own = [
+        (pod, end)
+        for pod, end in failed
+        # The Job ends what is left when a pod was deleted; who is killed then is not the cause.
+        if _kind(end) != "PeerLost" and not (short and pod.deleting and _kind(end) == "Killed")
+    ]
     users = next((f for f in own if _kind(f[1]) in FINAL), None)
     if users is not None:
         return _told(*users)
@@ -69,7 +75,8 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         return Ending("PeerLost", sentence, who, free=True)
     if failed or any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
         return Ending(ON_REQUEST, "The ranks were asked to stop and saved first.", free=True)
-    if mine and len(mine) < job.workers:
+    # A pod that fails stays, but one that was deleted ends the Job, which then deletes the others.
+    if short and (mine or job.reason == "BackoffLimitExceeded"):
         return Ending("PodLost", "A pod was deleted while it trained.", free=True)
     return Ending("Unknown", job.message[:LONGEST_SENTENCE] or "The attempt's Job failed.")
 
