@@ -1,5 +1,6 @@
 """The agent, as a process, with small programs in the place of ranks."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -62,6 +63,14 @@ class Agent:
         output, _ = self.process.communicate(timeout=limit)
         return self.process.returncode, json.loads((self.folder / "message").read_text()), output
 
+    def kill_ranks(self) -> None:
+        """Those that an agent which was killed has left: they have sessions of their own."""
+        program = str(self.folder / "rank.py").encode()
+        for found in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if program in found.read_bytes().split(b"\0"):
+                    os.kill(int(found.parent.name), signal.SIGKILL)
+
 
 @pytest.fixture
 def agent(tmp_path):
@@ -75,6 +84,7 @@ def agent(tmp_path):
     for each in started:
         each.process.kill()
         each.process.wait()
+        each.kill_ranks()
 
 
 def test_ranks_get_their_places_and_lines_get_their_rank(agent):
@@ -397,7 +407,10 @@ time.sleep(600)
 TOKEN = "a" * 64
 STOPS = """
 def stop(*_):
-    while not os.path.exists(os.path.join(os.path.dirname(__file__), "saved")):
+    saved = os.path.join(os.path.dirname(__file__), "saved")
+    for _ in range(1000):
+        if os.path.exists(saved):
+            break
         time.sleep(0.01)
     state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
     sys.exit(75)
