@@ -156,7 +156,7 @@ def _phase(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     if phase != "Running" or spec.get("restartPolicy") != "Never" or not names:
         return phase
     found = status.get("containerStatuses") or ()
-    ends = {c["name"]: (c.get("state") or _NOTHING).get("terminated") for c in found}
+    ends = {c["name"]: (c.get("state") or _NOTHING).get("terminated") or _NOTHING for c in found}
     if not all(ends.get(name) for name in names):
         return phase
     return "Failed" if any(ends[name].get("exitCode") for name in names) else "Succeeded"
