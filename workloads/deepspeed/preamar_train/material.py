@@ -1,7 +1,8 @@
 """Where do a pod's tokens come from, and where do they lie?
 
 Prepared in advance: read from their volume, or from a disk of the node that they are staged on.
-Else the text is brought from object stores where it is there, and packed by each pod.
+Else the text is brought from object stores where it is there, and packed by each pod at the first
+attempt; those after it find the tokens beside the checkpoints.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preamar_train.data import index as indexes
-from preamar_train.data import tokens
+from preamar_train.data import packed, tokens
 from preamar_train.data.corpus import Corpus, opened, pack
 from preamar_train.data.documents import no_data
 from preamar_train.data.reading import Folder
@@ -82,9 +83,16 @@ def corpus_of(
         if request.prepared:
             count = stage(lambda: Folder(Path(request.prepared)), folder)
             print(f"staged {count:,} bytes in {time.monotonic() - begun:.1f} s", flush=True)
-        else:
-            pack(sources, tokens.load(text, shape.vocabulary), shape.vocabulary, folder)
-            print(f"packed the text in {time.monotonic() - begun:.1f} s", flush=True)
+            return
+        kept = Path(request.checkpoint.path) / packed.FOLDER
+        key = packed.key_of(sources, text, shape.vocabulary)
+        if packed.restored(kept, key, folder):
+            print(f"found the text packed in {time.monotonic() - begun:.1f} s", flush=True)
+            return
+        pack(sources, tokens.load(text, shape.vocabulary), shape.vocabulary, folder)
+        print(f"packed the text in {time.monotonic() - begun:.1f} s", flush=True)
+        if gang.rank == 0:
+            packed.keep(folder, kept, key)
 
     once_a_pod(gang, act, alive)
     return opened(folder, shape.sequence)
