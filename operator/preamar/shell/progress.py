@@ -62,6 +62,12 @@ class _Run:
 
 def rank_zero(jobs: Sequence[JobView], pods: Sequence[PodView]) -> Agent | None:
     """Rank 0 of the newest attempt, if it runs."""
+    pod = rank_zero_pod(jobs, pods)
+    return Agent(jobs[-1].attempt, pod.ip) if pod is not None else None
+
+
+def rank_zero_pod(jobs: Sequence[JobView], pods: Sequence[PodView]) -> PodView | None:
+    """The pod of rank 0 of the newest attempt, if it runs."""
     if not jobs or jobs[-1].over:
         return None
     attempt = jobs[-1].attempt
@@ -74,7 +80,7 @@ def rank_zero(jobs: Sequence[JobView], pods: Sequence[PodView]) -> Agent | None:
             and pod.ip
             and not pod.deleting
         ):
-            return Agent(attempt, pod.ip)
+            return pod
     return None
 
 

@@ -32,6 +32,7 @@ from preamar.shell.ahead import Ahead
 from preamar.shell.audit import Audit
 from preamar.shell.claims import Claims
 from preamar.shell.crds import kinds_are_there
+from preamar.shell.ends import Ends
 from preamar.shell.habits import Habits
 from preamar.shell.hearing import Ears, hearing
 from preamar.shell.keys import JOB_KIND, SERVICE_KIND, Key
@@ -87,6 +88,7 @@ class _Operator:
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
         self.metrics.registry.register(TrainingFigures(self.poller))
+        self.ends = Ends(self.add, options.agent_port)
         self.internal = InternalKey(options.secrets / "internal-key")
         claims = Claims(cluster)
         habits = Habits()
@@ -108,6 +110,7 @@ class _Operator:
                 self.add,
                 claims=claims,
                 poller=self.poller,
+                ends=self.ends,
                 settings=options.settings,
                 metrics=self.metrics,
                 key=self.internal,
@@ -179,6 +182,7 @@ class _Operator:
             await self.queue.stop()
             await self.keeper.release()
             self.kopf_stop.set()
+            self.ends.close()
             await _end(tasks)
             for server in servers:
                 await server.cleanup()

@@ -2,7 +2,7 @@
 
 Watched: the resources and their attempts' Jobs (pods and Services are shared with serving). While
 an attempt runs, rank 0's agent is asked for its progress; once the attempt's Job shows an order to
-stop, the agent is told.
+stop, the agent is told, and asked for the end of its ranks.
 """
 
 from dataclasses import replace
@@ -20,6 +20,7 @@ from preamar.core.training.observe import JobView, Observed, apart, children_nam
 from preamar.core.training.reconcile import reconcile
 from preamar.demand.receiver import InternalKey
 from preamar.shell.claims import Claims
+from preamar.shell.ends import Ends, awaited
 from preamar.shell.keys import JOB_KIND, Key
 from preamar.shell.metrics import Metrics
 from preamar.shell.mirror import Add, Mirror, Watched, children_of_kind
@@ -38,6 +39,7 @@ def register(
     *,
     claims: Claims,
     poller: Poller,
+    ends: Ends,
     settings: Settings,
     metrics: Metrics,
     key: InternalKey,
@@ -60,6 +62,8 @@ def register(
         secret = key.read()
         agent = rank_zero(jobs, found.pods) or preparing_first(preparing, found.pods)
         poller.ask(found.key, agent, ordered(jobs, job.metadata.uid, secret))
+        waited = awaited(jobs, conversions, found.pods)
+        ends.wait(found.key, waited, (pod.name for pod in found.pods))
         shown = poller.shown(found.key)
         return reconcile(
             Observed(
@@ -75,6 +79,7 @@ def register(
                 progress=shown if shown is not None and shown.attempt else None,
                 prepare_state=shown.state if shown is not None and not shown.attempt else "",
                 stop=poller.heard(found.key),
+                ended=ends.told(found.key),
                 applied=found.applied,
                 refused=found.refused,
             )
@@ -88,6 +93,7 @@ def register(
 
     def gone(key: Key) -> None:
         poller.leave(key)
+        ends.leave(key)
         metrics.trained(f"{key.namespace}/{key.name}", None)
 
     return Kind(API_VERSION, plan, done, gone)

@@ -367,6 +367,40 @@ def test_ranks_are_over_before_their_job_says_so():
     assert made(one) == []
 
 
+def test_the_conversion_begins_once_rank_0_says_that_the_ranks_have_left():
+    job = scaled(1)
+    told = running(job, notes={STOP: order()})
+    assert made(reconcile(watched(job, **told))) == []
+    early = reconcile(watched(job, ended=frozenset({"t-1-0"}), **told))
+    assert (made(early), early.delete) == (["t-2-convert"], ())
+    # An attempt that was told nothing, a job that is to rest, shards that fit any size.
+    for facts, spec in (
+        (running(job), {}),
+        (told, {"suspend": True}),
+        (told, {"parallelism": {"zeroStage": 0}, "precision": "FP32"}),
+    ):
+        other = watched(scaled(1, **spec), ended=frozenset({"t-1-0"}), **facts)
+        assert made(reconcile(other)) == []
+
+
+def test_a_conversion_that_began_early_stays_while_the_pods_of_the_attempt_go():
+    job = scaled(1)
+    over = attempt(job, notes={STOP: order()}, failing=True)
+    going = (a_rank(0, code=75, words=STOPPED), a_rank(1), a_converter())
+    facts = {"jobs": (over,), "pods": going, "conversions": (a_conversion(),)}
+    for ended in ({"t-1-0"}, set()):  # heard, and forgotten by a start of ours
+        assert reconcile(watched(job, ended=frozenset(ended), **facts)).delete == ()
+
+
+def test_a_converter_that_says_it_is_done_is_believed_before_its_status():
+    job = scaled(1)
+    facts = stopped(job, conversions=(a_conversion(),))
+    facts["pods"] = (*facts["pods"], a_converter())
+    assert made(reconcile(watched(job, **facts))) == []
+    plan = reconcile(watched(job, ended=frozenset({"c"}), **facts))
+    assert (made(plan), plan.delete) == (["t-2"], ())
+
+
 def test_a_stop_that_one_rank_only_heard_as_a_lost_peer_is_a_stop():
     job = scaled(1)
     lost = {"outcome": "Failed", "class": "PeerLost", "explanation": "Rank 0 is gone."}

@@ -72,7 +72,7 @@ def test_other_ranks_write_nothing(tmp_path):
 def test_the_agent_shows_the_curve(tmp_path, monkeypatch):
     monkeypatch.setenv("PREAMAR_TRAIN", json.dumps({"checkpoint": {"path": str(tmp_path)}}))
     stopping = Stopping("", lambda: None)
-    server = serve(tmp_path / "rank-0.json", 0, stopping, "127.0.0.1")
+    server = serve(tmp_path / "rank-0.json", 0, stopping, host="127.0.0.1")
     at = f"http://127.0.0.1:{server.server_address[1]}/losses"
     try:
         with pytest.raises(urllib.error.HTTPError):

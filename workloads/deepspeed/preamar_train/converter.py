@@ -1,4 +1,5 @@
 """The life of a converter's pod: convert the newest checkpoint, leave the last words, exit.
+Who waits for its end hears of it on the agents' port (`GET /ended`).
 
 Exit 0: every size can load it. 64: another try would end alike. Else: worth another try.
 """
@@ -10,8 +11,12 @@ import time
 import traceback
 from pathlib import Path
 
+from preamar_train import state
 from preamar_train.agent import message
+from preamar_train.agent.leaving import Leaving
+from preamar_train.agent.progress import serve
 from preamar_train.agent.settings import message_path
+from preamar_train.agent.stopping import Stopping
 from preamar_train.failures import DONE, FAILED, Class, classify
 from preamar_train.request import volume
 
@@ -22,7 +27,10 @@ ENDS_ALIKE = {Class.NOT_CONVERTED, Class.CONFIG_ERROR}
 def run_converter() -> int:
     # PID 1 has no default for signals: without this a deleted pod would hold on for its grace.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
-    begun, told = time.monotonic(), {}
+    begun, told, leaving = time.monotonic(), {}, Leaving()
+    port = os.environ.get("PREAMAR_AGENT_PORT", "0")
+    if port.isdecimal() and int(port):
+        serve(state.of_rank(0), int(port), Stopping("", lambda: None), leaving)
     try:
         place = volume(os.environ.get("PREAMAR_TRAIN", ""))
         from preamar_train.checkpoint.convert import convert
@@ -51,4 +59,5 @@ def run_converter() -> int:
         flush=True,
     )
     message.write(message_path(os.environ), message.compose("Converted", 0, told))
+    leaving.ended(DONE)
     return DONE

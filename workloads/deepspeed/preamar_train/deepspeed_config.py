@@ -79,6 +79,12 @@ def config_of(
     return config if gpu else _without_compiled_adam(config)
 
 
+def compiles(config: Mapping[str, Any]) -> bool:
+    """Whether DeepSpeed would use torch.compile with it."""
+    optimizer = str(_map(config, "optimizer").get("type", "")).lower()
+    return optimizer == "muon" or "compile" in config
+
+
 def _experts(request: Request, shape: Shape, *, gpu: bool) -> dict[str, Any]:
     """How DeepSpeed's AutoEP finds the experts of `mixture`, and computes what that computes."""
     return {

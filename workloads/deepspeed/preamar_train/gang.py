@@ -5,6 +5,7 @@ Beside the training group there is one over gloo for small words, which also wor
 """
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 
+from preamar_train.agent.lookup import address_of
 from preamar_train.failures import Class, Failure
 
 GANG_SECONDS = 600.0
@@ -57,18 +59,27 @@ class Gang:
         return [float(each) for each in total]
 
 
+def _sleep(pause: float) -> bool:
+    time.sleep(pause)
+    return False
+
+
 def join(*, gpu: bool) -> Gang:
     """Blocks until all ranks are there; afterwards torch.distributed is ready for DeepSpeed."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_rank = int(os.environ["LOCAL_RANK"])
     wait = seconds("PREAMAR_GANG_SECONDS", GANG_SECONDS)
+    begun = time.monotonic()
+    # Looked up once, and not by the store: a name may stop resolving for a moment.
+    address = address_of(os.environ["MASTER_ADDR"], wait, _sleep)
+    left = max(1.0, wait - (time.monotonic() - begun))
     try:
         store = dist.TCPStore(
-            os.environ["MASTER_ADDR"],
+            address,
             int(os.environ["MASTER_PORT"]),
             size,
             is_master=rank == 0,
-            timeout=timedelta(seconds=wait),
+            timeout=timedelta(seconds=left),
             wait_for_workers=True,
             use_libuv=False,  # Debian's torch is built without it
         )

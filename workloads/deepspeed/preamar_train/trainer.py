@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import torch
+import torch._dynamo
 
+# Torch's optimizers import it when they are made; here no rank waits for another yet.
 from preamar_train import evaluate, resuming
 from preamar_train.batches import Batches
 from preamar_train.checkpoint import save as checkpoints
 from preamar_train.checkpoint.store import Store
-from preamar_train.deepspeed_config import config_of
+from preamar_train.deepspeed_config import compiles, config_of
 from preamar_train.failures import DONE, STOPPED
 from preamar_train.gang import join
 from preamar_train.interconnect import check
@@ -39,6 +41,10 @@ def train(stop: Stop, told: Path) -> int:
     shape = shape_of(request.preset, request.parameters)
     must_be_possible(request, shape)
     config = config_of(request, shape, gpu=gpu)
+    if not compiles(config):
+        # DeepSpeed decorates a function of an optimizer that is not used here with torch.compile,
+        # which would import the whole of Inductor.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     progress = Progress(told, request.attempt, request.steps)
     progress.say(state="Starting")
     gang = join(gpu=gpu)

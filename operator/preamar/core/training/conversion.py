@@ -18,7 +18,7 @@ from preamar.core.settings import Settings
 from preamar.core.training.desired import KIND
 from preamar.core.training.notes import RESIZE, Resize
 from preamar.core.training.observe import CONVERSION_LABEL, JOB_LABEL, conversion_name
-from preamar.core.training.pod import checkpoint_order
+from preamar.core.training.pod import AGENT_PORT, checkpoint_order
 from preamar.core.training.progress import Saved
 
 TRIES = 2  # after the first
@@ -82,6 +82,7 @@ def _pod(job: TrainingJob, settings: Settings, number: int, saved: Saved) -> dic
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": "1",
         "HOME": "/tmp",  # noqa: S108
+        "PREAMAR_AGENT_PORT": str(AGENT_PORT),
     }
     # One rank's shard is in memory at a time, as read and as taken apart.
     shard = (saved.bytes or 0) // (saved.world_size or 1)

@@ -104,12 +104,19 @@ def _running(observed: Observed, last: JobView, here: Step) -> Step:
     if last.deleting:
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
     left = deadline_in(observed)
+    due = left is not None and left <= 0
+    if (
+        resize.convertible(observed, last, here.workers)
+        and not observed.job.spec.suspend
+        and not due
+    ):
+        return _but(here, Do.CONVERT, Why.CONVERTING, LOOK_AGAIN)
     if last.failing or any(p.phase == "Failed" for p in pods_of(last, observed.pods)):
         # Its controller ends the others by itself; deleting it now would hide why it failed.
         return _but(here, Do.TRAIN, Why.TRAINING, LOOK_AGAIN)
     if observed.job.spec.suspend:
         return _but(here, Do.STOP, Why.SUSPENDED)
-    if left is not None and left <= 0:
+    if due:
         return _but(here, Do.STOP, Why.DEADLINE)
     order = resize.order_of(last)
     if order is not None and resize.overdue(observed, order):

@@ -113,7 +113,8 @@ class Observed:
     included. ``jobs`` are the attempts, ``conversions`` the Jobs that convert checkpoints between
     them, ``preparing`` is the Job that prepares the data, ``pods`` are all their pods. ``claims``
     holds those of ``claims_named(job)`` that exist. ``stop`` is None where no order was tried yet,
-    as after a start of ours.
+    as after a start of ours. ``ended`` names pods that said that their work is done before their
+    status does.
     """
 
     job: TrainingJob
@@ -128,6 +129,7 @@ class Observed:
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     progress: Progress | None = None
     stop: Heard | None = None
+    ended: frozenset[str] = frozenset()
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -27,7 +27,7 @@ from preamar.core.training.notes import STOP
 from preamar.core.training.observe import JobView, Observed, children_named
 from preamar.core.training.prepare_job import prepare_job
 from preamar.core.training.preparing import Stand, key_of, prepared
-from preamar.core.training.resize import carried_out, over_well, size_notes, wanted
+from preamar.core.training.resize import carried_out, order_of, over_well, size_notes, wanted
 from preamar.core.training.resize import conversion as conversion_of
 from preamar.core.training.saved import newest
 from preamar.core.training.schedule import mean_time_between_faults
@@ -127,12 +127,23 @@ def _left(observed: Observed, step: Step) -> tuple[Delete, ...]:
     edit lets us try again."""
     last = last_attempt(observed)
     number = step.attempt + 1
+    # What began once the ranks had saved is not given up because their pods are still going.
+    leaving = (
+        last is not None
+        and step.do in {Do.TRAIN, Do.WAIT}
+        and order_of(last) is not None
+        and any(not p.over for p in pods_of(last, observed.pods))
+    )
     return tuple(
         Delete(_job_ref(observed, view.name), view.uid)
         for view in observed.conversions
         if not view.deleting
         and (
-            (_unwanted(observed, view) and (step.do != Do.CONVERT or view.conversion != number))
+            (
+                _unwanted(observed, view)
+                and (step.do != Do.CONVERT or view.conversion != number)
+                and not (leaving and view.conversion == number)
+            )
             or (view.failed and step.do == Do.CONVERT and view.conversion == number)
             or (last is not None and view.conversion < last.attempt - KEPT_ATTEMPTS)
         )

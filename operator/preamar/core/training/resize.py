@@ -11,7 +11,15 @@ from datetime import timedelta
 from preamar.api.recipe import TrainingPrecision
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.blocks import blocked
-from preamar.core.training.endings import BROKEN, UNCONVERTED, Ending, converters, end_of, outcomes
+from preamar.core.training.endings import (
+    BROKEN,
+    UNCONVERTED,
+    Ending,
+    converters,
+    end_of,
+    outcomes,
+    pods_of,
+)
 from preamar.core.training.notes import REFUSED, RESIZE, RESIZED, STOP, Refused, Resize
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.parallelism import fixed
@@ -64,6 +72,19 @@ def overdue(observed: Observed, order: Resize) -> bool:
     if heard is not None and not heard.accepted and heard.seconds >= UNHEARD_SECONDS:
         return True
     return observed.now - order.at >= timedelta(seconds=OBEYED_SECONDS)
+
+
+def convertible(observed: Observed, last: JobView, workers: int) -> bool:
+    """Whether the checkpoint of an attempt that still has its pods can be converted: its ranks
+    were told to stop, have saved and left, and nothing was converted yet."""
+    number = last.attempt + 1
+    return (
+        order_of(last) is not None
+        and any(p.name in observed.ended for p in pods_of(last, observed.pods))
+        and needs_conversion(observed)
+        and carried_out(observed, last, number, workers) is not None
+        and not converted(observed, last, None, number)
+    )
 
 
 def next_size(observed: Observed, last: JobView | None, told: Ending | None) -> int:
@@ -190,9 +211,11 @@ def converted(observed: Observed, last: JobView | None, told: Ending | None, num
 
 
 def over_well(view: JobView, observed: Observed) -> bool:
-    """Whether a conversion has succeeded. Its pod knows a second or two before its Job does."""
+    """Whether a conversion has succeeded. Its pod knows a second or two before its Job does, and
+    says it before its status does."""
     pods = converters(view, observed.pods)
-    return not view.deleting and (view.complete or any(p.phase == "Succeeded" for p in pods))
+    done = any(p.phase == "Succeeded" or p.name in observed.ended for p in pods)
+    return not view.deleting and (view.complete or done)
 
 
 def needs_conversion(observed: Observed) -> bool:

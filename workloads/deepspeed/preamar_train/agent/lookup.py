@@ -1,4 +1,8 @@
-"""Where is rank 0? The headless Service names its pod once that has an address."""
+"""Where is rank 0? The headless Service names its pod once that has an address.
+
+A name that is asked for too early costs five seconds: so long DNS servers remember that it was
+not there.
+"""
 
 import socket
 import time
@@ -36,3 +40,19 @@ def address_of(
         if wait(min(pause, left)):
             return None
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def own_address(
+    name: str,
+    hostname: Callable[[], str] = socket.gethostname,
+    resolve: Callable[..., list[tuple]] = socket.getaddrinfo,
+) -> str | None:
+    """This pod's address, if the name is its own. Kubernetes writes it into each pod's /etc/hosts,
+    so no DNS server has to know of it yet."""
+    host = name.partition(".")[0]
+    if host != hostname():
+        return None
+    try:
+        return str(resolve(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError:
+        return None

@@ -10,9 +10,10 @@ from typing import Any
 
 from preamar_train import state
 from preamar_train.agent import message, told
-from preamar_train.agent.lookup import address_of
+from preamar_train.agent.leaving import Leaving
+from preamar_train.agent.lookup import address_of, own_address
 from preamar_train.agent.progress import serve
-from preamar_train.agent.settings import Settings, message_path, settings
+from preamar_train.agent.settings import RANK_COMMAND, Settings, message_path, settings
 from preamar_train.agent.signals import Signals
 from preamar_train.agent.stopping import Stopping
 from preamar_train.agent.supervisor import Ended, Supervisor
@@ -37,15 +38,27 @@ def _run(config: Settings) -> int:
         old.unlink()
     signals = Signals()
     signals.listen()
-    first = state.of_rank(config.first_rank)
+    leaving = Leaving()
     if config.index == 0 and config.agent_port:
-        serve(first, config.agent_port, Stopping(config.stop_digest, signals.ask))
+        stopping = Stopping(config.stop_digest, signals.ask)
+        serve(state.of_rank(config.first_rank), config.agent_port, stopping, leaving)
 
-    address = address_of(config.master, config.gang_seconds, signals.wait)
+    address = _address(config, signals)
     if address is None:
         return _stopped(config, {})
     ended = Supervisor(config, signals).run(address)
-    return _judge(config, ended, told.of_rank(config.first_rank), asked=signals.stop)
+    code = _judge(config, ended, told.of_rank(config.first_rank), asked=signals.stop)
+    leaving.ended(code)
+    return code
+
+
+def _address(config: Settings, signals: Signals) -> str | None:
+    """Where this pod's ranks find rank 0; None if a stop was asked for before that was known."""
+    if config.index == 0 and (own := own_address(config.master)):
+        return own
+    if config.command == RANK_COMMAND:
+        return config.master  # looked up by the ranks, after imports that take longer
+    return address_of(config.master, config.gang_seconds, signals.wait)
 
 
 def _judge(config: Settings, ended: Ended, words: dict[str, Any], *, asked: bool) -> int:

@@ -110,7 +110,7 @@ def rank_environment(config: Settings, local: int, address: str) -> dict[str, st
         "LOCAL_SIZE": str(config.ranks),
         "LOCAL_WORLD_SIZE": str(config.ranks),
         "WORLD_SIZE": str(config.world_size),
-        "MASTER_ADDR": address,  # already looked up: a name may stop resolving for a moment
+        "MASTER_ADDR": address,
         "MASTER_PORT": str(config.port),
         "DS_ACCELERATOR": accelerator(os.environ),
         "PREAMAR_STATE": str(config.state),
