@@ -1,6 +1,7 @@
 """What does a resize cost, and does it change what is learned? S6.
 
-A job is resized 2 -> 1 -> 2 while it trains, and the same job trains unresized. The pause is from
+A job is resized 2 -> 1 -> 2 -> 4 while it trains, with rank 0 killed before the last, and the
+same job trains unresized. The pause is from
 `kubectl scale` to the end of the first step at the new size, split into what the promise leaves out
 (checkpoint write, conversion, read, start of pods, imports) and the rest, which is to be at most 3 s.
 Times are those of the API server's audit log and of log lines as the kubelet stamps them. The loss
@@ -11,9 +12,10 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,14 +29,16 @@ from e2e.clusters.choice import provider
 from e2e.clusters.images import reference
 from e2e.conftest import claim
 from e2e.journeys.audit import read
-from e2e.journeys.watching import job, pods, succeeded
+from e2e.journeys.watching import pods, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import Json, Kube, condition, until
 from e2e.seed import seed
 
 BUILD = Path(__file__).resolve().parents[2] / "build/bench"
-STEPS = 240
-SIZES = (1, 2)  # after 2
+STEPS, APART = 240, 45
+SIZES = (2, 1, 2, 4)
+KILLED_BEFORE = 2  # of the resizes, from 0
+INDEX = "batch.kubernetes.io/job-completion-index"
 REST_TARGET, CURVE_TARGET = 3.0, 1e-3
 LINE = re.compile(r"^(\S+) (?:\[rank 0\] )?(.*)$")
 WORKERS = {"replicas": 2, "min": 1, "max": 4}
@@ -90,47 +94,80 @@ def says(log: list[tuple[float, str]], pattern: str) -> tuple[float, re.Match[st
     return found[-1]
 
 
-def rank_zero(kube: Kube, namespace: str, name: str) -> Iterator[Json]:
-    """Rank 0's pods, attempt by attempt."""
-    index = "batch.kubernetes.io/job-completion-index"
-    mine = [
-        pod
-        for pod in pods(kube, namespace, "trainingjob", name)
-        if pod["metadata"]["labels"].get(index) == "0"
-        and "preamar.dev/attempt" in pod["metadata"]["labels"]
-    ]
-    yield from sorted(mine, key=lambda p: int(p["metadata"]["labels"]["preamar.dev/attempt"]))
+class Logs:
+    """What rank 0 and the converter of each attempt said, kept beyond their pods."""
+
+    def __init__(self, kube: Kube, namespace: str, name: str) -> None:
+        self._kube, self._namespace, self._name = kube, namespace, name
+        self.ranks: dict[int, list[tuple[float, str]]] = {}
+        self.converters: dict[int, list[tuple[float, str]]] = {}
+        self.newest = ""
+        """Rank 0's pod of the newest attempt."""
+
+    def read(self) -> None:
+        """Takes up what is there now."""
+        for pod in pods(self._kube, self._namespace, "trainingjob", self._name):
+            labels, name = pod["metadata"]["labels"], pod["metadata"]["name"]
+            if pod["status"].get("phase") == "Pending":
+                continue
+            if "preamar.dev/conversion" in labels:
+                into, key = self.converters, int(labels["preamar.dev/conversion"])
+            elif labels.get(INDEX) == "0" and "preamar.dev/attempt" in labels:
+                into, key = self.ranks, int(labels["preamar.dev/attempt"])
+                self.newest = name if key == max((*self.ranks, key)) else self.newest
+            else:
+                continue
+            with suppress(client.ApiException):  # it may go as it is read, and its log before it
+                said = lines(self._kube, self._namespace, name)
+                into[key] = max(said, into.get(key, []), key=len)
+
+    def trains(self, attempt: int) -> bool:
+        """Whether an attempt has taken its first step from a checkpoint."""
+        self.read()
+        return any(words.startswith("went on from") for _, words in self.ranks.get(attempt, ()))
+
+    def beyond(self, step: int) -> bool:
+        """Whether the newest attempt has trained so far."""
+        self.read()
+        said = self.ranks[max(self.ranks)] if self.ranks else []
+        steps = [int(m[1]) for _, words in said if (m := re.match(r"step=(\d+) ", words))]
+        return max(steps, default=0) >= step
+
+    def curve(self) -> dict[int, float]:
+        """The loss of each step, as the attempt that counts had it."""
+        found: dict[int, float] = {}
+        for _, said in sorted(self.ranks.items()):
+            for _, words in said:
+                if m := re.match(r"step=(\d+) loss=(\S+) ", words):
+                    found[int(m[1])] = float(m[2])
+        return found
 
 
-def trained(kube: Kube, here: Cluster, namespace: str, name: str, sizes: tuple[int, ...]) -> Any:
-    """Train to the end, resized on the way; when each size was asked for."""
+def trained(
+    kube: Kube, here: Cluster, namespace: str, name: str, sizes: tuple[int, ...]
+) -> tuple[Json, Logs, list[tuple[int, float]]]:
+    """Train to the end, resized on the way. The job, what was said, and of each resize the attempt
+    and when it was asked for."""
     kube.apply(a_job(name, steps=STEPS, workers=WORKERS), namespace)
-    asked, at = [], 2
-    for size in sizes:
+    kubectl, logs = provider(here.provider).kubectl(), Logs(kube, namespace, name)
+    asked: list[tuple[int, float]] = []
+    attempt = 1
 
-        def far(at: int = at) -> bool:
-            status = (job(kube, namespace, name) or {}).get("status") or {}
-            saved = status.get("checkpoint") or {}
-            return saved.get("worldSize") == at and status.get("workers") == at
-
-        until(f"{name} trains with {at}", 300, far, every=0.5)
-        asked.append(time.time())
-        provider(here.provider).kubectl()(
-            "scale", f"tjob/{name}", f"--replicas={size}", f"--namespace={namespace}"
-        )
-        at = size
+    for number, size in enumerate(sizes[1:]):
+        until(f"{name} trains", 600, partial(logs.beyond, (number + 1) * APART))
+        if number == KILLED_BEFORE:
+            attempt += 1
+            # Not its pod: that would be asked first, and save.
+            kill = "kill -9 $(cat /proc/1/task/1/children)"
+            kubectl("exec", logs.newest, f"-n={namespace}", "--", "sh", "-c", kill)
+            until(f"{name} trains again", 300, partial(logs.trains, attempt))
+        attempt += 1
+        asked.append((attempt, time.time()))
+        kubectl("scale", f"tjob/{name}", f"--replicas={size}", f"--namespace={namespace}")
+        until(f"{name} trains with {size}", 300, partial(logs.trains, attempt))
     done = succeeded(kube, namespace, name, 900)
-    return done, asked
-
-
-def curve(kube: Kube, namespace: str, name: str) -> dict[int, float]:
-    """The loss of each step, as the attempt that counts had it."""
-    found: dict[int, float] = {}
-    for pod in rank_zero(kube, namespace, name):
-        for _, words in lines(kube, namespace, pod["metadata"]["name"]):
-            if m := re.match(r"step=(\d+) loss=(\S+) ", words):
-                found[int(m[1])] = float(m[2])
-    return found
+    logs.read()
+    return done, logs, asked
 
 
 def first_made(here: Cluster, namespace: str) -> dict[str, float]:
@@ -143,18 +180,12 @@ def first_made(here: Cluster, namespace: str) -> dict[str, float]:
 
 
 def pause(
-    kube: Kube, here: Cluster, namespace: str, name: str, attempt: int, asked: float, sizes: Any
+    jobs: dict[str, float], logs: Logs, name: str, attempt: int, asked: float, sizes: Any
 ) -> Pause:
-    """One resize, taken apart: the one that attempt ``attempt`` began with."""
-    jobs = first_made(here, namespace)
-    old, new = (
-        lines(kube, namespace, pod["metadata"]["name"])
-        for pod in list(rank_zero(kube, namespace, name))[attempt - 2 : attempt]
-    )
-    (converter,) = kube.list(
-        "v1", "Pod", namespace, f"preamar.dev/trainingjob={name},preamar.dev/conversion={attempt}"
-    )
-    merging = lines(kube, namespace, converter["metadata"]["name"])
+    """One resize, taken apart: the one that attempt ``attempt`` began with. ``jobs`` says when each
+    Job was made."""
+    old, new = logs.ranks[attempt - 1], logs.ranks[attempt]
+    merging = logs.converters[attempt]
     _, saved = says(old, r"verified: .* in ([\d.]+) s")
     over, merged = says(merging, r"imports ([\d.]+) s, conversion ([\d.]+) s")
     ended, went = says(new, r"went on from step (\d+)")
@@ -206,15 +237,16 @@ def main() -> int:
         for name in ("data", "checkpoints"):
             kube.apply(claim(name), namespace)
         seed(kube, namespace, "seed-books", reference("demo-text"), ["/target/books"], "data")
-        done, asked = trained(kube, here, namespace, "resized", SIZES)
+        done, logs, asked = trained(kube, here, namespace, "resized", SIZES)
+        jobs = first_made(here, namespace)
         pauses = [
-            pause(kube, here, namespace, "resized", number + 2, at, (2, 1, 2)[number : number + 2])
-            for number, at in enumerate(asked)
+            pause(jobs, logs, "resized", attempt, at, SIZES[number : number + 2])
+            for number, (attempt, at) in enumerate(asked)
         ]
-        trained(kube, here, namespace, "steady", ())
-        resized, steady = (curve(kube, namespace, name) for name in ("resized", "steady"))
+        steady = trained(kube, here, namespace, "steady", SIZES[:1])[1].curve()
     finally:
         kube.delete("v1", "Namespace", namespace)
+    resized = logs.curve()
     worst = max(abs(resized[step] / loss - 1) for step, loss in steady.items())
     good = report(pauses, worst)
     status = done["status"]
@@ -229,6 +261,8 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     (BUILD / "resize.json").write_text(json.dumps(result, indent=1) + "\n")
     marks = [(each.at_step, f"{each.before} → {each.after}") for each in pauses]
+    again = logs.ranks[asked[KILLED_BEFORE][0] - 1]
+    marks.insert(KILLED_BEFORE, (int(says(again, r"went on from step (\d+)")[1][1]), "killed"))
     plot(BUILD / "resize.png", steady, resized, marks)
     print(f"wrote {BUILD / 'resize.json'} and {BUILD / 'resize.png'}")
     return 0 if result["met"] else 1

@@ -1,14 +1,12 @@
 """The proof of what a running engine holds: see `proof`. Collective: all ranks take part."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import deepspeed
 import numpy as np
 import torch
-from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
 from preamar_train.checkpoint.proof import MASTER, Proof, digest, part_name
+from preamar_train.checkpoint.whole import tensors
 from preamar_train.gang import Gang
 from preamar_train.parallel.layout import Layout
 from preamar_train.weights import part_of
@@ -21,21 +19,22 @@ def prove(engine: Any, gang: Gang, layout: Layout, canary: float, stepped_at: fl
     _link(engine)
     keys = gang.tell([key for key in MOMENTS if key in _states(engine)[0]])
     mine: dict[tuple[str, str], str] = {}
-    for number, (name, parameter) in enumerate(engine.module.named_parameters()):
-        part = part_of(name, parameter, layout)
-        words = part_name(name, part.cut, part.index, len(part.holders))
+    named = list(engine.module.named_parameters())
+    parts = [part_of(name, parameter, layout) for name, parameter in named]
+    for number, key, tensor in tensors(engine, (each for _, each in named), keys):
+        part = parts[number]
         groups = layout.expert if part.shared else 1
         turn = number % (layout.data // groups) == layout.replica // groups
-        for key, tensor in _tensors(engine, parameter, keys):
-            if turn and (len(part.holders) > 1 or layout.slice == 0):
-                mine[words, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
+        if turn and (len(part.holders) > 1 or layout.slice == 0):
+            words = part_name(named[number][0], part.cut, part.index, len(part.holders))
+            mine[words, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
     if layout.replica == 0:
         mine |= _apart(engine, layout.slice, keys)
-    tensors: dict[str, dict[str, str]] = {}
+    hashes: dict[str, dict[str, str]] = {}
     for share in gang.hear(mine):
         for (name, key), each in share.items():
-            tensors.setdefault(name, {})[key] = each
-    return Proof(tensors, position(engine), canary, stepped_at)
+            hashes.setdefault(name, {})[key] = each
+    return Proof(hashes, position(engine), canary, stepped_at)
 
 
 def _link(engine: Any) -> None:
@@ -46,18 +45,6 @@ def _link(engine: Any) -> None:
     if link is not None:
         engine.optimizer._hp_optimizer_states_linked = False  # noqa: SLF001
         link()
-
-
-def _tensors(
-    engine: Any, parameter: torch.nn.Parameter, moments: list[str]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    yield MASTER, _master(parameter)
-    for key in moments:
-        moment = safe_get_full_optimizer_state(parameter, key)
-        if moment is None:  # without ZeRO every rank has the whole of it, in FP32 by parameter
-            moment = engine.optimizer.state.get(parameter, {}).get(key)
-        if moment is not None:
-            yield key, moment
 
 
 def _apart(engine: Any, part: int, moments: list[str]) -> dict[tuple[str, str], str]:
@@ -78,14 +65,6 @@ def _apart(engine: Any, part: int, moments: list[str]) -> dict[tuple[str, str], 
                     name = f"master {number}.{place} of slice {part}"
                     found[name, key] = digest(tensor.detach().to("cpu", torch.float32).numpy())
     return found
-
-
-def _master(parameter: torch.nn.Parameter) -> torch.Tensor:
-    master = safe_get_full_fp32_param(parameter)
-    if master is not None:
-        return master
-    with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
-        return parameter.detach().clone()
 
 
 def position(engine: Any) -> dict[str, Any]:
