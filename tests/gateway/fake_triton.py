@@ -22,6 +22,8 @@ class FakeTriton:
         self.hang_up = 0
         self.status = 200
         self.answer = b""
+        self.loaded = True
+        self.asked_ready = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.port = 0
@@ -30,6 +32,7 @@ class FakeTriton:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/v2/models/{m}/config", self._config)
         app.router.add_get("/v2/models/{m}", self._metadata)
+        app.router.add_get("/v2/models/{m}/ready", self._ready)
         app.router.add_post("/v2/models/{m}/infer", self._infer)
         app.router.add_post("/v2/models/{m}/generate_stream", self._stream)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
@@ -47,6 +50,10 @@ class FakeTriton:
         return web.json_response(
             {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
         )
+
+    async def _ready(self, request):
+        self.asked_ready += 1
+        return web.Response(status=200 if self.loaded else 400)
 
     async def _metadata(self, request):
         name = request.match_info["m"]

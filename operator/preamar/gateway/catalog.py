@@ -4,7 +4,7 @@ A name belongs to the oldest service that claims it. What was heard is kept as i
 can be written to disk and folded again after a restart.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from preamar.gateway.facts import (
     addresses_of,
     model_of,
     slim,
+    starting_of,
 )
 
 Key = tuple[str, str]
@@ -79,14 +80,27 @@ def replicas(heard: Heard) -> dict[str, dict[Address, bool]]:
     """Addresses by service, each with whether it takes new requests. A pod that two slices name
     takes requests if either says so: slices are rewritten one after the other."""
     found: dict[str, dict[Address, bool]] = {}
-    for (namespace, _), body in heard.slices.items():
-        service = ((body.get("metadata") or {}).get("labels") or {}).get(SERVICE_LABEL)
-        if not service:
-            continue
-        known = found.setdefault(f"{namespace}/{service}", {})
+    for service, body in _slices(heard):
+        known = found.setdefault(service, {})
         for address, usable in addresses_of(body).items():
             known[address] = usable or known.get(address, False)
     return found
+
+
+def starting(heard: Heard) -> dict[str, set[Address]]:
+    """Addresses by service that are not ready yet and do not leave."""
+    found: dict[str, set[Address]] = {}
+    for service, body in _slices(heard):
+        found.setdefault(service, set()).update(starting_of(body))
+    return found
+
+
+def _slices(heard: Heard) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each EndpointSlice with the service that it is of."""
+    for (namespace, _), body in heard.slices.items():
+        service = ((body.get("metadata") or {}).get("labels") or {}).get(SERVICE_LABEL)
+        if service:
+            yield f"{namespace}/{service}", body
 
 
 def operators(heard: Heard, namespace: str, service: str) -> tuple[tuple[str, int], ...]:

@@ -113,6 +113,17 @@ def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:
     return max(4, 2 * batch * instances, int(2 * float(target.get("value", 8))))
 
 
+def starting_of(body: Mapping[str, Any]) -> frozenset[Address]:
+    """Addresses of an EndpointSlice that are not ready and do not leave."""
+    known = addresses_of(body)
+    leaving = {
+        str((endpoint.get("targetRef") or {}).get("uid") or "")
+        for endpoint in (body.get("endpoints") or () if known else ())
+        if (endpoint.get("conditions") or {}).get("terminating")
+    }
+    return frozenset(a for a, usable in known.items() if not usable and a.uid not in leaving)
+
+
 def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
     """Addresses of an EndpointSlice, each with whether it takes new requests: serving and not
     terminating. Unreadable ones are left out."""

@@ -1,14 +1,17 @@
 """Who may send now: each model's line of waiting requests, its replicas, and what they carry.
 
 A request gets a ``Place`` on a replica at once if one has room, else it waits in the model's hold
-and is handed a place the moment a replica turns ready or another request ends: nothing polls.
+and is handed a place the moment a replica turns ready or another request ends. Nothing polls but
+for replicas that start while somebody waits for the first one (``early``).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from time import monotonic
+from types import MappingProxyType
 
+from preamar.gateway.early import Early
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
 from preamar.gateway.facts import Address, Model
 from preamar.gateway.hold import Hold, Turn
@@ -37,6 +40,8 @@ class Line:
         """Whether this very change is the first call for a model that sleeps."""
         self._on_queue = on_queue
         self._turns = count()
+        self._known: dict[Address, bool] = {}
+        self._early = Early(lambda: bool(self.hold) and not self.awake, self._follow_slices)
 
     @property
     def running(self) -> int:
@@ -131,6 +136,7 @@ class Line:
 
     def _queue_changed(self) -> None:
         """Somebody is the first to wait, or nobody waits any more."""
+        self._early.ask(self.model.name)
         self.begins = self._follow_wake()
         self._on_queue(self)
         self.begins = False
@@ -184,8 +190,16 @@ class Line:
             # A little later than its return, so that the clock has passed it for sure.
             asyncio.get_running_loop().call_later(pause + 0.01, self.pump)
 
-    def update(self, known: Mapping[Address, bool]) -> None:
-        """Follow the EndpointSlices; replicas that leave keep what they carry and get no more."""
+    def update(self, known: Mapping[Address, bool], starting: Iterable[Address] = ()) -> None:
+        """Follow the EndpointSlices; replicas that leave keep what they carry and get no more.
+        Those that are ``starting`` are asked themselves while somebody waits."""
+        self._known = dict(known)
+        self._early.follow(starting)
+        self._follow_slices()
+        self._early.ask(self.model.name)
+
+    def _follow_slices(self) -> None:
+        known = self._known | dict.fromkeys(self._early.believed, True)
         for address in [a for a in self.replicas if not known.get(a)]:
             replica = self.replicas.pop(address)
             replica.usable = False
@@ -224,7 +238,10 @@ class Fleet:
         self._on_queue = on_queue
 
     def update(
-        self, models: Mapping[str, Model], replicas: Mapping[str, Mapping[Address, bool]]
+        self,
+        models: Mapping[str, Model],
+        replicas: Mapping[str, Mapping[Address, bool]],
+        starting: Mapping[str, Iterable[Address]] = MappingProxyType({}),
     ) -> None:
         """Follow what was heard. A name that another service took over starts anew."""
         for name in list(self.lines):
@@ -236,4 +253,4 @@ class Fleet:
             if line is None:
                 line = self.lines[name] = Line(model, self._on_queue)
             line.model = model
-            line.update(replicas.get(model.service, {}))
+            line.update(replicas.get(model.service, {}), starting.get(model.service, ()))

@@ -75,7 +75,7 @@ class Gateway:
 
     def _heard(self) -> None:
         heard = self.knowledge.heard
-        self.fleet.update(catalog.models(heard), catalog.replicas(heard))
+        self.fleet.update(catalog.models(heard), catalog.replicas(heard), catalog.starting(heard))
         self.grpc.heard()
         self.state.known = True
 
