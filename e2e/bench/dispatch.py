@@ -3,18 +3,21 @@ most 100 ms.
 
 Services sleep and are woken as in `wake`, and here are waited for. The clock starts as the API
 server receives the kubelet's patch that makes the pod ready, by its audit log, and ends when the
-model has the first request, by its own clock: the way through Triton is in it. How much is
-Kubernetes' own part, until the EndpointSlice is written, is the difference to the columns beside it.
+model has the first request, by its own clock: the way through Triton is in it. Below zero: the
+request was there before the patch, since the gateway asks replicas itself. The columns beside it
+count from the EndpointSlice that then calls the pod ready.
 """
 
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from e2e import cluster
 from e2e.bench.callers import Callers
+from e2e.bench.readiness import Readiness
 from e2e.bench.sleepers import NoAuditLogError, asleep, place, put_to_sleep, stamp
 from e2e.bench.stamper import SPEC, NoStampError, seed_stamper, stamp_in
 from e2e.bench.wake import MODELS, P50_TARGET, P99_TARGET, create_others, delete_others
@@ -38,7 +41,7 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Seconds from the pod's Ready patch, and from the EndpointSlice's write, to the model."""
+    """Seconds from the pod's Ready patch, and from the EndpointSlice that followed, to the model."""
 
     model: str
     from_ready: float
@@ -81,8 +84,9 @@ async def one_round(
         await asyncio.to_thread(delete_others, kube, namespace)
 
 
-def judge(cases: list[Case], here: Cluster, namespace: str) -> None:
-    """For each wake the last Ready patch and the last EndpointSlice before the model had it."""
+def judge(cases: list[Case], here: Cluster, namespace: str, seen: Mapping[str, float]) -> None:
+    """For each wake its pod's Ready patch, and the EndpointSlice that was written next. ``seen``:
+    when each pod was seen to be ready, which is a moment after the patch."""
     pods: dict[str, list[float]] = {}
     slices: dict[str, list[float]] = {}
     for one in audit.read(here):
@@ -94,32 +98,26 @@ def judge(cases: list[Case], here: Cluster, namespace: str) -> None:
             slices.setdefault(one.name, []).append(stamp(one.at))
     for case in cases:
         for wake in case.wakes:
-            ready = _last(pods, f"{wake.model}-serve-", wake)
-            slice_ = _last(slices, f"{wake.model}-serve-", wake)
+            prefix = f"{wake.model}-serve-"
+            mine = {name: at for name, at in seen.items() if name.startswith(prefix)}
+            # The pod of this wake is the first to be ready after the request.
+            pod = min((n for n, at in mine.items() if at > wake.asked), key=mine.get, default="")
+            ready = max((at for at in pods.get(pod, ()) if at <= mine[pod]), default=None)
+            told = [at for n, each in slices.items() if n.startswith(prefix) for at in each]
+            slice_ = min((at for at in told if ready is not None and at >= ready), default=None)
             if ready is not None and slice_ is not None:
                 case.found.append(Dispatch(wake.model, wake.came - ready, wake.came - slice_))
 
 
-def _last(times: dict[str, list[float]], prefix: str, wake: Wake) -> float | None:
-    """The last of them between the request and its arrival."""
-    found = [
-        at
-        for name, each in times.items()
-        if name.startswith(prefix)
-        for at in each
-        if wake.asked <= at <= wake.came
-    ]
-    return max(found, default=None)
-
-
 async def measured(here: Cluster, kube: Kube, namespace: str) -> list[Case]:
     cases = {name: Case(name) for name in ROUNDS}
-    for name, rounds in ROUNDS.items():
-        print(f"{name}: {rounds} rounds", flush=True)
-        for number in range(rounds):
-            models = MODELS if name == "8 models at once" else [MODELS[number % len(MODELS)]]
-            await one_round(here, kube, namespace, cases[name], models)
-    judge(list(cases.values()), here, namespace)
+    with Readiness(kube, namespace) as readiness:
+        for name, rounds in ROUNDS.items():
+            print(f"{name}: {rounds} rounds", flush=True)
+            for number in range(rounds):
+                models = MODELS if name == "8 models at once" else [MODELS[number % len(MODELS)]]
+                await one_round(here, kube, namespace, cases[name], models)
+    judge(list(cases.values()), here, namespace, readiness.seen)
     return list(cases.values())
 
 
