@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -137,16 +137,27 @@ class Wakes:
                     await self._stop.wait()
 
     def _heard(self, changes: Changes) -> None:
-        plans = {service: self._plan(service) for service in changes.urgent}
-        writes = {service: plan for service, plan in plans.items() if plan.scale is not None}
-        for service, plan in writes.items():
-            task = self._second.create_task(self._write(_key(service), plan))
-            self._busy.add(task)
-            task.add_done_callback(self._busy.discard)
-        # Those that wake are told of when that is done.
-        rest = Changes(changes.changed - writes.keys(), changes.urgent - writes.keys())
-        if rest.changed or rest.urgent:
-            self._tell(self._changed, rest)
+        if rest := changes.changed - changes.urgent:
+            self._tell(self._changed, Changes(rest, frozenset()))
+        if changes.urgent:
+            self._begin(self._urgent(changes))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._second.create_task(work)
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
+
+    async def _urgent(self, changes: Changes) -> None:
+        """One after another, each write under way before the next is thought about: the API server
+        works on the first of many while the last is planned."""
+        for service in sorted(changes.urgent):
+            plan = self._plan(service)
+            if plan.scale is None:
+                only = frozenset({service})
+                self._tell(self._changed, Changes(changes.changed & only, only))
+                continue
+            self._begin(self._write(_key(service), plan))  # which tells when that is done
+            await asyncio.sleep(0)
 
     def _plan(self, service: str) -> Plan:
         key = _key(service)
