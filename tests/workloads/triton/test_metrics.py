@@ -3,6 +3,7 @@ gateway are seen."""
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 import urllib.request
@@ -49,7 +50,16 @@ def callers(running, count: int):
 def slow(tmp_path, alone):
     running = alone(python_model(tmp_path, WAITS))
     running.wait(["m"])
+    deadline = time.monotonic() + 30  # Triton opens its port for metrics after the other two
+    while not listens(running.metrics):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     return running
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_requests_that_wait_are_told_and_those_that_execute_only_when_they_are_done(slow):
