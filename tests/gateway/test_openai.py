@@ -3,9 +3,12 @@
 import asyncio
 import base64
 import struct
+from decimal import Decimal
 
 import openai
 import pytest
+
+from preamar.gateway.facts import model_of
 
 from .conftest import ADMIN, endpoints, service, until
 from .fake_triton import FakeTriton
@@ -65,6 +68,35 @@ async def test_a_chat_is_whole_or_streamed_with_the_same_text_and_usage(rig):
         assert chunks[-1].choices == []
         assert chunks[-1].usage.total_tokens == 7
         assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+PRICE = {"perMillionInputTokens": "0.10", "perMillionOutputTokens": "0.40", "perRequest": "0.01"}
+
+
+async def test_each_answer_says_what_it_costs_and_a_free_model_that_it_is_free(rig):
+    async with FakeTriton() as fake:
+        rig.know(
+            [service("gpt", price=PRICE), service("mini", "Embed", price=PRICE), service("free")],
+            endpoints("gpt", fake.port)
+            + endpoints("mini", fake.port)
+            + endpoints("free", fake.port),
+        )
+        ask = client(rig)
+        whole = await ask.completions.create(model="gpt", prompt="hi", max_tokens=9)
+        tokens = (whole.usage.prompt_tokens, whole.usage.completion_tokens)
+        exact = Decimal("0.01") + tokens[0] * Decimal("1e-7") + tokens[1] * Decimal("4e-7")
+        assert Decimal(whole.usage.cost) == exact
+        streamed = await ask.completions.create(
+            model="gpt", prompt="hi", stream=True, stream_options={"include_usage": True}
+        )
+        assert [chunk async for chunk in streamed][-1].usage.cost == whole.usage.cost
+        vectors = await ask.embeddings.create(model="mini", input=["a b", "abcd"])
+        assert (vectors.usage.prompt_tokens, vectors.usage.cost) == (3, "0.0100003")
+        assert (await ask.completions.create(model="free", prompt="hi")).usage.cost == "0"
+
+
+def test_a_model_whose_price_cannot_be_read_is_not_given_away():
+    assert model_of(service("gpt", price={"perRequest": "cheap"})) is None
 
 
 async def test_a_completion_streams_through_the_synchronous_client(rig):

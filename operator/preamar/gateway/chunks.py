@@ -6,12 +6,16 @@ Everything of a chunk that does not change within a stream is prepared once.
 import json
 from typing import Any
 
+from preamar.ledger.prices import Price, decimal
+
 
 class Shape:
     """One answer of ``/v1/chat/completions`` (``chat``) or ``/v1/completions``."""
 
-    def __init__(self, call_id: str, model: str, created: int, *, chat: bool, usage: bool) -> None:
-        self._chat = chat
+    def __init__(
+        self, call_id: str, model: str, created: int, *, chat: bool, usage: bool, price: Price
+    ) -> None:
+        self._chat, self._price = chat, price
         kind = "chat.completion" if chat else "text_completion"
         streamed = "chat.completion.chunk" if chat else "text_completion"
         self._head: dict[str, Any] = {
@@ -51,7 +55,7 @@ class Shape:
 
     def usage(self, given: int, made: int) -> bytes:
         """The chunk that only counts."""
-        counted = json.dumps(_usage(given, made)).encode()
+        counted = json.dumps(self._usage(given, made)).encode()
         return self._opened + b'], "usage": ' + counted + b"}\n\n"
 
     def whole(self, text: str, reason: str, given: int, made: int) -> bytes:
@@ -61,12 +65,18 @@ class Shape:
             choice["message"] = {"role": "assistant", "content": text, "refusal": None}
         else:
             choice["text"] = text
-        return json.dumps(self._head | {"choices": [choice], "usage": _usage(given, made)}).encode()
+        return json.dumps(
+            self._head | {"choices": [choice], "usage": self._usage(given, made)}
+        ).encode()
 
     def _chunk(self, what: dict[str, Any], reason: str | None) -> bytes:
         choice = {"index": 0, **what, "logprobs": None, "finish_reason": reason}
         return self._opened + json.dumps(choice).encode() + self._closed
 
-
-def _usage(given: int, made: int) -> dict[str, int]:
-    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+    def _usage(self, given: int, made: int) -> dict[str, Any]:
+        return {
+            "prompt_tokens": given,
+            "completion_tokens": made,
+            "total_tokens": given + made,
+            "cost": decimal(self._price.cost(given, made)),
+        }

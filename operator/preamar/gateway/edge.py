@@ -238,7 +238,7 @@ class Edge:
             visit.leave()
             try:
                 embed.check_dimensions(given, found)
-                body = embed.answer_of(model.name, found, call.input_tokens, encoding)
+                body = embed.answer_of(model, found, call.input_tokens, encoding)
                 call.first_token()
                 await call.settle(200)
             except Problem:
@@ -274,7 +274,12 @@ class Edge:
         line = self._line(asked.model_name(given), asker.caller, asker, "Generate")
         name = line.model.name
         shape = Shape(
-            asker.id, name, int(time()), chat=messages is not None, usage=wish.include_usage
+            asker.id,
+            name,
+            int(time()),
+            chat=messages is not None,
+            usage=wish.include_usage,
+            price=line.model.price,
         )
         async with (
             self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS) as call,

@@ -10,8 +10,10 @@ from typing import Any
 
 from preamar.gateway.call import Call
 from preamar.gateway.errors import bad, broken_off, model_failed
+from preamar.gateway.facts import Model
 from preamar.gateway.upstream import Visit
 from preamar.gateway.wire import CutShort
+from preamar.ledger.prices import decimal
 
 _OUTPUTS = [{"name": "EMBEDDING", "parameters": {"binary_data": True}}, {"name": "INPUT_TOKENS"}]
 _HEADER = b"Content-Type: application/json\r\n"
@@ -66,7 +68,7 @@ def _read(data: bytes, header: bytes | None) -> tuple[list[bytes], int]:
     return [raw[at : at + width * 4] for at in range(0, len(raw), width * 4)], tokens
 
 
-def answer_of(model: str, found: list[bytes], tokens: int, encoding: str) -> bytes:
+def answer_of(model: Model, found: list[bytes], tokens: int, encoding: str) -> bytes:
     """The answer's body."""
     data: list[dict[str, Any]] = [
         {
@@ -78,8 +80,10 @@ def answer_of(model: str, found: list[bytes], tokens: int, encoding: str) -> byt
         }
         for index, raw in enumerate(found)
     ]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return json.dumps({"object": "list", "data": data, "model": model, "usage": usage}).encode()
+    cost = decimal(model.price.cost(tokens, 0))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": cost}
+    told = {"object": "list", "data": data, "model": model.name, "usage": usage}
+    return json.dumps(told).encode()
 
 
 def encoding_of(given: dict[str, Any]) -> str:

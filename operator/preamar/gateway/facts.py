@@ -2,13 +2,16 @@
 
 It reads the few fields that it uses and nothing else: a resource written for a newer version, or
 one that is wrong somewhere else, must not make a model vanish. ``None`` means that even those few
-cannot be read, and then that one object is left out.
+cannot be read, and then that one object is left out: also where the price cannot be, since nothing
+is given away by mistake.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
+
+from preamar.ledger.prices import FREE, Price
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
 DNS_SERVICE_LABEL = "kubernetes.io/service-name"
@@ -34,6 +37,7 @@ class Model:
     stalled: str | None
     loaded: bool
     cold_start_seconds: float | None = None
+    price: Price = FREE
 
     def admits(self, tenant: str) -> bool:
         """Whether that tenant may call it."""
@@ -79,6 +83,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             stalled=conditions.get("Stalled"),
             loaded="Ready" in conditions,
             cold_start_seconds=_seconds((status.get("learned") or {}).get("coldStartSeconds")),
+            price=Price.of(spec.get("price") or {}),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
