@@ -95,6 +95,29 @@ async def test_each_answer_says_what_it_costs_and_a_free_model_that_it_is_free(r
         assert (await ask.completions.create(model="free", prompt="hi")).usage.cost == "0"
 
 
+async def test_the_admin_client_reads_what_each_tenant_owes(rig):
+    async with FakeTriton() as fake:
+        rig.know([service("gpt", price=PRICE)], endpoints("gpt", fake.port))
+        answers = [await client(rig).completions.create(model="gpt", prompt="hi") for _ in range(3)]
+        rig.know([service("gpt", price={"perRequest": "1"})])
+        answers.append(await client(rig).completions.create(model="gpt", prompt="hi"))
+    admin = openai.AsyncOpenAI(
+        base_url=f"{rig.admin_url}/v1", api_key="-", admin_api_key=ADMIN, max_retries=0
+    )
+    page = await admin.admin.organization.usage.costs(
+        start_time=1767225600, limit=180, group_by=["project_id"]
+    )
+    found = [result for bucket in page.data for result in bucket.results]
+    while page.has_more:
+        page = await admin.admin.organization.usage.costs(
+            start_time=1767225600, limit=180, group_by=["project_id"], page=page.next_page
+        )
+        found += [result for bucket in page.data for result in bucket.results]
+    owed = sum(Decimal(result.amount.decimal) for result in found)
+    assert owed == sum(Decimal(answer.usage.cost) for answer in answers)
+    assert {(result.project_id, result.amount.currency) for result in found} == {("acme", "usd")}
+
+
 def test_a_model_whose_price_cannot_be_read_is_not_given_away():
     assert model_of(service("gpt", price={"perRequest": "cheap"})) is None
 

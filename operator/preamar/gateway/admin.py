@@ -15,13 +15,14 @@ from preamar.gateway.call import new_id
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.keyring import Keyring
 from preamar.gateway.state import State
-from preamar.ledger import usage
+from preamar.ledger import costs, usage
 from preamar.ledger.keys import StoredKey, TooManyKeys
 from preamar.ledger.rows import Kind
 
 log = logging.getLogger(__name__)
 _KEYS = re.compile(r"/tenants/([^/]{1,253})/keys(?:/([^/]{1,64}))?")
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_COSTS = "/v1/organization/costs"
 _USAGE = {f"/v1/organization/usage/{kind}": kind for kind in Kind}
 
 
@@ -53,10 +54,11 @@ class Admin:
         given = key.strip().encode() if scheme.lower() == "bearer" else b""
         if not hmac.compare_digest(given, self._key):
             raise bad_key(missing=not given)
-        if (kind := _USAGE.get(request.path)) is not None:
+        if request.path == _COSTS or request.path in _USAGE:
             if request.method != "GET":
                 raise wrong_method("GET")
-            return await self._usage(request, kind)
+            kind = _USAGE.get(request.path)
+            return await (self._usage(request, kind) if kind else self._costs(request))
         match = _KEYS.fullmatch(request.path)
         if match is None:
             raise unknown_route()
@@ -87,13 +89,26 @@ class Admin:
         return web.Response(status=204)
 
     async def _usage(self, request: web.BaseRequest, kind: Kind) -> web.Response:
-        given = {name: list(request.query.getall(name)) for name in set(request.query)}
         try:
-            query = usage.query_of(kind, given, int(time()))
+            query = usage.query_of(kind, _given(request), int(time()))
         except usage.BadQuery as error:
             raise bad(str(error), error.param) from None
         counted = await asyncio.to_thread(usage.sums, self._engine, query)
         return web.json_response(usage.report(query, counted))
+
+    async def _costs(self, request: web.BaseRequest) -> web.Response:
+        given = _given(request)
+        try:
+            query = costs.query_of(given, int(time()))
+        except usage.BadQuery as error:
+            raise bad(str(error), error.param) from None
+        items = usage.many(given, "line_items")
+        owed = await asyncio.to_thread(costs.lines, self._engine, query, items)
+        return web.json_response(costs.report(query, owed))
+
+
+def _given(request: web.BaseRequest) -> dict[str, list[str]]:
+    return {name: list(request.query.getall(name)) for name in set(request.query)}
 
 
 def _shown(key: StoredKey) -> dict[str, Any]:

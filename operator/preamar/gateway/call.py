@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic, time
 
 from preamar.gateway.errors import ledger_down
+from preamar.gateway.facts import Model
 from preamar.gateway.metrics import Meters
 from preamar.ledger.rows import Kind, Row, State
 from preamar.ledger.writer import Entry, LedgerUnavailable, Writer
@@ -48,11 +49,12 @@ class Call:
 
     __slots__ = (
         "_books", "_marked_at", "_marked_tokens", "_settled", "arrived", "caller", "cold_ms",
-        "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "started",
+        "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "price",
+        "started",
     )  # fmt: skip
 
     def __init__(
-        self, books: Books, call_id: str, caller: Caller, model: str, endpoint: str, kind: Kind
+        self, books: Books, call_id: str, caller: Caller, model: Model, endpoint: str, kind: Kind
     ) -> None:
         self._books = books
         self._settled = False
@@ -60,7 +62,8 @@ class Call:
         self._marked_tokens = 0
         self.id = call_id
         self.caller = caller
-        self.model = model
+        self.model = model.name
+        self.price = model.price
         self.endpoint = endpoint
         self.kind = kind
         self.started = int(time() * 1000)
@@ -91,6 +94,7 @@ class Call:
             instance=self._books.instance,
             started=self.started,
             finished=int(time() * 1000),
+            price=self.price,
         )
 
     def mark(self) -> None:

@@ -191,7 +191,7 @@ class Edge:
         self, asker: "Asker", caller: Caller, line: Line, endpoint: str, kind: Kind
     ) -> AsyncIterator[Call]:
         """An accepted call; leaving the block in any way leaves a row."""
-        call = Call(self._books, asker.id, caller, line.model.name, endpoint, kind)
+        call = Call(self._books, asker.id, caller, line.model, endpoint, kind)
         asker.call = call
         status = 500
         try:

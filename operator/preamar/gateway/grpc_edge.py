@@ -161,7 +161,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         """An accepted call; leaving the block in any way leaves a row."""
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
         name = line.model.name
-        call = Call(self._books, new_id(), caller, name, f"grpc/{method}", kind)
+        call = Call(self._books, new_id(), caller, line.model, f"grpc/{method}", kind)
         self._state.begin()
         line_status = 500
         try:

@@ -1,7 +1,7 @@
 """What does a request cost? Integer pico-units (1e-12) of a currency, so that nothing is rounded.
 
-A price has at most six decimals and is for a million tokens, so a token costs a whole number of
-pico-units. Money is rounded once, for each line of an invoice.
+A price has at most six decimals, and a millionth for a million tokens is a pico-unit for one: any
+number of tokens costs a whole number of them. Money is rounded once, for each line of an invoice.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 PICO = 1_000_000_000_000
@@ -22,11 +23,12 @@ class BadPrice(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What callers pay, in pico-units each."""
+    """What callers pay, each in millionths of the currency: for a million tokens, a request, an
+    accelerator's second."""
 
     currency: str = "USD"
-    input_token: int = 0
-    output_token: int = 0
+    million_input_tokens: int = 0
+    million_output_tokens: int = 0
     request: int = 0
     accelerator_second: int = 0
 
@@ -35,31 +37,35 @@ class Price:
         """The price of an InferenceService's ``spec.price``. Raises ``BadPrice``."""
         return cls(
             currency=str(spec.get("currency", "USD")),
-            input_token=_millionths(spec, "perMillionInputTokens"),
-            output_token=_millionths(spec, "perMillionOutputTokens"),
-            request=_millionths(spec, "perRequest") * MILLION,
-            accelerator_second=_millionths(spec, "perAcceleratorSecond") * MILLION,
+            million_input_tokens=_millionths(spec, "perMillionInputTokens"),
+            million_output_tokens=_millionths(spec, "perMillionOutputTokens"),
+            request=_millionths(spec, "perRequest"),
+            accelerator_second=_millionths(spec, "perAcceleratorSecond"),
         )
 
     def cost(self, input_tokens: int, output_tokens: int, requests: int = 1) -> int:
         """Of so many requests with so many tokens together, in pico-units."""
         return (
-            self.input_token * input_tokens
-            + self.output_token * output_tokens
-            + self.request * requests
+            self.million_input_tokens * input_tokens
+            + self.million_output_tokens * output_tokens
+            + self.request * MILLION * requests
         )
 
     @property
     def version(self) -> str:
         """Twelve hex digits, the same for the same price, wherever and whenever it was set."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return _version(self)
+
+
+@lru_cache(1024)
+def _version(price: Price) -> str:
+    return hashlib.sha256(json.dumps(asdict(price), sort_keys=True).encode()).hexdigest()[:12]
 
 
 FREE = Price()
 
 
 def _millionths(spec: Mapping[str, Any], name: str) -> int:
-    """A price in units of 1e-6: per million tokens, that is pico-units per token."""
     found = _TEXT.fullmatch(str(spec.get(name, "0")))
     if found is None:
         raise BadPrice(f"{name} must be a decimal such as 0.40, not {spec.get(name)!r}.")

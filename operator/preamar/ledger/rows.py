@@ -7,6 +7,8 @@ A row written twice, or late, or after a crash closed it, therefore counts once.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from preamar.ledger.prices import FREE, Price
+
 
 class Kind(StrEnum):
     """Which usage report a request belongs to."""
@@ -38,7 +40,9 @@ class Row:
     instance: str
     started: int
     finished: int
+    price: Price = FREE
 
     def values(self) -> dict[str, object]:
         """The row as columns."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return found | {"price": self.price.version}

@@ -1,25 +1,25 @@
 """What the ledger remembers: keys, and one row for each request.
 
 The id of a request is unique for ever and stands in the same table as the fact, so that writing it
-twice changes nothing. Times are integer milliseconds since 1970; money is not here yet.
+twice changes nothing. Times are integer milliseconds since 1970. A request names the price that it
+was asked at, so that what it costs can be counted again at any time. `migrations` makes the tables.
 """
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
-    inspect,
-    select,
 )
-from sqlalchemy.dialects.sqlite import insert
 
-VERSION = 1
+from preamar.ledger.prices import FREE
+
+BEFORE_ALEMBIC = 1
+"""The schema of databases that do not say how far they were migrated."""
 
 metadata = MetaData()
 
@@ -56,29 +56,22 @@ requests = Table(
     Column("instance", String(64), nullable=False),
     Column("started", BigInteger, nullable=False),
     Column("finished", BigInteger, nullable=False),
+    Column("price", String(12), nullable=False, server_default=FREE.version),
     Index("requests_by_time", "kind", "started"),
     Index("requests_by_state", "state"),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("version", String(12), primary_key=True),
+    Column("currency", String(3), nullable=False),
+    Column("million_input_tokens", BigInteger, nullable=False),
+    Column("million_output_tokens", BigInteger, nullable=False),
+    Column("request", BigInteger, nullable=False),
+    Column("accelerator_second", BigInteger, nullable=False),
 )
 
 
 class SchemaMismatch(Exception):
     """The database was written by another version; the sentence says what to do."""
-
-
-def prepare(connection: Connection) -> None:
-    """Make the tables in an empty database; refuse one of another version."""
-    names = set(inspect(connection).get_table_names())
-    if not names:
-        metadata.create_all(connection)
-        rows = [{"name": "schema", "value": VERSION}, {"name": "keys", "value": 0}]
-        connection.execute(insert(meta).on_conflict_do_nothing(), rows)
-        return
-    found = None
-    if "meta" in names:
-        found = connection.scalar(select(meta.c.value).where(meta.c.name == "schema"))
-    if found != VERSION:
-        what = "is no ledger of ours" if found is None else f"has schema {found}"
-        raise SchemaMismatch(
-            f"The database {what}, and this version reads schema {VERSION}. "
-            "Run the version that wrote it, or name another file with --ledger."
-        )

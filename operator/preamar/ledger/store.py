@@ -5,6 +5,7 @@ node may share the file; gateways on several nodes may not.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from time import time
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, delete, event, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool
 
+from preamar.ledger.migrate import migrate
 from preamar.ledger.rows import Row, State
-from preamar.ledger.schema import SchemaMismatch, meta, prepare, requests
+from preamar.ledger.schema import SchemaMismatch, meta, prices, requests
 
 BUSY_MILLISECONDS = 5000
 PRUNED_AT_ONCE = 5000
@@ -31,14 +34,27 @@ def open_store(path: Path) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(f"sqlite:///{path}", pool_size=4, max_overflow=4, pool_timeout=10)
         event.listen(engine, "connect", _durable)
-        with engine.begin() as connection:
-            prepare(connection)
+        _migrated(path)
     except SchemaMismatch:
         raise
     except (OSError, OperationalError, DatabaseError) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreUnusable(f"The ledger {path} cannot be opened: {cause}.") from error
     return engine
+
+
+def _migrated(path: Path) -> None:
+    """On a connection of its own: the driver begins no transaction before it changes tables, and a
+    gateway killed between two of them would leave a database that no version knows."""
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    event.listen(engine, "connect", _durable)
+    event.listen(engine, "begin", _alone)
+    with engine.begin() as connection:
+        migrate(connection)
+
+
+def _alone(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _durable(connection: Any, _record: Any) -> None:
@@ -59,10 +75,15 @@ _UPSERT = _UPSERT.on_conflict_do_update(
     where=requests.c.state == State.OPEN,
 )
 
+_PRICES = insert(prices).on_conflict_do_nothing()
+
 
 def write(engine: Engine, rows: Iterable[Row]) -> None:
     """All rows in one transaction: durable when this returns, none of them when it raises."""
+    rows = list(rows)
+    used = {row.price.version: {"version": row.price.version, **asdict(row.price)} for row in rows}
     with engine.begin() as connection:
+        connection.execute(_PRICES, list(used.values()))
         connection.execute(_UPSERT, [row.values() for row in rows])
 
 

@@ -4,11 +4,11 @@
 shape of OpenAI's organization usage. Every counted row falls into exactly one bucket and group.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, func, select
 
 from preamar.ledger.rows import Kind
 from preamar.ledger.schema import requests
@@ -31,7 +31,7 @@ class BadQuery(ValueError):
 class Query:
     """Times in seconds since 1970: ``start`` included, ``end`` not. ``offset`` counts buckets."""
 
-    kind: Kind
+    kind: Kind | None
     start: int
     end: int
     width: str = "1d"
@@ -55,11 +55,20 @@ class Sum(NamedTuple):
     output_tokens: int
 
 
-def query_of(kind: Kind, given: Mapping[str, list[str]], now: int) -> Query:
-    """A query from URL parameters; lists arrive as ``name`` or ``name[]``."""
+def many(given: Mapping[str, list[str]], name: str) -> tuple[str, ...]:
+    """A list of URL parameters, which arrives as ``name`` or ``name[]``."""
+    return tuple(given.get(name, [])) + tuple(given.get(f"{name}[]", []))
 
-    def many(name: str) -> tuple[str, ...]:
-        return tuple(given.get(name, [])) + tuple(given.get(f"{name}[]", []))
+
+def query_of(
+    kind: Kind | None,
+    given: Mapping[str, list[str]],
+    now: int,
+    known: tuple[str, ...] = GROUPS,
+    most: Mapping[str, int] = MOST,
+) -> Query:
+    """A query from URL parameters. Raises ``BadQuery`` for what is not in ``known`` groups, and for
+    widths, or more buckets of them, that are not in ``most``."""
 
     def whole(name: str, default: int | None) -> int:
         values = given.get(name)
@@ -72,18 +81,18 @@ def query_of(kind: Kind, given: Mapping[str, list[str]], now: int) -> Query:
         return int(values[-1])
 
     width = (given.get("bucket_width") or ["1d"])[-1]
-    if width not in WIDTHS:
-        raise BadQuery("bucket_width must be 1m, 1h or 1d.", "bucket_width")
+    if width not in most:
+        raise BadQuery(f"bucket_width must be {' or '.join(most)}.", "bucket_width")
     start = whole("start_time", None)
     end = whole("end_time", now + 1)
     if end <= start:
         raise BadQuery("end_time must be after start_time.", "end_time")
     limit = whole("limit", DEFAULT_LIMIT[width])
-    if not 1 <= limit <= MOST[width]:
-        raise BadQuery(f"limit must be from 1 to {MOST[width]} for {width}.", "limit")
-    groups = many("group_by")
-    if unknown := [name for name in groups if name not in GROUPS]:
-        raise BadQuery(f"group_by knows {', '.join(GROUPS)}, not {unknown[0]!r}.", "group_by")
+    if not 1 <= limit <= most[width]:
+        raise BadQuery(f"limit must be from 1 to {most[width]} for {width}.", "limit")
+    groups = many(given, "group_by")
+    if unknown := [name for name in groups if name not in known]:
+        raise BadQuery(f"group_by knows {', '.join(known)}, not {unknown[0]!r}.", "group_by")
     return Query(
         kind=kind,
         start=start,
@@ -92,9 +101,9 @@ def query_of(kind: Kind, given: Mapping[str, list[str]], now: int) -> Query:
         limit=limit,
         offset=whole("page", 0),
         groups=groups,
-        projects=many("project_ids"),
-        models=many("models"),
-        keys=many("api_key_ids"),
+        projects=many(given, "project_ids"),
+        models=many(given, "models"),
+        keys=many(given, "api_key_ids"),
     )
 
 
@@ -131,7 +140,7 @@ def sums(engine: Engine, query: Query) -> list[Sum]:
             row.kind == query.kind,
             row.started >= shown[0][0] * 1000,
             row.started < shown[-1][1] * 1000,
-            (row.status == 200) | (row.input_tokens > 0) | (row.output_tokens > 0),
+            counts(),
         )
         .group_by(bucket, *grouped)
     )
@@ -157,22 +166,36 @@ def sums(engine: Engine, query: Query) -> list[Sum]:
         ]
 
 
+def counts() -> ColumnElement[bool]:
+    """Whether a request counts: it was answered in whole or in part."""
+    row = requests.c
+    return (row.status == 200) | (row.input_tokens > 0) | (row.output_tokens > 0)
+
+
 def report(query: Query, counted: Iterable[Sum]) -> dict[str, Any]:
     """One page in OpenAI's shape. Empty buckets are shown, with no results."""
-    width = WIDTHS[query.width]
     by_bucket: dict[int, list[Sum]] = {}
     for item in counted:
         by_bucket.setdefault(item.bucket, []).append(item)
+    kind = query.kind or Kind.COMPLETIONS
+    return page(
+        query,
+        lambda start: [
+            _result(kind, item) for item in sorted(by_bucket.get(start, []), key=_order)
+        ],
+    )
+
+
+def page(query: Query, results: Callable[[int], list[dict[str, Any]]]) -> dict[str, Any]:
+    """The buckets of a query with their ``results``, which are asked for by a bucket's own start."""
+    width = WIDTHS[query.width]
     shown, more = buckets(query)
     data = [
         {
             "object": "bucket",
             "start_time": start,
             "end_time": end,
-            "results": [
-                _result(query.kind, item)
-                for item in sorted(by_bucket.get(start // width * width, []), key=_order)
-            ],
+            "results": results(start // width * width),
         }
         for start, end in shown
     ]

@@ -1,0 +1,130 @@
+"""What each tenant owes, in days: counts of the request rows times the prices they were asked at.
+
+Nothing is stored that could drift: the same rows give the same money at any time. Everything is
+exact in pico-units until it becomes a number of JSON; ``decimal`` beside that number stays exact.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, func, select
+
+from preamar.ledger import usage
+from preamar.ledger.prices import Price, decimal
+from preamar.ledger.schema import prices, requests
+from preamar.ledger.usage import WIDTHS, Query
+
+GROUPS = ("project_id", "api_key_id", "line_item")
+MOST: Mapping[str, int] = {"1d": 180}
+INPUT, OUTPUT, REQUESTS = "input", "output", "requests"
+
+
+class Line(NamedTuple):
+    """What one group owes in one bucket; a group that was not asked for is None. ``pico``: money in
+    1e-12 of the currency; ``quantity``: tokens or requests, None where line items are not apart."""
+
+    bucket: int
+    tenant: str | None
+    key_id: str | None
+    item: str | None
+    currency: str
+    pico: int
+    quantity: int | None
+
+
+def query_of(given: Mapping[str, list[str]], now: int) -> Query:
+    """A query from URL parameters. Raises ``usage.BadQuery``."""
+    return usage.query_of(None, given, now, GROUPS, MOST)
+
+
+def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Line]:
+    """What is owed, by bucket and group. ``items``: only these line items."""
+    shown, _ = usage.buckets(query)
+    if not shown:
+        return []
+    row = requests.c
+    width = WIDTHS[query.width] * 1000
+    bucket = (row.started - row.started % width).label("bucket")
+    statement = (
+        select(
+            bucket,
+            row.tenant,
+            row.key_id,
+            row.model,
+            prices,
+            func.count().label("requests"),
+            func.sum(row.input_tokens).label("input_tokens"),
+            func.sum(row.output_tokens).label("output_tokens"),
+        )
+        .join(prices, prices.c.version == row.price)
+        .where(row.started >= shown[0][0] * 1000, row.started < shown[-1][1] * 1000, usage.counts())
+        .group_by(bucket, row.tenant, row.key_id, row.model, prices.c.version)
+    )
+    if query.projects:
+        statement = statement.where(row.tenant.in_(query.projects))
+    if query.keys:
+        statement = statement.where(row.key_id.in_(query.keys))
+    money: Counter[tuple[Any, ...]] = Counter()
+    amounts: Counter[tuple[Any, ...]] = Counter()
+    with engine.connect() as connection:
+        for found in connection.execute(statement):
+            for kind, quantity, pico in _parts(found):
+                item = f"{found.model}, {kind}"
+                if not quantity or (items and item not in items):
+                    continue
+                group = (
+                    found.bucket // 1000,
+                    found.tenant if "project_id" in query.groups else None,
+                    found.key_id if "api_key_id" in query.groups else None,
+                    item if "line_item" in query.groups else None,
+                    found.currency,
+                )
+                money[group] += pico
+                amounts[group] += quantity
+    apart = "line_item" in query.groups
+    return [
+        Line(at, tenant, key, item, currency, money[group], amounts[group] if apart else None)
+        for group in amounts
+        for at, tenant, key, item, currency in (group,)
+    ]
+
+
+def _parts(found: Any) -> tuple[tuple[str, int, int], ...]:
+    """Kind, quantity and money of what rows at one price come to."""
+    price = Price(
+        found.currency, found.million_input_tokens, found.million_output_tokens, found.request
+    )
+    given, made, count = int(found.input_tokens), int(found.output_tokens), int(found.requests)
+    return (
+        (INPUT, given, price.cost(given, 0, 0)),
+        (OUTPUT, made, price.cost(0, made, 0)),
+        (REQUESTS, count, price.cost(0, 0, count)),
+    )
+
+
+def report(query: Query, owed: list[Line]) -> dict[str, Any]:
+    """One page in the shape of OpenAI's organization costs. Empty buckets have no results."""
+    by_bucket: dict[int, list[Line]] = {}
+    for line in owed:
+        by_bucket.setdefault(line.bucket, []).append(line)
+    return usage.page(
+        query, lambda start: [_result(line) for line in _sorted(by_bucket.get(start, []))]
+    )
+
+
+def _sorted(found: list[Line]) -> list[Line]:
+    return sorted(found, key=lambda line: tuple(str(each or "") for each in line[1:5]))
+
+
+def _result(line: Line) -> dict[str, Any]:
+    exact = decimal(line.pico)
+    return {
+        "object": "organization.costs.result",
+        "amount": {"value": float(exact), "currency": line.currency.lower(), "decimal": exact},
+        "line_item": line.item,
+        "quantity": line.quantity,
+        "project_id": line.tenant,
+        "api_key_id": line.key_id,
+        "organization_id": None,
+    }

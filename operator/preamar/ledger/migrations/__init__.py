@@ -1,0 +1,1 @@
+"""How a ledger of any version becomes one of this version: Alembic's revisions, in order."""
