@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import struct
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import openai
@@ -95,7 +96,7 @@ async def test_each_answer_says_what_it_costs_and_a_free_model_that_it_is_free(r
         assert (await ask.completions.create(model="free", prompt="hi")).usage.cost == "0"
 
 
-async def test_the_admin_client_reads_what_each_tenant_owes(rig):
+async def test_the_admin_client_reads_what_each_tenant_owes(rig, http):
     async with FakeTriton() as fake:
         rig.know([service("gpt", price=PRICE)], endpoints("gpt", fake.port))
         answers = [await client(rig).completions.create(model="gpt", prompt="hi") for _ in range(3)]
@@ -116,6 +117,16 @@ async def test_the_admin_client_reads_what_each_tenant_owes(rig):
     owed = sum(Decimal(result.amount.decimal) for result in found)
     assert owed == sum(Decimal(answer.usage.cost) for answer in answers)
     assert {(result.project_id, result.amount.currency) for result in found} == {("acme", "usd")}
+    month = datetime.now(UTC).strftime("%Y-%m")
+    url, key = f"{rig.admin_url}/tenants/acme/invoices", {"Authorization": f"Bearer {ADMIN}"}
+    async with http.get(f"{url}/{month}", headers=key) as answer:
+        told = await answer.json()
+    assert sum(Decimal(line["exact"]) for line in told["lines"]) == owed
+    async with http.get(f"{url}/{month}?format=csv", headers=key) as answer:
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        assert len((await answer.text()).splitlines()) == len(told["lines"]) + 1
+    async with http.get(f"{url}/november", headers=key) as answer:
+        assert (answer.status, (await answer.json())["error"]["param"]) == (400, "month")
 
 
 def test_a_model_whose_price_cannot_be_read_is_not_given_away():

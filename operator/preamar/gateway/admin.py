@@ -15,12 +15,13 @@ from preamar.gateway.call import new_id
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.keyring import Keyring
 from preamar.gateway.state import State
-from preamar.ledger import costs, usage
+from preamar.ledger import costs, invoice, usage
 from preamar.ledger.keys import StoredKey, TooManyKeys
 from preamar.ledger.rows import Kind
 
 log = logging.getLogger(__name__)
 _KEYS = re.compile(r"/tenants/([^/]{1,253})/keys(?:/([^/]{1,64}))?")
+_INVOICE = re.compile(r"/tenants/([^/]{1,253})/invoices/([^/]{1,64})")
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _COSTS = "/v1/organization/costs"
 _USAGE = {f"/v1/organization/usage/{kind}": kind for kind in Kind}
@@ -59,12 +60,18 @@ class Admin:
                 raise wrong_method("GET")
             kind = _USAGE.get(request.path)
             return await (self._usage(request, kind) if kind else self._costs(request))
+        if (match := _INVOICE.fullmatch(request.path)) is not None:
+            if request.method != "GET":
+                raise wrong_method("GET")
+            return await self._invoice(_tenant(match[1]), match[2], request)
         match = _KEYS.fullmatch(request.path)
         if match is None:
             raise unknown_route()
-        tenant, key_id = match[1], match[2]
-        if not _TENANT.fullmatch(tenant):
-            raise bad("A tenant's name holds small letters, digits and '-', 63 at most.", "tenant")
+        return await self._keys(_tenant(match[1]), match[2], request)
+
+    async def _keys(
+        self, tenant: str, key_id: str | None, request: web.BaseRequest
+    ) -> web.Response:
         if key_id is not None:
             if request.method != "DELETE":
                 raise wrong_method("DELETE")
@@ -88,6 +95,20 @@ class Admin:
             raise Problem(404, f"The tenant '{tenant}' has no such key.", code="key_not_found")
         return web.Response(status=204)
 
+    async def _invoice(self, tenant: str, month: str, request: web.BaseRequest) -> web.Response:
+        wanted = request.query.get("format", "json")
+        if wanted not in {"json", "csv"}:
+            raise bad("format must be json or csv.", "format")
+        try:
+            invoice.span(month)
+        except ValueError as error:
+            raise bad(str(error), "month") from None
+        found = await asyncio.to_thread(invoice.lines, self._engine, tenant, month)
+        if wanted == "csv":
+            return web.Response(body=invoice.table(found), content_type="text/csv", charset="utf-8")
+        body = invoice.document(tenant, month, found)
+        return web.Response(body=body, content_type="application/json")
+
     async def _usage(self, request: web.BaseRequest, kind: Kind) -> web.Response:
         try:
             query = usage.query_of(kind, _given(request), int(time()))
@@ -105,6 +126,12 @@ class Admin:
         items = usage.many(given, "line_items")
         owed = await asyncio.to_thread(costs.lines, self._engine, query, items)
         return web.json_response(costs.report(query, owed))
+
+
+def _tenant(name: str) -> str:
+    if not _TENANT.fullmatch(name):
+        raise bad("A tenant's name holds small letters, digits and '-', 63 at most.", "tenant")
+    return name
 
 
 def _given(request: web.BaseRequest) -> dict[str, list[str]]:

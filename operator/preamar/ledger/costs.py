@@ -8,16 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
-from preamar.ledger import usage
-from preamar.ledger.prices import Price, decimal
-from preamar.ledger.schema import prices, requests
+from preamar.ledger import priced, usage
+from preamar.ledger.prices import decimal
+from preamar.ledger.schema import requests
 from preamar.ledger.usage import WIDTHS, Query
 
 GROUPS = ("project_id", "api_key_id", "line_item")
 MOST: Mapping[str, int] = {"1d": 180}
-INPUT, OUTPUT, REQUESTS = "input", "output", "requests"
 
 
 class Line(NamedTuple):
@@ -46,20 +45,8 @@ def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Lin
     row = requests.c
     width = WIDTHS[query.width] * 1000
     bucket = (row.started - row.started % width).label("bucket")
-    statement = (
-        select(
-            bucket,
-            row.tenant,
-            row.key_id,
-            row.model,
-            prices,
-            func.count().label("requests"),
-            func.sum(row.input_tokens).label("input_tokens"),
-            func.sum(row.output_tokens).label("output_tokens"),
-        )
-        .join(prices, prices.c.version == row.price)
-        .where(row.started >= shown[0][0] * 1000, row.started < shown[-1][1] * 1000, usage.counts())
-        .group_by(bucket, row.tenant, row.key_id, row.model, prices.c.version)
+    statement = priced.statement(
+        shown[0][0] * 1000, shown[-1][1] * 1000, bucket, row.tenant, row.key_id, row.model
     )
     if query.projects:
         statement = statement.where(row.tenant.in_(query.projects))
@@ -69,9 +56,9 @@ def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Lin
     amounts: Counter[tuple[Any, ...]] = Counter()
     with engine.connect() as connection:
         for found in connection.execute(statement):
-            for kind, quantity, pico in _parts(found):
-                item = f"{found.model}, {kind}"
-                if not quantity or (items and item not in items):
+            for part in priced.parts(found):
+                item = f"{found.model}, {part.kind}"
+                if items and item not in items:
                     continue
                 group = (
                     found.bucket // 1000,
@@ -80,27 +67,14 @@ def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Lin
                     item if "line_item" in query.groups else None,
                     found.currency,
                 )
-                money[group] += pico
-                amounts[group] += quantity
+                money[group] += part.pico
+                amounts[group] += part.quantity
     apart = "line_item" in query.groups
     return [
         Line(at, tenant, key, item, currency, money[group], amounts[group] if apart else None)
         for group in amounts
         for at, tenant, key, item, currency in (group,)
     ]
-
-
-def _parts(found: Any) -> tuple[tuple[str, int, int], ...]:
-    """Kind, quantity and money of what rows at one price come to."""
-    price = Price(
-        found.currency, found.million_input_tokens, found.million_output_tokens, found.request
-    )
-    given, made, count = int(found.input_tokens), int(found.output_tokens), int(found.requests)
-    return (
-        (INPUT, given, price.cost(given, 0, 0)),
-        (OUTPUT, made, price.cost(0, made, 0)),
-        (REQUESTS, count, price.cost(0, 0, count)),
-    )
 
 
 def report(query: Query, owed: list[Line]) -> dict[str, Any]:

@@ -1,0 +1,52 @@
+"""Counts of requests with the prices they were asked at: what costs and invoices are made of."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from preamar.ledger.prices import Price
+from preamar.ledger.schema import prices, requests
+from preamar.ledger.usage import counts
+
+INPUT, OUTPUT, REQUESTS = "input", "output", "requests"
+
+
+class Part(NamedTuple):
+    """Tokens or requests at one price, and the money for them in pico-units."""
+
+    kind: str
+    quantity: int
+    pico: int
+    millionths: int
+    """The price: of a million tokens, or of a request."""
+
+
+def statement(start: int, end: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Counts from ``start`` to before ``end``, in milliseconds since 1970, by columns and price."""
+    row = requests.c
+    return (
+        select(
+            *columns,
+            prices,
+            func.count().label("requests"),
+            func.sum(row.input_tokens).label("input_tokens"),
+            func.sum(row.output_tokens).label("output_tokens"),
+        )
+        .join(prices, prices.c.version == row.price)
+        .where(row.started >= start, row.started < end, counts())
+        .group_by(*columns, prices.c.version)
+    )
+
+
+def parts(found: Any) -> list[Part]:
+    """What one row of such a statement comes to; nothing where there was nothing."""
+    price = Price(
+        found.currency, found.million_input_tokens, found.million_output_tokens, found.request
+    )
+    given, made, count = int(found.input_tokens), int(found.output_tokens), int(found.requests)
+    all_ = (
+        Part(INPUT, given, price.cost(given, 0, 0), price.million_input_tokens),
+        Part(OUTPUT, made, price.cost(0, made, 0), price.million_output_tokens),
+        Part(REQUESTS, count, price.cost(0, 0, count), price.request),
+    )
+    return [part for part in all_ if part.quantity]
