@@ -127,6 +127,9 @@ class TrainingLives(Lives):
                 attempt = job["metadata"]["labels"]["preamar.dev/attempt"]
                 self.failures.discard(attempt)
                 self.users = self.users and attempt != self.users_attempt
+                if "goodput" not in self.cluster.get(self.operator.ref).get("status", {}):
+                    # So is the time it took, of which nobody had told.
+                    self.first_made = ""
                 self.cluster.remove(ref(job))
 
     @rule()
