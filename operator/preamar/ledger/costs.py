@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from preamar.ledger import priced, usage
 from preamar.ledger.prices import decimal
 from preamar.ledger.schema import requests
-from preamar.ledger.usage import WIDTHS, Query
+from preamar.ledger.usage import Query
 
 GROUPS = ("project_id", "api_key_id", "line_item")
 MOST: Mapping[str, int] = {"1d": 180}
@@ -43,11 +43,9 @@ def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Lin
     if not shown:
         return []
     row = requests.c
-    width = WIDTHS[query.width] * 1000
-    bucket = (row.started - row.started % width).label("bucket")
-    statement = priced.statement(
-        shown[0][0] * 1000, shown[-1][1] * 1000, bucket, row.tenant, row.key_id, row.model
-    )
+    start, end = shown[0][0] * 1000, shown[-1][1] * 1000
+    columns = (usage.bucket(query), row.tenant, row.key_id, row.model)
+    statement = priced.statement(start, end, *columns)
     if query.projects:
         statement = statement.where(row.tenant.in_(query.projects))
     if query.keys:
@@ -71,24 +69,16 @@ def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Lin
                 amounts[group] += part.quantity
     apart = "line_item" in query.groups
     return [
-        Line(at, tenant, key, item, currency, money[group], amounts[group] if apart else None)
-        for group in amounts
+        Line(at, tenant, key, item, currency, pico, amounts[group] if apart else None)
+        for group, pico in money.items()
         for at, tenant, key, item, currency in (group,)
     ]
 
 
 def report(query: Query, owed: list[Line]) -> dict[str, Any]:
     """One page in the shape of OpenAI's organization costs. Empty buckets have no results."""
-    by_bucket: dict[int, list[Line]] = {}
-    for line in owed:
-        by_bucket.setdefault(line.bucket, []).append(line)
-    return usage.page(
-        query, lambda start: [_result(line) for line in _sorted(by_bucket.get(start, []))]
-    )
-
-
-def _sorted(found: list[Line]) -> list[Line]:
-    return sorted(found, key=lambda line: tuple(str(each or "") for each in line[1:5]))
+    ordered = sorted(owed, key=lambda line: tuple(str(each or "") for each in line[1:5]))
+    return usage.page(query, ordered, _result)
 
 
 def _result(line: Line) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select
 
 from preamar.ledger.prices import Price
 from preamar.ledger.schema import prices, requests
-from preamar.ledger.usage import counts
+from preamar.ledger.usage import counted
 
 INPUT, OUTPUT, REQUESTS = "input", "output", "requests"
 
@@ -23,19 +23,8 @@ class Part(NamedTuple):
 
 def statement(start: int, end: int, *columns: ColumnElement[Any]) -> Select[Any]:
     """Counts from ``start`` to before ``end``, in milliseconds since 1970, by columns and price."""
-    row = requests.c
-    return (
-        select(
-            *columns,
-            prices,
-            func.count().label("requests"),
-            func.sum(row.input_tokens).label("input_tokens"),
-            func.sum(row.output_tokens).label("output_tokens"),
-        )
-        .join(prices, prices.c.version == row.price)
-        .where(row.started >= start, row.started < end, counts())
-        .group_by(*columns, prices.c.version)
-    )
+    both = requests.join(prices, prices.c.version == requests.c.price)
+    return counted(start, end, *columns, *prices.c).select_from(both)
 
 
 def parts(found: Any) -> list[Part]:

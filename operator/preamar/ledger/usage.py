@@ -6,9 +6,9 @@ shape of OpenAI's organization usage. Every counted row falls into exactly one b
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Engine, func, select
+from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from preamar.ledger.rows import Kind
 from preamar.ledger.schema import requests
@@ -17,6 +17,17 @@ WIDTHS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": 86400}
 DEFAULT_LIMIT: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
 MOST: Mapping[str, int] = {"1m": 1440, "1h": 168, "1d": 31}
 GROUPS = ("project_id", "api_key_id", "model")
+
+
+class Dated(Protocol):
+    """What falls into a bucket, by its start in seconds since 1970."""
+
+    @property
+    def bucket(self) -> int:
+        """The start."""
+
+
+T = TypeVar("T", bound=Dated)
 
 
 class BadQuery(ValueError):
@@ -124,26 +135,10 @@ def sums(engine: Engine, query: Query) -> list[Sum]:
     if not shown:
         return []
     row = requests.c
-    width = WIDTHS[query.width] * 1000
-    bucket = (row.started - row.started % width).label("bucket")
     chosen = {"project_id": row.tenant, "api_key_id": row.key_id, "model": row.model}
     grouped = [chosen[name] for name in GROUPS if name in query.groups]
-    statement = (
-        select(
-            bucket,
-            *grouped,
-            func.count().label("requests"),
-            func.sum(row.input_tokens).label("input_tokens"),
-            func.sum(row.output_tokens).label("output_tokens"),
-        )
-        .where(
-            row.kind == query.kind,
-            row.started >= shown[0][0] * 1000,
-            row.started < shown[-1][1] * 1000,
-            counts(),
-        )
-        .group_by(bucket, *grouped)
-    )
+    start, end = shown[0][0] * 1000, shown[-1][1] * 1000
+    statement = counted(start, end, bucket(query), *grouped).where(row.kind == query.kind)
     for column, wanted in (
         (row.tenant, query.projects),
         (row.model, query.models),
@@ -166,28 +161,43 @@ def sums(engine: Engine, query: Query) -> list[Sum]:
         ]
 
 
-def counts() -> ColumnElement[bool]:
-    """Whether a request counts: it was answered in whole or in part."""
+def counted(start: int, end: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Requests and tokens from ``start`` to before ``end``, in milliseconds since 1970, by columns:
+    of those requests that were answered in whole or in part."""
     row = requests.c
-    return (row.status == 200) | (row.input_tokens > 0) | (row.output_tokens > 0)
-
-
-def report(query: Query, counted: Iterable[Sum]) -> dict[str, Any]:
-    """One page in OpenAI's shape. Empty buckets are shown, with no results."""
-    by_bucket: dict[int, list[Sum]] = {}
-    for item in counted:
-        by_bucket.setdefault(item.bucket, []).append(item)
-    kind = query.kind or Kind.COMPLETIONS
-    return page(
-        query,
-        lambda start: [
-            _result(kind, item) for item in sorted(by_bucket.get(start, []), key=_order)
-        ],
+    return (
+        select(
+            *columns,
+            func.count().label("requests"),
+            func.sum(row.input_tokens).label("input_tokens"),
+            func.sum(row.output_tokens).label("output_tokens"),
+        )
+        .where(
+            row.started >= start,
+            row.started < end,
+            (row.status == 200) | (row.input_tokens > 0) | (row.output_tokens > 0),
+        )
+        .group_by(*columns)
     )
 
 
-def page(query: Query, results: Callable[[int], list[dict[str, Any]]]) -> dict[str, Any]:
-    """The buckets of a query with their ``results``, which are asked for by a bucket's own start."""
+def bucket(query: Query) -> ColumnElement[int]:
+    """The start of a request's bucket, in milliseconds since 1970."""
+    started, width = requests.c.started, WIDTHS[query.width] * 1000
+    return (started - started % width).label("bucket")
+
+
+def report(query: Query, found: Iterable[Sum]) -> dict[str, Any]:
+    """One page in OpenAI's shape. Empty buckets are shown, with no results."""
+    kind = query.kind or Kind.COMPLETIONS
+    return page(query, sorted(found, key=_order), lambda item: _result(kind, item))
+
+
+def page(query: Query, found: Iterable[T], result: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+    """The buckets of a query with the results of what was found in each, in the order given."""
+    by_bucket: dict[int, list[T]] = {}
+    for item in found:
+        by_bucket.setdefault(item.bucket, []).append(item)
     width = WIDTHS[query.width]
     shown, more = buckets(query)
     data = [
@@ -195,7 +205,7 @@ def page(query: Query, results: Callable[[int], list[dict[str, Any]]]) -> dict[s
             "object": "bucket",
             "start_time": start,
             "end_time": end,
-            "results": results(start // width * width),
+            "results": [result(item) for item in by_bucket.get(start // width * width, ())],
         }
         for start, end in shown
     ]

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 import torch
-import torch._dynamo
+import torch._dynamo  # Torch's optimizers do when made; here no rank waits for another yet.
 
-# Torch's optimizers import it when they are made; here no rank waits for another yet.
 from preamar_train import evaluate, resuming
 from preamar_train.batches import Batches
 from preamar_train.checkpoint import save as checkpoints
