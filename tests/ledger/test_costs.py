@@ -39,6 +39,18 @@ def asked(groups=(), **more):
     return costs.query_of(given | more, 0)
 
 
+def ledgers(factory, rows, chance, times):
+    """The same requests in two ledgers: as they came, and each so often and in any order."""
+    again = rows * times
+    chance.shuffle(again)
+    for order in (rows, again):
+        engine = store.open_store(factory.mktemp("ledger") / "ledger.sqlite")
+        for row in order:
+            store.write(engine, [row])
+        yield engine
+        engine.dispose()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(ROWS, max_size=25, unique_by=lambda row: row.id), GROUPS, st.randoms())
 def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
@@ -49,15 +61,9 @@ def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
     for row in counted:
         cost = row.price.cost(row.input_tokens, row.output_tokens)
         owed[row.price.currency] = owed.get(row.price.currency, 0) + cost
-    shuffled = rows * 2  # delivered twice, too
-    chance.shuffle(shuffled)
     reports = []
-    for order in (rows, shuffled):
-        engine = store.open_store(tmp_path_factory.mktemp("costs") / "ledger.sqlite")
-        for row in order:
-            store.write(engine, [row])
+    for engine in ledgers(tmp_path_factory, rows, chance, 2):
         found = costs.lines(engine, asked(groups))
-        engine.dispose()
         sums = {}
         for line in found:
             sums[line.currency] = sums.get(line.currency, 0) + line.pico

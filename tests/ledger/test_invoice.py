@@ -14,7 +14,7 @@ from preamar.ledger import invoice, store
 from preamar.ledger.prices import Price
 from preamar.ledger.rows import Kind, Row, State
 
-from .test_costs import DAY, ROWS
+from .test_costs import DAY, ROWS, ledgers
 
 
 def at(year, month, day):
@@ -27,17 +27,11 @@ def test_an_invoice_is_the_same_bytes_whatever_came_when_and_how_often(
     tmp_path_factory, rows, chance
 ):
     rows = [replace(row, tenant="a") for row in rows]
-    again = rows * 3
-    chance.shuffle(again)
     seen = []
-    for order in (rows, again):
-        engine = store.open_store(tmp_path_factory.mktemp("invoice") / "ledger.sqlite")
-        for row in order:
-            store.write(engine, [row])
+    for engine in ledgers(tmp_path_factory, rows, chance, 3):
         found = invoice.lines(engine, "a", "1970-01")
         seen.append((invoice.document("a", "1970-01", found), invoice.table(found)))
         assert invoice.lines(engine, "b", "1970-01") == invoice.lines(engine, "a", "1970-02") == []
-        engine.dispose()
     assert seen[0] == seen[1]
     told = json.loads(seen[0][0])
     owed = sum(

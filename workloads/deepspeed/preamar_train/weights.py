@@ -83,11 +83,11 @@ def full_weights(engine: Any, layout: Layout, gang: Gang) -> dict[str, np.ndarra
 def _master(parameter: torch.nn.Parameter) -> Tensor:
     value = safe_get_full_fp32_param(parameter)
     if value is None:  # without ZeRO the FP32 weights are the model's own
-        value = _own(parameter)
+        value = own(parameter)
     return value.detach().to("cpu", torch.float32).contiguous()
 
 
-def _own(parameter: torch.nn.Parameter) -> Tensor:
+def own(parameter: torch.nn.Parameter) -> Tensor:
     """A copy of the weight that this rank computes with."""
     with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
         return parameter.detach().clone()
@@ -109,7 +109,7 @@ def agreed_digest(engine: Any, layout: Layout, gang: Gang) -> str:
     copies of a model must never drift apart, nor what the ranks of one copy share."""
     mine = {}
     for part, parameter in parts(engine, layout):
-        value = _own(parameter).to("cpu", torch.float32).numpy()
+        value = own(parameter).to("cpu", torch.float32).numpy()
         mine[part.name, part.index] = hashlib.sha256(value.tobytes()).hexdigest()
     seen: dict[tuple[str, int], tuple[int, str]] = {}
     for rank, digests in enumerate(gang.hear(mine)):

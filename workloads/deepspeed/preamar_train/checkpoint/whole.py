@@ -9,7 +9,6 @@ into a bucket share one. The sum of a fragment and zeros is the fragment, to the
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import deepspeed
 import torch
 from deepspeed import comm
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from preamar_train.checkpoint.proof import MASTER
+from preamar_train.weights import own
 
 BUCKET_BYTES = 64 * 2**20
 
@@ -84,7 +84,4 @@ def _own(engine: Any, parameter: Parameter, moments: list[str]) -> Iterator[tupl
 
 def _master(parameter: Parameter) -> Tensor:
     master = safe_get_full_fp32_param(parameter)
-    if master is not None:
-        return master
-    with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
-        return parameter.detach().clone()
+    return own(parameter) if master is None else master
