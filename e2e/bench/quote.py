@@ -9,6 +9,7 @@ fitted. Time: one job is measured, and its speed is taken over to the others by 
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -193,13 +194,13 @@ def _start(
     environment: Sequence[str],
     shared: Path,
 ) -> subprocess.Popen[bytes]:
+    # Each rank is a pod of its own, with its own /dev/shm: DeepSpeed's shared memory is for ranks of
+    # one pod and would wait for ever for neighbours that it cannot see.
     words = {
-        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": case.ranks, "LOCAL_SIZE": case.ranks,
+        "RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": case.ranks, "LOCAL_SIZE": 1,
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29_400 + os.getpid() % 500, "OMP_NUM_THREADS": 1,
         "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu", "PREAMAR_TRAIN": json.dumps(order),
     }  # fmt: skip
-    import shlex
-
     env = shlex.join([*environment, *(f"{key}={value}" for key, value in words.items())])
     inner = INNER.format(
         root=shlex.quote(str(root)),
