@@ -140,7 +140,12 @@ def test_the_gateway_can_change_nothing(render):
 
 def test_one_namespace_can_be_served_with_rights_in_no_other(render):
     manifests = render({"watchNamespace": "team"})
-    assert not [m for m in manifests if m["kind"] == "ClusterRoleBinding"]
+    bound = [m["roleRef"]["name"] for m in manifests if m["kind"] == "ClusterRoleBinding"]
+    assert bound == ["preamar-gateway-tenants"]
+    tenants = named(manifests, "ClusterRole", "preamar-gateway-tenants")["rules"]
+    assert tenants == [
+        {"apiGroups": ["preamar.dev"], "resources": ["tenants"], "verbs": ["list", "watch"]}
+    ]
     assert named(manifests, "Role", "preamar-operator")["metadata"]["namespace"] == "team"
 
 
@@ -198,6 +203,21 @@ def test_the_ledger_is_kept_on_a_claim(render):
     assert named(manifests, "Deployment", "preamar-gateway")["spec"]["strategy"] == {
         "type": "Recreate"
     }
+
+
+def test_gateways_that_share_a_database_are_many_and_replaced_one_by_one(render):
+    values = {"ledger": {"postgresSecretName": "db"}, "gateway": {"replicas": 3}}
+    manifests = render(values)
+    spec = named(manifests, "Deployment", "preamar-gateway")["spec"]
+    assert (spec["replicas"], spec["strategy"]["rollingUpdate"]["maxUnavailable"]) == (3, 0)
+    assert not [m for m in manifests if m["kind"] == "PersistentVolumeClaim"]
+    pod = pod_of(manifests, "gateway")
+    (url,) = [v["secret"] for v in pod["volumes"] if v["name"] == "ledger"]
+    assert (url["secretName"], url["items"]) == ("db", [{"key": "url", "path": "url"}])
+    (container,) = pod["containers"]
+    assert "/etc/preamar/ledger" in [m["mountPath"] for m in container["volumeMounts"]]
+    told = {each["name"]: each.get("value") for each in container["env"]}
+    assert told["PREAMAR_LEDGER_URL_FILE"] == "/etc/preamar/ledger/url"
 
 
 def test_no_secret_is_ever_made(render):

@@ -16,14 +16,18 @@ from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton
 
 ASK = {"model": "gpt", "prompt": "hi"}
-KINDS = {"inferenceservices": "InferenceService", "endpointslices": "EndpointSlice"}
+KINDS = {
+    "inferenceservices": "InferenceService",
+    "endpointslices": "EndpointSlice",
+    "tenants": "Tenant",
+}
 
 
 class ApiServer:
     """Lists what it has and watches without news; of the kinds in ``hangs`` it never answers."""
 
     def __init__(self):
-        self.objects = {"inferenceservices": [], "endpointslices": []}
+        self.objects = {plural: [] for plural in KINDS}
         self.hangs = set()
         self.port = 0
 
@@ -83,7 +87,7 @@ async def ask(http, rig, auth, model="gpt"):
 async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tmp_path, http, how):
     api = ApiServer()
     async with FakeTriton() as fake:
-        api.objects = {
+        api.objects |= {
             "inferenceservices": [service("gpt")],
             "endpointslices": endpoints("gpt", fake.port),
         }

@@ -197,14 +197,14 @@ async def test_a_model_that_is_deleted_or_stalls_ends_a_waiting_stream_with_an_e
 
 
 async def test_an_end_that_the_ledger_does_not_take_is_an_error_event(rig, http, fake, monkeypatch):
-    submit = rig.gateway.writer.submit
+    submit = rig.gateway.home.writer.submit
 
     def full(row, *more):
         if row.state is State.DONE:
             raise LedgerUnavailable
         return submit(row, *more)
 
-    monkeypatch.setattr(rig.gateway.writer, "submit", full)
+    monkeypatch.setattr(rig.gateway.home.writer, "submit", full)
     wakes(rig, fake)
     for path in ("/v1/completions", "/v1/chat/completions"):
         status, _, text = await ask(http, rig, path, STREAMS[path])

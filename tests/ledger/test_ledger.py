@@ -26,13 +26,6 @@ ROW = Row(
 )  # fmt: skip
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
-    yield engine
-    engine.dispose()
-
-
 def rows(engine):
     with engine.connect() as connection:
         return list(connection.execute(select(requests)))
@@ -87,10 +80,10 @@ def test_a_store_that_fails_loses_nothing_and_takes_rows_back(engine, monkeypatc
     failing.set()
     real = store.write
 
-    def write(engine, batch):
+    def write(engine, batch, **more):
         if failing.is_set():
             raise __import__("sqlalchemy").exc.OperationalError("x", {}, Exception("disk is full"))
-        real(engine, batch)
+        real(engine, batch, **more)
 
     monkeypatch.setattr(store, "write", write)
     writer.start()

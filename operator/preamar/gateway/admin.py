@@ -2,8 +2,10 @@
 
 import asyncio
 import hmac
+import json
 import logging
 import re
+from collections.abc import Awaitable, Callable, Mapping
 from time import time
 from typing import Any
 
@@ -11,28 +13,48 @@ from aiohttp import web
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from preamar.gateway.budget import standing_of
 from preamar.gateway.call import new_id
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
+from preamar.gateway.incoming import Room, object_of, read_body
 from preamar.gateway.keyring import Keyring
+from preamar.gateway.reports import Reports
 from preamar.gateway.state import State
-from preamar.ledger import costs, invoice, usage
+from preamar.gateway.terms import BadTerms
+from preamar.gateway.treasury import Treasury
 from preamar.ledger.keys import StoredKey, TooManyKeys
-from preamar.ledger.rows import Kind
 
 log = logging.getLogger(__name__)
-_KEYS = re.compile(r"/tenants/([^/]{1,253})/keys(?:/([^/]{1,64}))?")
-_INVOICE = re.compile(r"/tenants/([^/]{1,253})/invoices/([^/]{1,64})")
+MAX_BODY, ROOM, READ_SECONDS = 1 << 16, 8 << 20, 10.0
+OVERLAP_SECONDS = 86400
+"""How long the secret that a key had is still good after a rotation, where nobody says."""
+YEAR = 366 * 86400
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_COSTS = "/v1/organization/costs"
-_USAGE = {f"/v1/organization/usage/{kind}": kind for kind in Kind}
+Handler = Callable[..., Awaitable[web.Response]]
 
 
 class Admin:
-    def __init__(self, key: bytes, keyring: Keyring, engine: Engine, state: State) -> None:
+    def __init__(
+        self, key: bytes, keyring: Keyring, treasury: Treasury, engine: Engine, state: State
+    ) -> None:
         self._key = key
         self._keyring = keyring
+        self._treasury = treasury
         self._engine = engine
         self._state = state
+        self._room = Room(ROOM)
+        of, one = r"/tenants/(?P<tenant>[^/]{1,253})", r"/keys/(?P<key_id>[^/]{1,64})"
+        reports = Reports(engine)
+        routes: Mapping[str, Mapping[str, Handler]] = {
+            of + "/keys": {"GET": self._list, "POST": self._create},
+            of + one: {"DELETE": self._revoke},
+            of + one + "/rotate": {"POST": self._rotate},
+            of + "/budget": {"GET": self._budget},
+            of + "/invoices/(?P<month>[^/]{1,64})": {"GET": reports.invoice},
+            "/v1/organization/usage/(?P<kind>completions|embeddings)": {"GET": reports.usage},
+            "/v1/organization/costs": {"GET": reports.costs},
+        }
+        self._routes = [(re.compile(pattern), methods) for pattern, methods in routes.items()]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request of the port comes here."""
@@ -54,92 +76,71 @@ class Admin:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         given = key.strip().encode() if scheme.lower() == "bearer" else b""
         if not hmac.compare_digest(given, self._key):
-            raise bad_key(missing=not given)
-        if request.path == _COSTS or request.path in _USAGE:
-            if request.method != "GET":
-                raise wrong_method("GET")
-            kind = _USAGE.get(request.path)
-            return await (self._usage(request, kind) if kind else self._costs(request))
-        if (match := _INVOICE.fullmatch(request.path)) is not None:
-            if request.method != "GET":
-                raise wrong_method("GET")
-            return await self._invoice(_tenant(match[1]), match[2], request)
-        match = _KEYS.fullmatch(request.path)
-        if match is None:
-            raise unknown_route()
-        return await self._keys(_tenant(match[1]), match[2], request)
+            raise bad_key("wrong" if given else "missing")
+        path = request.path
+        allowed: list[str] = []
+        for pattern, methods in self._routes:
+            if (match := pattern.fullmatch(path)) is None:
+                continue
+            if (handler := methods.get(request.method)) is None:
+                allowed += methods
+                continue
+            if "tenant" in match.groupdict() and not _TENANT.fullmatch(match["tenant"]):
+                raise bad(
+                    "A tenant's name holds small letters, digits and '-', 63 at most.", "tenant"
+                )
+            return await handler(request, **match.groupdict())
+        raise wrong_method(", ".join(sorted(allowed))) if allowed else unknown_route()
 
-    async def _keys(
-        self, tenant: str, key_id: str | None, request: web.BaseRequest
-    ) -> web.Response:
-        if key_id is not None:
-            if request.method != "DELETE":
-                raise wrong_method("DELETE")
-            return await self._revoke(tenant, key_id)
-        if request.method == "POST":
-            return await self._create(tenant)
-        if request.method == "GET":
-            found = await asyncio.to_thread(self._keyring.of, tenant)
-            return web.json_response({"object": "list", "data": [_shown(key) for key in found]})
-        raise wrong_method("GET, POST")
+    async def _given(self, request: web.BaseRequest) -> dict[str, Any]:
+        """The JSON object of a request; an empty body is an empty one."""
+        body = await read_body(request, MAX_BODY, READ_SECONDS, self._room)
+        self._room.left += len(body)
+        return object_of(request, body) if body.strip() else {}
 
-    async def _create(self, tenant: str) -> web.Response:
+    async def _budget(self, _request: web.BaseRequest, tenant: str) -> web.Response:
+        terms = self._treasury.terms(tenant)
+        found = await asyncio.to_thread(standing_of, self._engine, tenant, terms, time())
+        return web.json_response(found)
+
+    async def _list(self, _request: web.BaseRequest, tenant: str) -> web.Response:
+        found = await asyncio.to_thread(self._keyring.of, tenant)
+        return web.json_response({"object": "list", "data": [_shown(key) for key in found]})
+
+    async def _create(self, request: web.BaseRequest, tenant: str) -> web.Response:
+        scope = await self._given(request)
         try:
-            key, stored = await asyncio.to_thread(self._keyring.create, tenant, int(time()))
+            key, stored = await asyncio.to_thread(self._keyring.create, tenant, int(time()), scope)
         except TooManyKeys:
             raise Problem(409, f"The tenant '{tenant}' has too many keys. Revoke some.") from None
+        except BadTerms as error:
+            raise bad(str(error), error.param) from None
         return web.json_response({"key": key, **_shown(stored)}, status=201)
 
-    async def _revoke(self, tenant: str, key_id: str) -> web.Response:
+    async def _rotate(self, request: web.BaseRequest, tenant: str, key_id: str) -> web.Response:
+        given = await self._given(request)
+        overlap = given.get("overlap_seconds", OVERLAP_SECONDS)
+        if set(given) - {"overlap_seconds"} or type(overlap) is not int or not 0 <= overlap <= YEAR:
+            raise bad(
+                "'overlap_seconds' must be a whole number, a year at most.", "overlap_seconds"
+            )
+        until = int(time()) + overlap
+        found = await asyncio.to_thread(self._keyring.rotate, tenant, key_id, until)
+        if found is None:
+            raise Problem(404, f"The tenant '{tenant}' has no such key.", code="key_not_found")
+        return web.json_response({"key": found[0], **_shown(found[1])})
+
+    async def _revoke(self, _request: web.BaseRequest, tenant: str, key_id: str) -> web.Response:
         if not await asyncio.to_thread(self._keyring.revoke, tenant, key_id):
             raise Problem(404, f"The tenant '{tenant}' has no such key.", code="key_not_found")
         return web.Response(status=204)
 
-    async def _invoice(self, tenant: str, month: str, request: web.BaseRequest) -> web.Response:
-        wanted = request.query.get("format", "json")
-        if wanted not in {"json", "csv"}:
-            raise bad("format must be json or csv.", "format")
-        try:
-            invoice.span(month)
-        except ValueError as error:
-            raise bad(str(error), "month") from None
-        found = await asyncio.to_thread(invoice.lines, self._engine, tenant, month)
-        if wanted == "csv":
-            return web.Response(body=invoice.table(found), content_type="text/csv", charset="utf-8")
-        body = invoice.document(tenant, month, found)
-        return web.Response(body=body, content_type="application/json")
-
-    async def _usage(self, request: web.BaseRequest, kind: Kind) -> web.Response:
-        try:
-            query = usage.query_of(kind, _given(request), int(time()))
-        except usage.BadQuery as error:
-            raise bad(str(error), error.param) from None
-        counted = await asyncio.to_thread(usage.sums, self._engine, query)
-        return web.json_response(usage.report(query, counted))
-
-    async def _costs(self, request: web.BaseRequest) -> web.Response:
-        given = _given(request)
-        try:
-            query = costs.query_of(given, int(time()))
-        except usage.BadQuery as error:
-            raise bad(str(error), error.param) from None
-        items = usage.many(given, "line_items")
-        owed = await asyncio.to_thread(costs.lines, self._engine, query, items)
-        return web.json_response(costs.report(query, owed))
-
-
-def _tenant(name: str) -> str:
-    if not _TENANT.fullmatch(name):
-        raise bad("A tenant's name holds small letters, digits and '-', 63 at most.", "tenant")
-    return name
-
-
-def _given(request: web.BaseRequest) -> dict[str, list[str]]:
-    return {name: list(request.query.getall(name)) for name in set(request.query)}
-
 
 def _shown(key: StoredKey) -> dict[str, Any]:
-    return {"id": key.id, "tenant": key.tenant, "created": key.created}
+    shown = {"id": key.id, "tenant": key.tenant, "created": key.created, **json.loads(key.scope)}
+    if key.older_digest is not None:
+        shown["previous_secret_expires_at"] = key.older_until
+    return shown
 
 
 def _failure(problem: Problem) -> web.Response:

@@ -12,12 +12,17 @@ from time import monotonic, time
 from preamar.gateway.errors import ledger_down
 from preamar.gateway.facts import Model
 from preamar.gateway.metrics import Meters
+from preamar.gateway.terms import FREE, Terms
+from preamar.gateway.treasury import Reservation, Treasury
+from preamar.ledger.home import Home
 from preamar.ledger.rows import Kind, Row, State
-from preamar.ledger.writer import Entry, LedgerUnavailable, Writer
+from preamar.ledger.writer import Entry, LedgerUnavailable
 
 LEDGER_SECONDS = 5.0
 MARK_SECONDS = 1.0
-MARK_TOKENS = 64
+MARK_TOKENS = 48
+MOST_TOKENS = 10**9
+"""Of one request: a model that claims more must not write what no database can hold."""
 LEFT = 499
 COLD_START = "x-preamar-cold-start-ms"
 
@@ -29,18 +34,21 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a key belongs to."""
+    """Whom a key belongs to, and what it may do."""
 
     tenant: str
     key_id: str
+    terms: Terms = FREE
 
 
 class Books:
-    """Where rows go. ``instance`` names this gateway's life."""
+    """Where rows go, and what they may come to. ``instance`` names this gateway's life."""
 
-    def __init__(self, writer: Writer, meters: Meters, instance: str) -> None:
-        self.writer = writer
+    def __init__(self, home: Home, meters: Meters, treasury: Treasury, instance: str) -> None:
+        self.home = home
+        self.writer = home.writer
         self.meters = meters
+        self.treasury = treasury
         self.instance = instance
 
 
@@ -50,11 +58,18 @@ class Call:
     __slots__ = (
         "_books", "_marked_at", "_marked_tokens", "_settled", "arrived", "caller", "cold_ms",
         "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "price",
-        "started",
+        "reservation", "started",
     )  # fmt: skip
 
     def __init__(
-        self, books: Books, call_id: str, caller: Caller, model: Model, endpoint: str, kind: Kind
+        self,
+        books: Books,
+        call_id: str,
+        caller: Caller,
+        model: Model,
+        endpoint: str,
+        kind: Kind,
+        reservation: Reservation,
     ) -> None:
         self._books = books
         self._settled = False
@@ -64,6 +79,7 @@ class Call:
         self.caller = caller
         self.model = model.name
         self.price = model.price
+        self.reservation = reservation
         self.endpoint = endpoint
         self.kind = kind
         self.started = int(time() * 1000)
@@ -87,18 +103,20 @@ class Call:
             model=self.model,
             endpoint=self.endpoint,
             kind=self.kind,
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
+            input_tokens=min(self.input_tokens, MOST_TOKENS),
+            output_tokens=min(self.output_tokens, MOST_TOKENS),
             status=status,
             state=state,
             instance=self._books.instance,
             started=self.started,
             finished=int(time() * 1000),
             price=self.price,
+            reserved=self.reservation.leases,
         )
 
     def mark(self) -> None:
-        """Note what a stream has used so far, each second or 64 tokens: a crash loses no more."""
+        """Note what a stream has used so far, each second or 48 tokens: with what comes while
+        that is being written, a crash loses 64 at most."""
         now = monotonic()
         fresh = self.output_tokens - self._marked_tokens
         if now - self._marked_at < MARK_SECONDS and fresh < MARK_TOKENS:
@@ -131,13 +149,24 @@ class Call:
                 self._settled = False
                 raise ledger_down() from None
             await written
+        finally:
+            # Also where the caller left meanwhile: the row is on its way.
+            if self._settled:
+                self._release(entry.row)
 
     def settle_soon(self, status: int) -> None:
         """Write the end when nobody waits for the answer any more. After ``settle``: nothing."""
         try:
-            self._end(status, None)
+            entry = self._end(status, None)
         except LedgerUnavailable:
             self._settled = True
+            self.reservation.undo()
+        else:
+            if entry is not None:
+                self._release(entry.row)
+
+    def _release(self, row: Row) -> None:
+        self.reservation.end(row.cost, row.input_tokens + row.output_tokens)
 
     def _end(self, status: int, done: Callable[[], None] | None) -> Entry | None:
         if self._settled:

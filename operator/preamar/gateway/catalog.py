@@ -18,6 +18,7 @@ from preamar.gateway.facts import (
     slim,
     starting_of,
 )
+from preamar.gateway.terms import Terms, of_tenant
 
 Key = tuple[str, str]
 
@@ -34,6 +35,7 @@ class Heard:
     services: dict[Key, dict[str, Any]] = field(default_factory=dict)
     slices: dict[Key, dict[str, Any]] = field(default_factory=dict)
     operators: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    tenants: dict[Key, dict[str, Any]] = field(default_factory=dict)
 
     def replace(self, which: str, bodies: Iterable[Mapping[str, Any]]) -> None:
         """Everything there is of one kind; what is not in it no longer exists."""
@@ -54,6 +56,7 @@ class Heard:
             "services": list(self.services.values()),
             "slices": list(self.slices.values()),
             "operators": list(self.operators.values()),
+            "tenants": list(self.tenants.values()),
         }
 
     @classmethod
@@ -62,7 +65,7 @@ class Heard:
         if dumped.get("format") != 1:
             raise ValueError("the snapshot has another format")
         heard = cls()
-        for which in ("services", "slices", "operators"):
+        for which in ("services", "slices", "operators", "tenants"):
             heard.replace(which, dumped.get(which) or ())
         return heard
 
@@ -74,6 +77,11 @@ def models(heard: Heard) -> dict[str, Model]:
     for model in sorted(found, key=lambda model: (model.created, model.uid)):
         by_name.setdefault(model.name, model)
     return by_name
+
+
+def tenants(heard: Heard) -> dict[str, Terms]:
+    """What each tenant with a resource may use, by its name."""
+    return dict(map(of_tenant, heard.tenants.values()))
 
 
 def replicas(heard: Heard) -> dict[str, dict[Address, bool]]:

@@ -14,13 +14,12 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.gateway import asked, embed, generate, kserve_stream, template
+from preamar.gateway import asked, bounds, embed, generate, kserve_stream, template
 from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, new_id
 from preamar.gateway.chunks import Shape
 from preamar.gateway.errors import (
     Problem,
     bad,
-    bad_key,
     forbidden,
     ledger_down,
     unknown_model,
@@ -141,7 +140,8 @@ class Edge:
             return self._kserve.readiness(line, asker.id)
         body = await self._body(request, asker, self._settings.max_tensor_body)
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
-        async with self._call(asker, caller, line, f"/v2/{route.action}", kind) as call:
+        most = (bounds.tokens_of(len(body)), 0)
+        async with self._call(asker, caller, line, f"/v2/{route.action}", kind, most) as call:
             if route.action == "generate_stream":
                 async with self._stream(request, asker, line) as stream:
                     return await kserve_stream.relay(
@@ -155,10 +155,7 @@ class Edge:
         return asker.stream
 
     def _authorize(self, request: web.BaseRequest, asker: "Asker") -> Caller:
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        caller = self._keyring.caller(key.strip()) if scheme.lower() == "bearer" else None
-        if caller is None:
-            raise bad_key(missing=not key)
+        caller = self._keyring.authorize(request.headers.get("Authorization", ""))
         asker.tenant = caller.tenant
         asker.caller = caller
         return caller
@@ -176,23 +173,42 @@ class Edge:
         if line is None:
             raise unknown_model(name)
         asker.model = name
-        if not line.model.admits(caller.tenant):
+        if not self._may(caller, line):
             raise forbidden(name)
         if task is not None and line.model.task != task:
             use = {"Embed": "/v1/embeddings", "Generate": "/v1/chat/completions"}
             other = use.get(line.model.task, f"/v2/models/{name}/infer")
             raise bad(f"The model '{name}' does not do this; it answers at {other}.", "model")
-        if not self._books.writer.healthy:
+        if not self._books.home.healthy:
             raise ledger_down()
         return line
 
+    def _may(self, caller: Caller, line: Line) -> bool:
+        """Whether the model, the tenant and the key all agree."""
+        name = line.model.name
+        tenant = self._books.treasury.terms(caller.tenant)
+        return (
+            line.model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
+        )
+
     @asynccontextmanager
     async def _call(
-        self, asker: "Asker", caller: Caller, line: Line, endpoint: str, kind: Kind
+        self,
+        asker: "Asker",
+        caller: Caller,
+        line: Line,
+        endpoint: str,
+        kind: Kind,
+        most: tuple[int, int],
     ) -> AsyncIterator[Call]:
-        """An accepted call; leaving the block in any way leaves a row."""
-        call = Call(self._books, asker.id, caller, line.model, endpoint, kind)
+        """An accepted call that has at most so many input and output tokens; leaving the block in
+        any way leaves a row. Raises ``Problem`` where its caller may not use that much."""
+        reservation = await self._books.treasury.admit(
+            caller.tenant, caller.key_id, caller.terms, line.model.price, most
+        )
+        call = Call(self._books, asker.id, caller, line.model, endpoint, kind, reservation)
         asker.call = call
+        asker.rates = reservation.headers()
         status = 500
         try:
             yield call
@@ -207,7 +223,7 @@ class Edge:
             call.settle_soon(status)
 
     def _headers(self, asker: "Asker", line: Line) -> dict[str, str]:
-        headers = {"x-request-id": asker.id, **_cold(asker.call)}
+        headers = {"x-request-id": asker.id, **_cold(asker.call), **asker.rates}
         if line.model.digest:
             headers["x-preamar-model-digest"] = line.model.digest
         return headers
@@ -215,12 +231,12 @@ class Edge:
     def _models(self, name: str, caller: Caller, asker: "Asker") -> web.Response:
         if name:
             line = self._fleet.lines.get(name)
-            if line is None or not line.model.admits(caller.tenant):
+            if line is None or not self._may(caller, line):
                 raise unknown_model(name)
             found: dict[str, Any] = _model(line)
         else:
             lines = [self._fleet.lines[key] for key in sorted(self._fleet.lines)]
-            shown = [_model(line) for line in lines if line.model.admits(caller.tenant)]
+            shown = [_model(line) for line in lines if self._may(caller, line)]
             found = {"object": "list", "data": shown}
         return web.json_response(found, headers={"x-request-id": asker.id})
 
@@ -230,8 +246,9 @@ class Edge:
         assert asker.caller is not None
         line = self._line(asked.model_name(given), asker.caller, asker, "Embed")
         model = line.model
+        most = (bounds.tokens_of(asker.body_size, len(texts)), 0)
         async with (
-            self._call(asker, asker.caller, line, "/v1/embeddings", Kind.EMBEDDINGS) as call,
+            self._call(asker, asker.caller, line, "/v1/embeddings", Kind.EMBEDDINGS, most) as call,
             self._upstream.places(line, call) as visit,
         ):
             found = await embed.vectors(visit, model.name, texts, model.batch, call)
@@ -281,20 +298,23 @@ class Edge:
             usage=wish.include_usage,
             price=line.model.price,
         )
+        most = (bounds.tokens_of(asker.body_size), wish.max_tokens or 0)
         async with (
-            self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS) as call,
+            self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS, most) as call,
             self._upstream.places(line, call) as visit,
         ):
 
             async def found() -> AsyncIterator[generate.Piece]:
-                text = prompt
+                text, longest = prompt, wish.max_tokens
                 if wish.max_tokens is not None:
                     visit.expect(wish.max_tokens)
                 if messages is not None:
                     about = await served(visit, name)
                     if about.max_context:
-                        visit.expect(min(wish.max_tokens or about.max_context, about.max_context))
+                        longest = min(wish.max_tokens or about.max_context, about.max_context)
+                        visit.expect(longest)
                     text = template.prompt_of(about.chat_template, messages, name)
+                    await bounds.cover(call, len(text.encode()), longest)
                 body = generate.body_of(text, wish)
                 async for piece in generate.pieces(self._upstream, visit, name, body):
                     yield piece
@@ -316,7 +336,7 @@ class Edge:
 class Asker:
     """What is known of a request so far, for its id, its metrics and its bytes."""
 
-    __slots__ = ("body_size", "call", "caller", "id", "model", "plain", "stream", "tenant")
+    __slots__ = ("body_size", "call", "caller", "id", "model", "plain", "rates", "stream", "tenant")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
@@ -324,6 +344,7 @@ class Asker:
         self.tenant = NOBODY
         self.caller: Caller | None = None
         self.call: Call | None = None
+        self.rates: dict[str, str] = {}
         self.stream: Stream | None = None
         self.body_size = 0
         self.plain = False

@@ -40,14 +40,21 @@ def bad(message: str, param: str | None = None, code: str | None = None) -> Prob
     return Problem(400, message, param=param, code=code)
 
 
-def bad_key(missing: bool) -> Problem:
-    text = (
-        "No API key was given. Send it as 'Authorization: Bearer <key>'."
-        if missing
-        else "The API key is not valid."
-    )
+_KEYS = {
+    "missing": "No API key was given. Send it as 'Authorization: Bearer <key>'.",
+    "wrong": "The API key is not valid.",
+    "expired": "The API key has expired.",
+}
+
+
+def bad_key(why: str) -> Problem:
+    """``why``: missing, wrong or expired."""
     return Problem(
-        401, text, "authentication_error", "invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
+        401,
+        _KEYS[why],
+        "authentication_error",
+        "invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
     )
 
 

@@ -10,6 +10,12 @@ class Counted:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._before = self._latest = (0, 0)
+        self.size = self.messages = 0
+
+    def heard(self, size: int) -> None:
+        """A message of that many bytes was passed on."""
+        self.size += size
+        self.messages += 1
 
     @property
     def made(self) -> int:

@@ -12,12 +12,11 @@ import grpc
 import grpc.aio
 
 from preamar import __version__
-from preamar.gateway import protobuf
+from preamar.gateway import bounds, protobuf
 from preamar.gateway.call import LEFT, Books, Call, Caller, new_id
 from preamar.gateway.errors import (
     Problem,
     bad,
-    bad_key,
     forbidden,
     ledger_down,
     unknown_model,
@@ -39,6 +38,7 @@ _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     502: grpc.StatusCode.UNAVAILABLE,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -125,11 +125,10 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _who(self, context: Context) -> Caller:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        scheme, _, key = str(given).partition(" ")
-        caller = self._keyring.caller(key.strip()) if scheme.lower() == "bearer" else None
-        if caller is None:
-            await self._refuse(context, bad_key(missing=not key))
-        return caller
+        try:
+            return self._keyring.authorize(str(given))
+        except Problem as problem:
+            await self._refuse(context, problem)
 
     async def _line(self, body: bytes, caller: Caller, context: Context) -> Line:
         try:
@@ -139,9 +138,12 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         line = self._fleet.lines.get(name)
         if line is None:
             await self._refuse(context, unknown_model(name), caller)
-        if not line.model.admits(caller.tenant):
+        tenant = self._books.treasury.terms(caller.tenant)
+        if not (
+            line.model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
+        ):
             await self._refuse(context, forbidden(name), caller, name)
-        if not self._books.writer.healthy:
+        if not self._books.home.healthy:
             await self._refuse(context, ledger_down(), caller, name)
         return line
 
@@ -156,12 +158,20 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     @asynccontextmanager
     async def _call(
-        self, line: Line, caller: Caller, context: Context, method: str
+        self, line: Line, caller: Caller, context: Context, method: str, size: int
     ) -> AsyncIterator[Call]:
-        """An accepted call; leaving the block in any way leaves a row."""
+        """An accepted call whose message has that many bytes; leaving the block in any way leaves a
+        row."""
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
-        name = line.model.name
-        call = Call(self._books, new_id(), caller, line.model, f"grpc/{method}", kind)
+        name, most = line.model.name, (bounds.tokens_of(size), 0)
+        try:
+            reservation = await self._books.treasury.admit(
+                caller.tenant, caller.key_id, caller.terms, line.model.price, most
+            )
+        except Problem as problem:
+            await self._refuse(context, problem, caller, name)
+        model = line.model
+        call = Call(self._books, new_id(), caller, model, f"grpc/{method}", kind, reservation)
         self._state.begin()
         line_status = 500
         try:
@@ -169,10 +179,10 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             line_status = 200
             self._books.meters.request(name, caller.tenant, 200)
         except (Problem, LedgerUnavailable) as error:
-            problem = error if isinstance(error, Problem) else ledger_down()
-            line_status = problem.status
+            told = error if isinstance(error, Problem) else ledger_down()
+            line_status = told.status
             call.settle_soon(line_status)
-            await self._refuse(context, problem, caller, name)
+            await self._refuse(context, told, caller, name)
         except (asyncio.CancelledError, GeneratorExit):
             line_status = LEFT
             self._books.meters.request(name, caller.tenant, LEFT)
@@ -185,7 +195,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _unary(self, body: bytes, context: Context, method: str) -> bytes:
         caller = await self._who(context)
         line = await self._line(body, caller, context)
-        async with self._call(line, caller, context, method) as call:
+        async with self._call(line, caller, context, method, len(body)) as call:
             answer = await self._upstream.ask(line, method, body, call)
             if method == "ModelInfer":
                 call.input_tokens, call.output_tokens = counts(answer)
@@ -207,7 +217,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         if first is None:
             return
         line = await self._line(first, caller, context)
-        async with self._call(line, caller, context, "ModelStreamInfer") as call:
+        async with self._call(line, caller, context, "ModelStreamInfer", len(first)) as call:
             await context.send_initial_metadata((("x-request-id", call.id),))
 
             def began() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from preamar.gateway import protobuf
+from preamar.gateway import bounds, protobuf
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
 from preamar.gateway.fleet import Line
@@ -19,6 +19,7 @@ from preamar.gateway.grpc_counts import Counted, counts
 from preamar.gateway.grpc_messages import Messages
 from preamar.gateway.hold import Turn
 from preamar.gateway.replica import Place, Replica
+from preamar.gateway.served import served_by
 
 SERVICE = "/inference.GRPCInferenceService/"
 ATTEMPTS = 5
@@ -47,6 +48,8 @@ class GrpcUpstream:
             place = await self.enter(line, turn, call)
             reached = True
             try:
+                if method == "ModelInfer":
+                    await _cover(call, line, place.replica, len(body), 1)
                 send = self._channel(place.replica).unary_unary(SERVICE + method)
                 answer = bytes(await send(body, timeout=self._answer_seconds))
                 place.answered = method == "ModelInfer"
@@ -75,7 +78,7 @@ class GrpcUpstream:
             began()
             reached = True
             try:
-                async for answer in self._relay(place, line, messages, counted):
+                async for answer in self._relay(place, line, messages, counted, call):
                     yield answer
                 place.answered = True
             except _NotHeard:
@@ -91,14 +94,22 @@ class GrpcUpstream:
                 await line.pause(0.05 * (attempts - 1))
 
     async def _relay(
-        self, place: Place, line: Line, messages: Messages, counted: Counted
+        self, place: Place, line: Line, messages: Messages, counted: Counted, call: Call
     ) -> AsyncIterator[bytes]:
         """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
         heard: list[bytes] = []
+        too_dear: list[Problem] = []
 
         async def given() -> AsyncIterator[bytes]:
             while (message := await messages.next(place.replica.pool.retired)) is not None:
                 heard[:] = [*heard[:1], message]  # the first, and whether there was a second
+                counted.heard(len(message))
+                try:
+                    await _cover(call, line, place.replica, counted.size, counted.messages)
+                except Problem as problem:
+                    # Nothing more is said; what was asked before is still answered.
+                    too_dear.append(problem)
+                    return
                 yield message
 
         sending = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")(given())
@@ -113,6 +124,8 @@ class GrpcUpstream:
                 counted.add(*counts(inner))
                 place.made(counted.made)
                 yield bytes(answer)
+            if too_dear:
+                raise too_dear[0]
         except grpc.aio.AioRpcError as error:
             if _not_sent(error) and not answered and len(heard) <= 1:
                 for message in heard:
@@ -153,6 +166,15 @@ class GrpcUpstream:
         """End all channels."""
         for channel in self._channels.values():
             await channel.close()
+
+
+async def _cover(call: Call, line: Line, replica: Replica, size: int, messages: int) -> None:
+    """Set aside what so many messages with so many bytes can cost. Raises ``Problem``."""
+    if bounds.endless(call, line.model.task):
+        about = await served_by(replica, line.model.name)
+        await bounds.cover_answers(call, size, about, messages * line.model.batch)
+    else:
+        await bounds.cover(call, size, 0, messages)
 
 
 class _NotHeard(Exception):

@@ -1,18 +1,24 @@
 """Whose key this is: all keys in memory, followed from the ledger within half a second.
 
-A revocation by this gateway holds at once, one by a neighbour on the same file at its next look.
+A revocation by this gateway holds at once, one by a neighbour on the same ledger at its next look.
 While the ledger cannot be read, what was last known stays.
 """
 
 import asyncio
 import hmac
+import json
 import logging
+from collections.abc import Iterable, Mapping
+from time import time
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.gateway import keys as shape
 from preamar.gateway.call import Caller
+from preamar.gateway.errors import bad_key, ledger_down
+from preamar.gateway.terms import of_key, of_scope
 from preamar.ledger import keys
 
 log = logging.getLogger(__name__)
@@ -20,39 +26,97 @@ LOOK_SECONDS = 0.5
 
 
 class Keyring:
-    def __init__(self, engine: Engine, pepper: bytes) -> None:
+    """``cache``: where a copy of the keys is kept, for a start while the ledger is away."""
+
+    def __init__(self, engine: Engine, pepper: bytes, cache: Engine | None = None) -> None:
         self._engine = engine
+        self._cache = cache
         self._pepper = pepper
         self._known: dict[str, keys.StoredKey] = {}
         self._callers: dict[str, Caller] = {}
         self._revision = -1
 
+    def begin(self) -> None:
+        """The first look: into the copy where the ledger is away. Blocks on the database."""
+        try:
+            self.load()
+        except SQLAlchemyError as error:
+            if self._cache is None:
+                raise
+            log.warning("keys are those last known: %s", getattr(error, "orig", error))
+            if (revision := keys.revision(self._cache)) > 0:
+                self._take(keys.active(self._cache), revision)
+
     def load(self) -> None:
         """Read the keys if any changed. Blocks on the database."""
         revision = keys.revision(self._engine)
         if revision != self._revision:
-            self._known = {key.id: key for key in keys.active(self._engine)}
-            self._callers = {i: Caller(key.tenant, i) for i, key in self._known.items()}
-            self._revision = revision
+            found = keys.active(self._engine)
+            self._take(found, revision)
+            if self._cache is not None:
+                keys.keep(self._cache, found, revision)
+
+    def _take(self, found: Iterable[keys.StoredKey], revision: int) -> None:
+        self._known = {key.id: key for key in found}
+        self._callers = {
+            i: Caller(key.tenant, i, of_key(key.scope)) for i, key in self._known.items()
+        }
+        self._revision = revision
+
+    def authorize(self, header: str) -> Caller:
+        """Whom the key of an Authorization header belongs to; no database is asked. Raises
+        ``Problem``."""
+        if self._revision < 0:
+            raise ledger_down()
+        scheme, _, key = header.partition(" ")
+        caller = self.caller(key.strip()) if scheme.lower() == "bearer" else None
+        if caller is None:
+            raise bad_key("missing" if not key else "wrong")
+        expires = caller.terms.expires
+        if expires is not None and time() >= expires:
+            raise bad_key("expired")
+        return caller
 
     def caller(self, key: str) -> Caller | None:
-        """Whom a key belongs to; no database is asked."""
+        """Whom a key belongs to, expired or not."""
         parts = shape.parse(key)
         if parts is None:
             return None
         known = self._known.get(parts.id)
         given = shape.digest(self._pepper, parts.secret)
-        if known is None or not hmac.compare_digest(known.digest, given):
+        if known is None:
             return None
+        if not hmac.compare_digest(known.digest, given):
+            older = known.older_digest or b""
+            if not hmac.compare_digest(older, given) or time() >= known.older_until:
+                return None
         return self._callers[parts.id]
 
-    def create(self, tenant: str, now: int) -> tuple[str, keys.StoredKey]:
-        """A new key, durable when this returns. Blocks on the database."""
+    def create(
+        self, tenant: str, now: int, scope: Mapping[str, Any] | None = None
+    ) -> tuple[str, keys.StoredKey]:
+        """A new key, durable when this returns. Blocks on the database. Raises ``BadTerms``."""
+        of_scope(scope or {})
         key, parts = shape.mint()
-        stored = keys.StoredKey(parts.id, tenant, shape.digest(self._pepper, parts.secret), now)
+        stored = keys.StoredKey(
+            parts.id,
+            tenant,
+            shape.digest(self._pepper, parts.secret),
+            now,
+            json.dumps(dict(scope or {}), sort_keys=True),
+        )
         keys.add(self._engine, stored)
         self.load()
         return key, stored
+
+    def rotate(self, tenant: str, key_id: str, until: int) -> tuple[str, keys.StoredKey] | None:
+        """Another secret for a key; the one it had is good until then. None where the tenant has no
+        such key. Blocks on the database."""
+        key, parts = shape.mint(key_id)
+        digest = shape.digest(self._pepper, parts.secret)
+        stored = keys.rotate(self._engine, tenant, key_id, digest, until)
+        self.load()
+        return None if stored is None else (key, stored)
 
     def revoke(self, tenant: str, key_id: str) -> bool:
         """False where the tenant has no such key. Blocks on the database."""

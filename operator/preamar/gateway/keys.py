@@ -28,9 +28,9 @@ def base62(number: int, width: int) -> str:
     return "".join(reversed(digits))
 
 
-def mint() -> tuple[str, Parts]:
-    """A new key, and its parts."""
-    key_id = "".join(secrets.choice(DIGITS) for _ in range(8))
+def mint(key_id: str = "") -> tuple[str, Parts]:
+    """A new key, or a new secret for a key that exists, and its parts."""
+    key_id = key_id or "".join(secrets.choice(DIGITS) for _ in range(8))
     secret = base62(secrets.randbits(256), 43)
     body = f"sk-pre-{key_id}-{secret}"
     return f"{body}-{base62(crc32(body.encode()), 6)}", Parts(key_id, secret)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 SAVE_SECONDS = 1.0
 LOOK_SECONDS = 0.25
 RETRY_SECONDS = 2.0
+NEEDED = {"services", "slices", "tenants"}
+"""What has to be known before anything is: without tenants nobody would have limits."""
 
 
 class Knowledge:
@@ -100,6 +102,7 @@ class Knowledge:
                     operator = f"{DNS_SERVICE_LABEL}={settings.operator_service}"
                     for which, version, plural, namespace, selector in (
                         ("services", group, "inferenceservices", settings.watch_namespace, None),
+                        ("tenants", group, "tenants", "", None),
                         ("slices", "discovery.k8s.io/v1", "endpointslices",
                          settings.watch_namespace, SERVICE_LABEL),
                         ("operators", "discovery.k8s.io/v1", "endpointslices",
@@ -131,7 +134,7 @@ class Knowledge:
 
     def _note(self) -> None:
         self._dirty = True
-        if not self.known and {"services", "slices"} <= self._synced:
+        if not self.known and self._synced >= NEEDED:
             self.known = True
         if not self._scheduled:
             # Changes that came together are folded together.
@@ -147,7 +150,7 @@ class Knowledge:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            if not (self._dirty and {"services", "slices"} <= self._synced):
+            if not (self._dirty and self._synced >= NEEDED):
                 continue
             self._dirty = False
             try:

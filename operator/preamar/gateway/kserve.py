@@ -11,10 +11,11 @@ from typing import NamedTuple
 from aiohttp import web
 
 from preamar import __version__
-from preamar.gateway import tokens
+from preamar.gateway import bounds, tokens
 from preamar.gateway.call import COLD_START, Call
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
+from preamar.gateway.served import served
 from preamar.gateway.settings import Settings
 from preamar.gateway.upstream import Answer, Upstream
 from preamar.gateway.wire import CutShort
@@ -88,6 +89,10 @@ class Kserve:
             if (value := request.headers.get(name)) is not None
         )
         async with self._upstream.places(line, call) as visit:
+            if route.action != "metadata" and bounds.endless(call, line.model.task):
+                about = await served(visit, line.model.name)
+                answers = line.model.batch if route.action == "infer" else 1
+                await bounds.cover_answers(call, len(body), about, answers)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             try:
                 if answer.head.status >= 400:

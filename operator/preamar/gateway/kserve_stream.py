@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from preamar.gateway import bounds
 from preamar.gateway.call import COLD_START, Call
 from preamar.gateway.errors import Problem, broken_off, too_slow
 from preamar.gateway.fleet import Line
@@ -17,6 +18,7 @@ from preamar.gateway.generate import refusal
 from preamar.gateway.http1 import Garbled
 from preamar.gateway.kserve import Route, explained
 from preamar.gateway.outgoing import Stream
+from preamar.gateway.served import served
 from preamar.gateway.sse import Events, event
 from preamar.gateway.tokens import ints
 from preamar.gateway.upstream import Answer, Upstream
@@ -41,6 +43,8 @@ async def relay(
     written = False
     async with upstream.places(line, call) as visit:
         try:
+            if bounds.endless(call, line.model.task):
+                await bounds.cover_answers(call, len(body), await served(visit, model), 1)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             if call.cold_ms is not None:
                 await stream.tell(COLD_START, str(call.cold_ms))

@@ -1,15 +1,19 @@
 """What a model server says of its model: read once per pod, from the model's own configuration."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from preamar.gateway.errors import model_failed
-from preamar.gateway.upstream import Visit
-from preamar.gateway.wire import CutShort
+from preamar.gateway.errors import model_failed, unreachable
+from preamar.gateway.http1 import Garbled
+from preamar.gateway.replica import Replica
+from preamar.gateway.upstream import Visit, request_bytes
+from preamar.gateway.wire import CutShort, Lost, NotSent
 
 MAX_BYTES = 4 << 20
+ASK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,33 @@ async def served(visit: Visit, name: str) -> Served:
             raise model_failed(name) from None
         visit.done()
         replica = answer.replica
+    return known(replica)
+
+
+async def served_by(replica: Replica, name: str) -> Served:
+    """The same for who has no visit: one question on a connection of its own. Raises ``Problem``."""
+    if replica.served is None:
+        head = request_bytes(replica, "GET", f"/v2/models/{name}/config", b"", 0)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                exchange = await replica.pool.connect()
+                try:
+                    answer = await exchange.send(head)
+                    body = await exchange.read_all(MAX_BYTES)
+                finally:
+                    exchange.abort()
+            if answer.status != 200:
+                raise model_failed(name)
+            replica.served = served_of(json.loads(body))
+        except (NotSent, Lost, Garbled, TimeoutError):
+            raise unreachable(name) from None
+        except (CutShort, ValueError, AttributeError, TypeError):
+            raise model_failed(name) from None
+    return known(replica)
+
+
+def known(replica: Replica) -> Served:
+    """What was read before."""
     found = replica.served
     assert isinstance(found, Served)
     return found

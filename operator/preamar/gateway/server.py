@@ -26,13 +26,20 @@ from preamar.gateway.keyring import Keyring
 from preamar.gateway.knowledge import Knowledge
 from preamar.gateway.metrics import Meters
 from preamar.gateway.ports import Port
-from preamar.gateway.settings import Secrets, Settings, Unset, read_secrets, settings_of
+from preamar.gateway.settings import (
+    Secrets,
+    Settings,
+    Unset,
+    read_secrets,
+    read_url,
+    settings_of,
+)
 from preamar.gateway.state import State
+from preamar.gateway.treasury import Treasury
 from preamar.gateway.upstream import Limits, Upstream
-from preamar.ledger.alive import Alive, recover
+from preamar.ledger.home import Home, OneFile, Shared
 from preamar.ledger.schema import SchemaMismatch
-from preamar.ledger.store import StoreUnusable, open_store
-from preamar.ledger.writer import Writer
+from preamar.ledger.store import StoreUnusable
 
 log = logging.getLogger(__name__)
 FLUSH_SECONDS = 15.0
@@ -43,30 +50,39 @@ class Gateway:
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
         self.settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.instance = f"{settings.name[:40]}-{os.urandom(4).hex()}"
-        self.engine = open_store(settings.ledger)
-        self._locks = settings.ledger.parent / "gateways"
-        self._alive = Alive(self._locks, self.instance)
-        if settled := recover(self.engine, self._locks, self.instance):
-            log.warning("%d streams of a gateway that died were settled", settled)
-        self.writer = Writer(self.engine, settings.keep_days)
-        self.keyring = Keyring(self.engine, secrets.pepper)
-        self.keyring.load()
+        self.home = home = self._home(settings)
+        self.engine = home.engine
+        self.keyring = Keyring(home.engine, secrets.pepper, home.keys_cache)
+        self.keyring.begin()
         self.meters = Meters()
-        self.state = State(self.meters, lambda: self.writer.healthy)
+        self.state = State(self.meters, lambda: home.healthy)
         self.fleet = Fleet(lambda line: self.reporter.kick(first=line.begins))
         self.meters.watch(self.fleet.lines.values)
         self.knowledge = Knowledge(settings, self._heard)
         self.reporter = Reporter(
             settings.name, secrets.internal_key, self.fleet.lines.values, self._operators
         )
+        self.treasury = Treasury(self.engine, self.instance, lambda: home.fresh)
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
-        books = Books(self.writer, self.meters, self.instance)
+        books = Books(home, self.meters, self.treasury, self.instance)
         edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
-        admin = Admin(secrets.admin_key, self.keyring, self.engine, self.state)
+        admin = Admin(secrets.admin_key, self.keyring, self.treasury, self.engine, self.state)
         self.data = Port(edge.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state)
+
+    def _home(self, settings: Settings) -> Home:
+        if not settings.ledger_url_file:
+            return OneFile(settings.ledger, self.instance, settings.keep_days)
+        url = read_url(settings.ledger_url_file)
+        return Shared(settings.ledger, url, self.instance, settings.keep_days, self._forgotten)
+
+    def _forgotten(self) -> None:
+        """Called from the ledger's thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.treasury.forget)
 
     def _operators(self) -> tuple[tuple[str, int], ...]:
         return catalog.operators(
@@ -75,6 +91,7 @@ class Gateway:
 
     def _heard(self) -> None:
         heard = self.knowledge.heard
+        self.treasury.know(catalog.tenants(heard))
         self.fleet.update(catalog.models(heard), catalog.replicas(heard), catalog.starting(heard))
         self.grpc.heard()
         self.state.known = True
@@ -82,7 +99,8 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen and serve within the block; stop in order at its end."""
-        self.writer.start()
+        self._loop = asyncio.get_running_loop()
+        self.home.start()
         self.knowledge.load()
         await self.admin.listen(self.settings.host, self.settings.admin_port)
         await self.data.listen(self.settings.host, self.settings.port)
@@ -91,6 +109,7 @@ class Gateway:
         tasks = [
             asyncio.create_task(_forever(self.knowledge.run, "watching models")),
             asyncio.create_task(_forever(self.keyring.follow, "following keys")),
+            asyncio.create_task(_forever(self.treasury.run, "giving back leases")),
             asyncio.create_task(_forever(self.reporter.run, "reporting demand")),
         ]
         log.info("serving on port %d, admin on %d", self.data.number, self.admin.number)
@@ -113,11 +132,10 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.admin.close(1.0)
-        if not await asyncio.to_thread(self.writer.stop, FLUSH_SECONDS):
+        self.treasury.close()
+        if not await asyncio.to_thread(self.home.stop, FLUSH_SECONDS):
             log.error("the ledger could not be flushed in %d s", FLUSH_SECONDS)
             raise SystemExit(1)
-        self._alive.release()
-        self.engine.dispose()
 
 
 async def _forever(run: Callable[[], Awaitable[None]], what: str) -> None:

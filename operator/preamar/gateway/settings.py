@@ -36,6 +36,7 @@ FLAGS = (
     Flag("grpc-port", 8082, "port of KServe v2 gRPC; -1 for none"),
     Flag("secrets-dir", "/etc/preamar/secrets", "folder with admin-key, internal-key and pepper"),
     Flag("ledger", "/var/lib/preamar/ledger.sqlite", "file of the ledger"),
+    Flag("ledger-url-file", "", "file with a postgresql:// URL; then --ledger is a spool for it"),
     Flag("keep-days", 400, "days that request rows are kept"),
     Flag("snapshot", "/var/lib/preamar/snapshot.json", "file with models and replicas last known"),
     Flag("kubeconfig", "", "kubeconfig; default: the pod's own account"),
@@ -66,6 +67,7 @@ class Settings:
     grpc_port: int
     secrets_dir: Path
     ledger: Path
+    ledger_url_file: str
     keep_days: int
     snapshot: Path
     kubeconfig: str
@@ -116,6 +118,14 @@ def settings_of(argv: Sequence[str], environment: Mapping[str, str] = os.environ
     for path in ("secrets_dir", "ledger", "snapshot"):
         given[path] = Path(given[path])
     return Settings(**given)
+
+
+def read_url(path: str) -> str:
+    """The database's URL. Raises ``Unset`` with a sentence that names the file."""
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unset(f"The ledger's URL cannot be read from {path}: {error}.") from error
 
 
 def read_secrets(folder: Path) -> Secrets:

@@ -1,12 +1,15 @@
-"""Which keys exist: rows of keyed hashes; the secret itself is never stored.
+"""Which keys exist, and what each may do: rows of keyed hashes; the secret itself is never stored.
 
-Every change raises a number, so that each gateway on the file sees a revocation by one small read.
+A key that is rotated has two secrets for a while, so that its users can change over. Every change
+raises a number, so that each gateway sees a revocation by one small read.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from time import time
+from typing import Any
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from preamar.ledger.schema import api_keys, meta
 
@@ -19,12 +22,16 @@ class TooManyKeys(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """``created`` is in seconds since 1970; ``digest`` the keyed hash of the secret."""
+    """``created`` and ``older_until`` are in seconds since 1970; ``digest`` is the keyed hash of the
+    secret, ``older_digest`` that of the one before, good until ``older_until``; ``scope`` is JSON."""
 
     id: str
     tenant: str
     digest: bytes
     created: int
+    scope: str = "{}"
+    older_digest: bytes | None = None
+    older_until: int = 0
 
 
 def revision(engine: Engine) -> int:
@@ -39,10 +46,23 @@ def active(engine: Engine, tenant: str | None = None) -> tuple[StoredKey, ...]:
     if tenant is not None:
         query = query.where(api_keys.c.tenant == tenant)
     with engine.connect() as connection:
-        return tuple(
-            StoredKey(row.id, row.tenant, bytes(row.digest), row.created)
-            for row in connection.execute(query)
-        )
+        return tuple(_read(row) for row in connection.execute(query))
+
+
+def _read(row: Any) -> StoredKey:
+    older = None if row.older_digest is None else bytes(row.older_digest)
+    return StoredKey(
+        row.id, row.tenant, bytes(row.digest), row.created, row.scope, older, row.older_until or 0
+    )
+
+
+def keep(engine: Engine, found: Iterable[StoredKey], revision: int) -> None:
+    """Make a copy of all keys, in place of an older one."""
+    with engine.begin() as connection:
+        connection.execute(delete(api_keys))
+        if rows := [asdict(key) for key in found]:
+            connection.execute(insert(api_keys), rows)
+        connection.execute(update(meta).where(meta.c.name == "keys").values(value=revision))
 
 
 def add(engine: Engine, key: StoredKey) -> None:
@@ -53,10 +73,36 @@ def add(engine: Engine, key: StoredKey) -> None:
             raise TooManyKeys
         connection.execute(
             insert(api_keys).values(
-                id=key.id, tenant=key.tenant, digest=key.digest, created=key.created
+                id=key.id,
+                tenant=key.tenant,
+                digest=key.digest,
+                created=key.created,
+                scope=key.scope,
             )
         )
-        connection.execute(update(meta).where(meta.c.name == "keys").values(value=meta.c.value + 1))
+        _changed(connection)
+
+
+def rotate(
+    engine: Engine, tenant: str, key_id: str, digest: bytes, older_until: int
+) -> StoredKey | None:
+    """Give a key in use another secret; the one it had is good until then, one from before no
+    more. None where the tenant has no such key."""
+    with engine.begin() as connection:
+        found = connection.execute(
+            update(api_keys)
+            .where(
+                api_keys.c.id == key_id,
+                api_keys.c.tenant == tenant,
+                api_keys.c.revoked.is_(None),
+            )
+            .values(older_digest=api_keys.c.digest, older_until=older_until, digest=digest)
+            .returning(api_keys)
+        ).one_or_none()
+        if found is None:
+            return None
+        _changed(connection)
+        return _read(found)
 
 
 def revoke(engine: Engine, tenant: str, key_id: str) -> bool:
@@ -68,5 +114,9 @@ def revoke(engine: Engine, tenant: str, key_id: str) -> bool:
         connection.execute(
             update(api_keys).where(*where, api_keys.c.revoked.is_(None)).values(revoked=int(time()))
         )
-        connection.execute(update(meta).where(meta.c.name == "keys").values(value=meta.c.value + 1))
+        _changed(connection)
         return True
+
+
+def _changed(connection: Connection) -> None:
+    connection.execute(update(meta).where(meta.c.name == "keys").values(value=meta.c.value + 1))

@@ -1,6 +1,7 @@
 """Brings a database to this version's schema, all or nothing, one gateway at a time."""
 
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -10,10 +11,18 @@ from sqlalchemy import Connection, inspect, select
 
 from preamar.ledger.schema import BEFORE_ALEMBIC, SchemaMismatch, meta
 
+_ONE_AT_A_TIME = Lock()
+"""Alembic keeps what it is doing in a module of its own: two threads would share it."""
+
 
 def migrate(connection: Connection) -> None:
     """Make the tables in an empty database, or what an older version lacks. In the transaction of
     the caller. Raises ``SchemaMismatch`` for a database of a newer version or of somebody else."""
+    with _ONE_AT_A_TIME:
+        _migrate(connection)
+
+
+def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -15,6 +15,7 @@ from typing import Any, Self
 PICO = 1_000_000_000_000
 MILLION, DECIMALS = 1_000_000, 6
 _TEXT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?")
+_AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12}))?")
 
 
 class BadPrice(ValueError):
@@ -52,6 +53,11 @@ class Price:
         )
 
     @property
+    def free(self) -> bool:
+        """Whether no request costs anything."""
+        return not (self.million_input_tokens or self.million_output_tokens or self.request)
+
+    @property
     def version(self) -> str:
         """Twelve hex digits, the same for the same price, wherever and whenever it was set."""
         return _version(self)
@@ -70,6 +76,14 @@ def _millionths(spec: Mapping[str, Any], name: str) -> int:
     if found is None:
         raise BadPrice(f"{name} must be a decimal such as 0.40, not {spec.get(name)!r}.")
     return int(found[1]) * MILLION + int((found[2] or "").ljust(DECIMALS, "0"))
+
+
+def pico_of(given: Any, name: str) -> int:
+    """An amount of money as text, such as "12.50", in pico-units. Raises ``BadPrice``."""
+    found = _AMOUNT.fullmatch(given) if isinstance(given, str) else None
+    if found is None:
+        raise BadPrice(f'{name} must be a decimal as text, such as "12.50", not {given!r}.')
+    return int(found[1]) * PICO + int((found[2] or "").ljust(12, "0"))
 
 
 def decimal(pico: int) -> str:

@@ -4,8 +4,10 @@
 A row written twice, or late, or after a crash closed it, therefore counts once.
 """
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
 
 from preamar.ledger.prices import FREE, Price
 
@@ -41,8 +43,26 @@ class Row:
     started: int
     finished: int
     price: Price = FREE
+    reserved: tuple[tuple[str, str], ...] = ()
+    """The leases, by owner and period, that this request's cost comes out of."""
+
+    @property
+    def cost(self) -> int:
+        """In pico-units: of a request that was answered in whole or in part (``usage.counted`` says
+        the same to the database)."""
+        if self.status != 200 and not self.input_tokens and not self.output_tokens:
+            return 0
+        return self.price.cost(self.input_tokens, self.output_tokens)
 
     def values(self) -> dict[str, object]:
         """The row as columns."""
         found = {name: getattr(self, name) for name in self.__slots__}
-        return found | {"price": self.price.version}
+        reserved = json.dumps(self.reserved) if self.reserved else ""
+        return found | {"price": self.price.version, "reserved": reserved}
+
+    @classmethod
+    def of(cls, found: Any, price: Price) -> Self:
+        """The reverse: a row as it was read, with the price that it names."""
+        known = {name: getattr(found, name) for name in cls.__slots__}
+        reserved = tuple((owner, period) for owner, period in json.loads(found.reserved or "[]"))
+        return cls(**known | {"price": price, "reserved": reserved})

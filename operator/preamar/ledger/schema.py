@@ -1,4 +1,4 @@
-"""What the ledger remembers: keys, and one row for each request.
+"""What the ledger remembers: keys, one row for each request, and what of a budget is spent or leased.
 
 The id of a request is unique for ever and stands in the same table as the fact, so that writing it
 twice changes nothing. Times are integer milliseconds since 1970. A request names the price that it
@@ -14,8 +14,10 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
 )
 
+from preamar.ledger import amounts
 from preamar.ledger.prices import FREE
 
 BEFORE_ALEMBIC = 1
@@ -38,6 +40,9 @@ api_keys = Table(
     Column("digest", LargeBinary(32), nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("revoked", BigInteger),
+    Column("scope", Text, nullable=False, server_default="{}"),
+    Column("older_digest", LargeBinary(32)),
+    Column("older_until", BigInteger),
 )
 
 requests = Table(
@@ -57,6 +62,7 @@ requests = Table(
     Column("started", BigInteger, nullable=False),
     Column("finished", BigInteger, nullable=False),
     Column("price", String(12), nullable=False, server_default=FREE.version),
+    Column("reserved", Text, nullable=False, server_default=""),
     Index("requests_by_time", "kind", "started"),
     Index("requests_by_state", "state"),
 )
@@ -70,6 +76,33 @@ prices = Table(
     Column("million_output_tokens", BigInteger, nullable=False),
     Column("request", BigInteger, nullable=False),
     Column("accelerator_second", BigInteger, nullable=False),
+)
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("instance", String(64), primary_key=True),
+    Column("seen", BigInteger, nullable=False),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("unit", String(12), primary_key=True),
+    Column("period", String(16), primary_key=True),
+    *amounts.columns(),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("unit", String(12), primary_key=True),
+    Column("period", String(16), primary_key=True),
+    Column("instance", String(64), primary_key=True),
+    *amounts.columns(),
+    Index("leases_by_instance", "instance"),
 )
 
 

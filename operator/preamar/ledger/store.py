@@ -4,20 +4,23 @@ A committed row survives the end of the process and of the machine's power. Seve
 node may share the file; gateways on several nodes may not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import time
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, delete, event, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine, create_engine, delete, event, select, update
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from preamar.ledger import balances
+from preamar.ledger.dialect import insert
+from preamar.ledger.leases import forget
 from preamar.ledger.migrate import migrate
+from preamar.ledger.prices import Price
 from preamar.ledger.rows import Row, State
-from preamar.ledger.schema import SchemaMismatch, meta, prices, requests
+from preamar.ledger.schema import SchemaMismatch, leases, meta, prices, requests
 
 BUSY_MILLISECONDS = 5000
 PRUNED_AT_ONCE = 5000
@@ -65,26 +68,39 @@ def _durable(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-_UPSERT = insert(requests)
-_UPSERT = _UPSERT.on_conflict_do_update(
-    index_elements=[requests.c.id],
-    set_={
-        name: _UPSERT.excluded[name]
-        for name in ("input_tokens", "output_tokens", "status", "state", "finished")
-    },
-    where=requests.c.state == State.OPEN,
-)
-
-_PRICES = insert(prices).on_conflict_do_nothing()
+CHANGES = ("input_tokens", "output_tokens", "status", "state", "finished")
 
 
-def write(engine: Engine, rows: Iterable[Row]) -> None:
-    """All rows in one transaction: durable when this returns, none of them when it raises."""
-    rows = list(rows)
-    used = {row.price.version: {"version": row.price.version, **asdict(row.price)} for row in rows}
+def write(engine: Engine, rows: Iterable[Row], *, spool: bool = False) -> None:
+    """All rows in one transaction: durable when this returns, none of them when it raises. What a
+    request cost is counted when its end is written for the first time; not in a ``spool``, whose
+    rows are on their way to where that is done."""
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if row.id not in newest or newest[row.id].state == State.OPEN:
+            newest[row.id] = row
+    used = {
+        row.price.version: {"version": row.price.version, **asdict(row.price)}
+        for row in newest.values()
+    }
     with engine.begin() as connection:
-        connection.execute(_PRICES, list(used.values()))
-        connection.execute(_UPSERT, [row.values() for row in rows])
+        connection.execute(
+            insert(connection, prices).on_conflict_do_nothing(),
+            [used[version] for version in sorted(used)],
+        )
+        statement = insert(connection, requests)
+        statement = statement.on_conflict_do_update(
+            index_elements=[requests.c.id],
+            set_={name: statement.excluded[name] for name in CHANGES},
+            where=requests.c.state == State.OPEN,
+        )
+        # By id, so that two gateways never wait for each other in a circle.
+        changed = connection.scalars(
+            statement.returning(requests.c.id), [newest[key].values() for key in sorted(newest)]
+        )
+        settled = [newest[key] for key in changed if newest[key].state == State.DONE]
+        if not spool:
+            balances.add(connection, settled)
 
 
 def probe(engine: Engine) -> None:
@@ -94,21 +110,33 @@ def probe(engine: Engine) -> None:
 
 
 def open_instances(engine: Engine) -> set[str]:
-    """Gateways that left running streams behind, or still have them."""
+    """Gateways that left running streams or leases behind, or still have them."""
+    streaming = select(requests.c.instance).where(requests.c.state == State.OPEN)
     with engine.connect() as connection:
-        query = select(requests.c.instance).where(requests.c.state == State.OPEN).distinct()
-        return set(connection.scalars(query))
+        return set(connection.scalars(streaming.union(select(leases.c.instance))))
 
 
 def close_instance(engine: Engine, instance: str) -> int:
-    """Settle the streams of a gateway that died at what was last counted; returns how many."""
+    """Settle the streams of a gateway that died at what was last counted, and end its leases;
+    returns how many streams that were."""
     with engine.begin() as connection:
-        done = connection.execute(
+        closed = connection.execute(
             update(requests)
             .where(requests.c.state == State.OPEN, requests.c.instance == instance)
             .values(state=State.DONE, status=500)
-        )
-        return int(done.rowcount)
+            .returning(requests)
+        ).all()
+        balances.add(connection, rows_of(connection, closed))
+        forget(connection, [instance])
+        return len(closed)
+
+
+def rows_of(connection: Connection, found: Sequence[Any]) -> list[Row]:
+    """Rows as they were read, with their prices."""
+    if not found:
+        return []
+    known = {row.version: Price(*row[1:]) for row in connection.execute(select(prices))}
+    return [Row.of(row, known[row.price]) for row in found]
 
 
 def prune(engine: Engine, keep_days: int) -> int:

@@ -41,12 +41,14 @@ class Entry:
 
 
 class Writer:
-    """``submit`` from any thread; ``stop`` flushes."""
+    """``submit`` from any thread; ``stop`` flushes. Into a ``spool``, rows are on their way to where
+    their cost is counted and where they are kept."""
 
-    def __init__(self, engine: Engine, keep_days: int = 400) -> None:
+    def __init__(self, engine: Engine, keep_days: int = 400, *, spool: bool = False) -> None:
         self.healthy = True
         self._engine = engine
         self._keep_days = keep_days
+        self._spool = spool
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._lock = Lock()
         self._stopping = False
@@ -88,7 +90,8 @@ class Writer:
             batch = self._claim()
             try:
                 if batch:
-                    store.write(self._engine, [entry.row for entry in batch])
+                    rows = [entry.row for entry in batch]
+                    store.write(self._engine, rows, spool=self._spool)
                 elif not self.healthy:
                     store.probe(self._engine)
                 self._tidy()
@@ -138,7 +141,7 @@ class Writer:
         sleep(RETRY_SECONDS)
 
     def _tidy(self) -> None:
-        if monotonic() - self._pruned_at < PRUNE_SECONDS:
+        if self._spool or monotonic() - self._pruned_at < PRUNE_SECONDS:
             return
         self._pruned_at = monotonic()
         store.prune(self._engine, self._keep_days)

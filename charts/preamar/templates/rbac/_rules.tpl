@@ -51,6 +51,13 @@ server-side apply, which is create and patch; most go with their owner, so few a
   verbs: [list, watch]
 {{- end -}}
 
+{{- /* What no namespace has: whatever namespace is served, tenants are the cluster's. */ -}}
+{{- define "preamar.clusterRules.gateway" -}}
+- apiGroups: [preamar.dev]
+  resources: [tenants]
+  verbs: [list, watch]
+{{- end -}}
+
 {{- /* In the installation's own namespace, whatever namespace is served. */ -}}
 {{- define "preamar.ownRules.operator" -}}
 - apiGroups: [coordination.k8s.io]

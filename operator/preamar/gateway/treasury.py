@@ -1,0 +1,212 @@
+"""May this request run, and what becomes of what was set aside for it?
+
+Before a request is sent anywhere, the most that it can cost is reserved in the leases of its tenant
+and of its key, with its part of their rates. When its end is in the ledger, the rest goes back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import monotonic, time
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from preamar.gateway.errors import ledger_down
+from preamar.gateway.purse import Purse, Spent
+from preamar.gateway.refusals import other_currency, refused, shown
+from preamar.gateway.terms import CONCURRENT, FREE, RATES, REQUESTS, TOKENS, Terms, minute_of
+from preamar.gateway.worked import UNBOUNDED_TOKENS
+from preamar.ledger import leases
+from preamar.ledger.balances import key_owner, tenant_owner
+from preamar.ledger.leases import Allowance, Granted
+from preamar.ledger.prices import Price
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+TIDY_SECONDS = 1.0
+LEND_SECONDS = 5.0
+BYTES_PER_TOKEN = 4
+"""Of English text, on average."""
+
+
+class Reservation:
+    """What is set aside for one request."""
+
+    __slots__ = ("_held", "price")
+
+    def __init__(self, price: Price) -> None:
+        self.price = price
+        self._held: list[tuple[Purse, int]] = []
+
+    @property
+    def leases(self) -> tuple[tuple[str, str], ...]:
+        """Owner and period of each lease that the request's cost comes out of."""
+        return tuple(
+            (purse.allowance.owner, purse.allowance.period)
+            for purse, _ in self._held
+            if purse.allowance.unit not in RATES
+        )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it matters what the request costs at most."""
+        return any(purse.allowance.unit not in RATES for purse, _ in self._held)
+
+    def hold(self, purse: Purse, amount: int) -> None:
+        self._held.append((purse, amount))
+
+    async def cover(self, input_tokens: int, output_tokens: int) -> None:
+        """Reserve more where so many tokens cost more than what is reserved. Raises ``Problem``."""
+        cost = self.price.cost(input_tokens, output_tokens)
+        for at, (purse, amount) in enumerate(self._held):
+            if purse.allowance.unit not in RATES and cost > amount:
+                await _taken(purse.grow(cost - amount))
+                self._held[at] = (purse, cost)
+
+    def headers(self) -> dict[str, str]:
+        """What is left of the rates."""
+        return shown(
+            (purse.allowance, purse.remaining)
+            for purse, _ in self._held
+            if purse.allowance.unit in {REQUESTS, TOKENS}
+        )
+
+    def end(self, cost: int, tokens: int) -> None:
+        """The request has cost that, in pico-units. A second time does nothing."""
+        for purse, amount in self._held:
+            used = {REQUESTS: amount, TOKENS: tokens, CONCURRENT: 0}
+            purse.put_back(amount - used.get(purse.allowance.unit, cost))
+        self._held.clear()
+
+    def undo(self) -> None:
+        """The request was never sent: as if it had not come."""
+        for purse, amount in self._held:
+            purse.put_back(amount)
+        self._held.clear()
+
+
+async def _taken(taking: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(LEND_SECONDS):
+            await taking
+    except Spent as spent:
+        raise refused(spent) from None
+    except (SQLAlchemyError, TimeoutError):
+        raise ledger_down() from None
+
+
+def _same_currency(unit: str, price: Price) -> None:
+    if unit not in RATES and not price.free and unit != price.currency:
+        raise other_currency(unit, price.currency)
+
+
+class Treasury:
+    """All purses of one gateway. ``fresh``: whether its leases certainly hold."""
+
+    def __init__(self, engine: Engine, instance: str, fresh: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._instance = instance
+        self._fresh = fresh
+        self._tenants: Mapping[str, Terms] = {}
+        self._purses: dict[tuple[str, str, str], Purse] = {}
+        # One thread: leases are granted one after the other anyhow.
+        self._thread = ThreadPoolExecutor(1, "ledger-lender")
+
+    def know(self, tenants: Mapping[str, Terms]) -> None:
+        """What the Tenant resources say."""
+        self._tenants = tenants
+
+    def terms(self, tenant: str) -> Terms:
+        """Of a tenant; one without a resource has no limits."""
+        return self._tenants.get(tenant, FREE)
+
+    async def admit(
+        self, tenant: str, key_id: str, key: Terms, price: Price, most: tuple[int, int]
+    ) -> Reservation:
+        """Set aside what a request may use, which has at most so many input and output tokens; of
+        the rate of tokens, which only slows callers down, what is likely. Raises ``Problem``; then
+        nothing is set aside."""
+        reservation = Reservation(price)
+        terms = self.terms(tenant)
+        if terms is FREE and key is FREE:
+            return reservation
+        if not self._fresh():
+            # What was leased may be somebody else's by now.
+            raise ledger_down()
+        now, cost = time(), price.cost(*most)
+        allowances = (
+            *terms.allowances(tenant_owner(tenant), now),
+            *key.allowances(key_owner(key_id), now),
+        )
+        likely = most[0] // BYTES_PER_TOKEN + min(most[1], UNBOUNDED_TOKENS)
+        amounts = {CONCURRENT: 1, REQUESTS: 1, TOKENS: likely}
+        try:
+            for allowance in allowances:
+                _same_currency(allowance.unit, price)
+                amount = amounts.get(allowance.unit, cost)
+                purse = self._purse(allowance)
+                await _taken(purse.take(amount))
+                reservation.hold(purse, amount)
+        except BaseException:
+            reservation.undo()
+            raise
+        return reservation
+
+    def _purse(self, allowance: Allowance) -> Purse:
+        key = (allowance.owner, allowance.unit, allowance.period)
+        purse = self._purses.get(key)
+        if purse is None:
+            purse = self._purses[key] = Purse(allowance, self._lend, self._give_back)
+        elif purse.allowance.most != allowance.most:
+            purse.changed(allowance)
+        return purse
+
+    async def _lend(self, allowance: Allowance, needed: int, wanted: int) -> Granted:
+        return await self._asked(
+            partial(leases.grant, self._engine, allowance, self._instance, needed, wanted)
+        )
+
+    async def _give_back(self, allowance: Allowance, amount: int) -> None:
+        await self._asked(
+            partial(leases.give_back, self._engine, allowance, self._instance, amount)
+        )
+
+    async def _asked(self, ask: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
+
+    async def run(self) -> None:
+        """Give back what is too much, and forget purses of times gone by, until cancelled."""
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            if self._fresh():
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        for key, purse in list(self._purses.items()):
+            unit = purse.allowance.unit
+            over = purse.allowance.period < minute_of(time())
+            if unit in {REQUESTS, TOKENS}:
+                # What was leased of a minute ends with it.
+                if over and not purse.reserved:
+                    del self._purses[key]
+                continue
+            try:
+                await purse.tidy()
+            except SQLAlchemyError as error:
+                log.warning("a lease could not be given back: %s", getattr(error, "orig", error))
+            idle = monotonic() - purse.used_at > 60
+            if idle and not purse.reserved and not purse.free and key in self._purses:
+                del self._purses[key]
+
+    def forget(self) -> None:
+        """Others took this gateway for dead: what it had leased is theirs. Requests that run still
+        settle what they cost."""
+        self._purses = {}
+
+    def close(self) -> None:
+        """Nothing is leased any more."""
+        self._thread.shutdown()

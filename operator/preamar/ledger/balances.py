@@ -1,0 +1,77 @@
+"""What was spent, by tenant and by key, in each currency and month: a running sum of settled rows.
+
+It changes in the transaction that settles the rows and nowhere else, so it is at any time what an
+invoice over the same rows comes to (tests/ledger/test_balances.py).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+
+from preamar.ledger.amounts import added, halves, whole
+from preamar.ledger.dialect import insert
+from preamar.ledger.rows import Row
+from preamar.ledger.schema import balances, leases
+
+
+def tenant_owner(tenant: str) -> str:
+    """A tenant as the owner of a balance."""
+    return tenant
+
+
+def key_owner(key_id: str) -> str:
+    """A key as the owner of a balance; no tenant's name has a slash."""
+    return f"key/{key_id}"
+
+
+def month_of(milliseconds: int) -> str:
+    """The month, UTC, of a time since 1970: 2026-11."""
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m}"
+
+
+def add(connection: Connection, settled: Iterable[Row]) -> None:
+    """Add rows that were settled in this transaction, and take what they cost from the leases that
+    it was reserved in. In a fixed order: two gateways never wait for each other."""
+    spent: Counter[tuple[str, str, str]] = Counter()
+    used: Counter[tuple[str, str, str, str]] = Counter()
+    for row in settled:
+        if cost := row.cost:
+            currency = row.price.currency
+            for owner in (tenant_owner(row.tenant), key_owner(row.key_id)):
+                spent[owner, currency, month_of(row.started)] += cost
+            for owner, period in row.reserved:
+                used[owner, currency, period, row.instance] += cost
+    if spent:
+        statement = insert(connection, balances)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["owner", "unit", "period"],
+                set_=added(balances, statement.excluded),
+            ),
+            [
+                {"owner": owner, "unit": unit, "period": period, **halves(cost)}
+                for (owner, unit, period), cost in sorted(spent.items())
+            ],
+        )
+    for (owner, unit, period, instance), cost in sorted(used.items()):
+        less = halves(-cost)
+        connection.execute(
+            leases.update()
+            .where(
+                leases.c.owner == owner,
+                leases.c.unit == unit,
+                leases.c.period == period,
+                leases.c.instance == instance,
+            )
+            .values({name: leases.c[name] + value for name, value in less.items()})
+        )
+
+
+def spent(connection: Connection, owner: str, unit: str, period: str | None) -> int:
+    """What an owner spent in a month, or ever."""
+    query = select(balances).where(balances.c.owner == owner, balances.c.unit == unit)
+    if period is not None:
+        query = query.where(balances.c.period == period)
+    return sum(map(whole, connection.execute(query)))

@@ -1,0 +1,79 @@
+"""What was spent is at any time what the rows come to, in whatever order and how often they came."""
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from preamar.ledger import store
+from preamar.ledger.amounts import halves, whole
+from preamar.ledger.balances import month_of
+from preamar.ledger.prices import Price
+from preamar.ledger.rows import State
+from preamar.ledger.schema import balances, requests
+
+from .test_ledger import ROW
+
+PRICES = [
+    Price(),
+    Price("USD", 100_000, 400_000, 1),
+    Price("EUR", 3, 999_999, 250_000),
+    Price("VND", 10**12, 10**14, 10**9),
+]
+
+rows = st.builds(
+    replace,
+    st.just(ROW),
+    id=st.sampled_from("abcdefgh"),
+    tenant=st.sampled_from(["acme", "beta"]),
+    key_id=st.sampled_from(["k1", "k2"]),
+    input_tokens=st.integers(0, 10**7),
+    output_tokens=st.integers(0, 10**7),
+    status=st.sampled_from([200, 499, 500]),
+    state=st.sampled_from(list(State)),
+    instance=st.sampled_from(["one", "two"]),
+    started=st.sampled_from([1_793_000_000_000, 1_796_083_199_999, 1_796_083_200_000]),
+    price=st.sampled_from(PRICES),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches=st.lists(st.lists(rows, min_size=1, max_size=8), max_size=6), dead=st.booleans())
+def test_balances_are_the_sum_of_the_settled_rows(tmp_path_factory, batches, dead):
+    engine = store.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    first = {}
+    for batch in batches:
+        # A request has one price, owner and time however often it is told of.
+        told = [
+            replace(
+                row, tenant=same.tenant, key_id=same.key_id, started=same.started, price=same.price
+            )
+            for row in batch
+            if (same := first.setdefault(row.id, row))
+        ]
+        store.write(engine, told)
+    if dead:
+        store.close_instance(engine, "one")
+    by_version = {price.version: price for price in PRICES}
+    expected = Counter()
+    with engine.connect() as connection:
+        for row in connection.execute(select(requests).where(requests.c.state == State.DONE)):
+            price = by_version[row.price]
+            if row.status == 200 or row.input_tokens or row.output_tokens:
+                cost = price.cost(row.input_tokens, row.output_tokens)
+                for owner in (row.tenant, f"key/{row.key_id}"):
+                    expected[owner, price.currency, month_of(row.started)] += cost
+        found = {
+            (row.owner, row.unit, row.period): whole(row)
+            for row in connection.execute(select(balances))
+        }
+    engine.dispose()
+    assert found == {key: cost for key, cost in expected.items() if cost}
+
+
+@given(st.integers(-(10**30), 10**30))
+def test_an_amount_is_the_same_after_it_was_taken_apart(amount):
+    parts = halves(amount)
+    assert parts["billions"] * 1_000_000_000 + parts["rest"] == amount
