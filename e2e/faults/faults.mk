@@ -5,6 +5,11 @@ MOST ?= 40
 faults: setup ## crash the operator at its writes; writes build/faults.json (SHARD=i/n RESUME=1 MOST=n BUG=all)
 	@$(PY) -m e2e.faults --shard $(SHARD) --most $(MOST) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))
 
+.PHONY: faults-money
+POINTS ?= 520
+faults-money: setup ## kill gateways at their ledger's file operations; writes build/faults-money.json (SHARD POINTS PHASES; needs root)
+	@$(PY) -m e2e.faults.money --shard $(SHARD) --points $(POINTS) $(if $(PHASES),--phases $(PHASES))
+
 .PHONY: faults-training
 RANKS ?= 1
 faults-training: setup ## kill a training rank at each file operation of a checkpoint (SHARD RANKS RESUME MOST BUG; needs root)

@@ -81,6 +81,19 @@ ssize_t writev(int fd, const struct iovec *parts, int many) {
     return result;
 }
 
+#define PWRITE(name, offset) \
+    ssize_t name(int fd, const void *data, size_t size, offset at) { \
+        REAL(ssize_t, #name, int, const void *, size_t, offset) \
+        char path[PATH_MAX]; \
+        long n = folder[0] ? before("write", of_fd(fd, path), 0) : 0; \
+        if (n && n == kill_at && side == 2) { real(fd, data, size / 2, at); die(); } \
+        ssize_t result = real(fd, data, size, at); \
+        after(n); \
+        return result; \
+    }
+PWRITE(pwrite, off_t)
+PWRITE(pwrite64, off64_t)
+
 #define SYNC(name) \
     int name(int fd) { \
         REAL(int, #name, int) \
@@ -95,6 +108,15 @@ SYNC(fdatasync)
 
 int ftruncate64(int fd, off_t size) {
     REAL(int, "ftruncate64", int, off_t)
+    char path[PATH_MAX];
+    long n = folder[0] ? before("truncate", of_fd(fd, path), 0) : 0;
+    int result = real(fd, size);
+    after(n);
+    return result;
+}
+
+int ftruncate(int fd, off_t size) {
+    REAL(int, "ftruncate", int, off_t)
     char path[PATH_MAX];
     long n = folder[0] ? before("truncate", of_fd(fd, path), 0) : 0;
     int result = real(fd, size);
