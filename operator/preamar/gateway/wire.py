@@ -7,6 +7,7 @@ Closing a connection is what cancels the work behind it.
 
 import asyncio
 from collections import deque
+from itertools import islice
 from typing import cast
 
 from preamar.gateway.http1 import Garbled, Head, ResponseParser
@@ -52,6 +53,7 @@ class Exchange(asyncio.Protocol):
         if transport is None or transport.is_closing():
             raise NotSent
         self._parser = ResponseParser()
+        self._buffered = 0
         self._busy = True
         transport.writelines(parts)
         while self._parser.head is None:
@@ -141,7 +143,8 @@ class Exchange(asyncio.Protocol):
             self.abort()
         else:
             if len(self._parser.pieces) > before:
-                self._buffered += len(data)
+                # Pieces and not bytes: what frames them is never taken out again.
+                self._buffered += sum(map(len, islice(self._parser.pieces, before, None)))
                 if self._buffered > HIGH_WATER and not self._paused and self._transport:
                     self._paused = True
                     self._transport.pause_reading()
