@@ -25,12 +25,12 @@ def fill(hold, tenants, bound=1000, first=0):
 
 
 def inside(hold):
-    """Empties it."""
+    """Empties it, in the order of arrival."""
     return [(turn.number, turn.tenant) for turn in hold.clear()]
 
 
 @given(STEPS, st.integers(0, 6))
-def test_never_more_wait_than_the_bound_and_they_keep_their_order(steps, bound):
+def test_never_more_wait_than_the_bound_and_each_tenant_keeps_its_order(steps, bound):
     hold, waiting, number = Hold(), [], 0
     for what, which in steps:
         if what == "enter":
@@ -46,16 +46,70 @@ def test_never_more_wait_than_the_bound_and_they_keep_their_order(steps, bound):
             waiting.remove(turn)
         elif what in {"next", "back"}:
             first = hold.next()
-            assert first == (waiting.pop(0) if waiting else None)
-            if what == "back" and first is not None:
+            assert (first is None) == (not waiting)
+            if first is None:
+                continue
+            assert first == min(turn for turn in waiting if turn.tenant == first.tenant)
+            if what == "back":
                 assert hold.enter(first, first, bound) is None
-                waiting.insert(0, first)
+                assert hold.next() == first
+                assert hold.enter(first, first, bound) is None
+            else:
+                waiting.remove(first)
         assert len(hold) == len(waiting) <= bound
-        assert hold.first() == (waiting[0] if waiting else None)
+        assert hold.first() == (min(waiting) if waiting else None)
         assert set(hold._of) == {turn.tenant for turn in waiting}
-    assert hold.clear() == waiting
+    assert hold.clear() == sorted(waiting)
     assert hold.first() is None
     assert not hold._of
+
+
+@given(st.dictionaries(TENANTS, st.integers(1, 30), min_size=1), st.randoms())
+def test_tenants_that_wait_are_served_in_turn(asked, random):
+    hold, number = Hold(), 0
+    coming = [tenant for tenant, count in asked.items() for _ in range(count)]
+    random.shuffle(coming)
+    for tenant in coming:
+        turn = Turn(number := number + 1, tenant, 0.0)
+        hold.enter(turn, turn, 1000)
+    served, left = Counter(), Counter(coming)
+    while (turn := hold.next()) is not None:
+        served[turn.tenant] += 1
+        left[turn.tenant] -= 1
+        # Nobody who still waits has been served two times less than anybody.
+        assert (
+            max(served.values()) - min(served[t] for t in left if left[t]) <= 1 if +left else True
+        )
+
+
+def test_one_that_asks_little_does_not_wait_behind_all_that_another_asked():
+    hold = Hold()
+    fill(hold, "a" * 50)
+    assert [hold.next().tenant for _ in range(20)] == ["a"] * 20
+    fill(hold, "b", first=50)
+    assert "b" in {hold.next().tenant for _ in range(2)}
+    # Having been away earns nothing: it may not now take all turns.
+    fill(hold, "b" * 10, first=51)
+    assert Counter(hold.next().tenant for _ in range(10))["b"] <= 6
+
+
+def test_priority_goes_first_and_is_the_last_to_be_turned_away():
+    hold = Hold()
+    fill(hold, "aaa", 4)
+    urgent = Turn(3, "z", 0.0, priority=5)
+    hold.enter(urgent, urgent, 4)
+    more = Turn(4, "z", 0.0, priority=5)
+    assert hold.enter(more, more, 4) == Turn(2, "a", 0.0)
+    assert [hold.next().number for _ in range(4)] == [3, 4, 0, 1]
+
+
+def test_what_is_remembered_of_tenants_is_bounded():
+    hold = Hold()
+    for number in range(5000):
+        turn = Turn(number, f"t{number}", 0.0)
+        hold.enter(turn, turn, 10)
+        hold.next()
+    assert len(hold._tag) <= 1002
 
 
 @given(st.lists(TENANTS, max_size=40), st.integers(1, 12))

@@ -75,10 +75,10 @@ class Line:
         waited = 0.0 if since is None else monotonic() - since
         return time_left(self.model.cold_start_seconds, waited)
 
-    def turn(self, tenant: str) -> Turn:
+    def turn(self, tenant: str, priority: int = 0) -> Turn:
         """A place in the order of arrival, kept over retries."""
         self.arrived += 1
-        return Turn(next(self._turns), tenant, monotonic())
+        return Turn(next(self._turns), tenant, monotonic(), priority)
 
     async def pause(self, seconds: float) -> None:
         """Wait before another try. Who does so is still queued: a model that wakes for nobody else

@@ -43,7 +43,7 @@ class GrpcUpstream:
 
     async def ask(self, line: Line, method: str, body: bytes, call: Call) -> bytes:
         """One answer, held until a replica has room. Raises ``Problem``."""
-        turn = line.turn(call.caller.tenant)
+        turn = line.turn(call.caller.tenant, call.priority)
         for attempt in range(ATTEMPTS):
             place = await self.enter(line, turn, call)
             reached = True
@@ -71,7 +71,7 @@ class GrpcUpstream:
 
         When the replica leaves, it answers what it has heard, and the next message goes to another.
         """
-        turn, attempts = line.turn(call.caller.tenant), 0
+        turn, attempts = line.turn(call.caller.tenant, call.priority), 0
         counted = Counted(call)
         while await messages.more():
             place = await self.enter(line, turn, call)

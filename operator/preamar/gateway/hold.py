@@ -1,33 +1,44 @@
 """Who waits for a place, who is next, and who is turned away when there are too many.
 
-First come, first served, and never more than the bound. Beyond it the newest request of the tenant
-with the most is turned away, the one that just came being counted too: a tenant alone may fill the
-hold, and one with less than an equal share always gets in. No clock and no loop here. A waiter that
-leaves is gone at once; one that comes back because its replica could not be reached keeps its turn.
+Those with the highest priority go first; of these, tenants take turns, so that one with little to ask
+does not wait behind all that another has asked; within a tenant it is first come, first served. There
+are never more than the bound. Beyond it the newest request of the tenant with the most is turned away,
+the one that just came being counted too: a tenant alone may fill the hold, and one with less than an
+equal share always gets in. No clock and no loop here. A waiter that leaves is gone at once; one that
+comes back because its replica could not be reached is next as it was.
 """
 
 from collections import OrderedDict
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+MOST_REMEMBERED = 1000
 
 
 class Turn(NamedTuple):
-    """A place in the order of arrival. ``arrived``: monotonic seconds."""
+    """A place in the order of arrival. ``arrived``: monotonic seconds; ``priority``: more is first."""
 
     number: int
     tenant: str
     arrived: float
+    priority: int = 0
 
 
 class Hold(Generic[T]):
-    """Waiters in the order of their turns."""
+    """Waiters in the order of their turns, and of each tenant.
 
-    __slots__ = ("_of", "_waiters")
+    Tenants take turns by start-time fair queueing (Goyal et al., 1996) with every request of the same
+    length: ``_tag`` is when, in turns served, a tenant's next request is due.
+    """
+
+    __slots__ = ("_newest", "_now", "_of", "_tag", "_waiters")
 
     def __init__(self) -> None:
         self._waiters: OrderedDict[Turn, T] = OrderedDict()
-        self._of: dict[str, set[Turn]] = {}
+        self._of: dict[str, OrderedDict[Turn, None]] = {}
+        self._tag: dict[str, int] = {}
+        self._now = 0
+        self._newest = -1
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -35,21 +46,35 @@ class Hold(Generic[T]):
     def enter(self, turn: Turn, waiter: T, bound: int) -> T | None:
         """Wait at the place that ``turn`` has; whoever is turned away for it, or None. That can be
         ``waiter`` itself."""
-        late = bool(self._waiters) and turn < next(reversed(self._waiters))
-        self._waiters[turn] = waiter
-        self._of.setdefault(turn.tenant, set()).add(turn)
-        if late:
-            for later in sorted(key for key in self._waiters if key > turn):
-                self._waiters.move_to_end(later)
+        tenant = turn.tenant
+        if turn.number <= self._newest and self._tag.get(tenant, 0) > 0:
+            # It was next once and did not get through: what that cost its tenant is given back.
+            self._tag[tenant] -= 1
+        elif tenant not in self._of:
+            self._tag[tenant] = max(self._tag.get(tenant, 0), self._now)
+        self._newest = max(self._newest, turn.number)
+        _insert(self._waiters, turn, waiter)
+        _insert(self._of.setdefault(tenant, OrderedDict()), turn, None)
         if len(self._waiters) <= bound:
             return None
-        return self.leave(self._surplus(turn.tenant))
+        return self.leave(self._surplus(tenant))
 
     def _surplus(self, came: str) -> Turn:
-        """The newest of the tenant with the most; of equals, of the one who just came. Otherwise
-        two tenants could go on taking the same place from each other."""
-        most = max(self._of, key=lambda tenant: (len(self._of[tenant]), tenant == came))
-        return max(self._of[most])
+        """The newest of the tenant with the most, of those with the lowest priority; of equals, of
+        the one who just came. Otherwise two tenants could go on taking the same place from each
+        other."""
+        most = max(
+            self._of,
+            key=lambda tenant: (
+                -self._priority(tenant),
+                len(self._of[tenant]),
+                tenant == came,
+            ),
+        )
+        return next(reversed(self._of[most]))
+
+    def _priority(self, tenant: str) -> int:
+        return next(iter(self._of[tenant])).priority
 
     def leave(self, turn: Turn) -> T | None:
         """Whoever had that turn, no longer waiting."""
@@ -60,25 +85,51 @@ class Hold(Generic[T]):
 
     def _forget(self, turn: Turn) -> None:
         turns = self._of[turn.tenant]
-        turns.discard(turn)
+        turns.pop(turn, None)
         if not turns:
             del self._of[turn.tenant]
+            if not self._of:
+                # Nobody waits: all begin anew, and equal.
+                self._tag.clear()
+                self._now = 0
+            elif len(self._tag) > MOST_REMEMBERED:
+                self._tag = {
+                    t: at for t, at in self._tag.items() if at > self._now or t in self._of
+                }
 
     def next(self) -> T | None:
-        """The first in line, who then no longer waits."""
-        if not self._waiters:
+        """The one whose turn it is, who then no longer waits."""
+        if not self._of:
             return None
-        turn, waiter = self._waiters.popitem(last=False)
-        self._forget(turn)
-        return waiter
+        tenant = min(
+            self._of,
+            key=lambda name: (
+                -self._priority(name),
+                self._tag.get(name, 0),
+                next(iter(self._of[name])).number,
+            ),
+        )
+        turn = next(iter(self._of[tenant]))
+        self._now = max(self._now, self._tag.get(tenant, 0))
+        self._tag[tenant] = self._tag.get(tenant, 0) + 1
+        return self.leave(turn)
 
     def first(self) -> Turn | None:
-        """The turn of the first in line."""
+        """The turn that has waited for longest."""
         return next(iter(self._waiters)) if self._waiters else None
 
     def clear(self) -> list[T]:
-        """Everybody, in order; nobody waits any more."""
+        """Everybody, in the order of their arrival; nobody waits any more."""
         waiting = list(self._waiters.values())
         self._waiters.clear()
         self._of.clear()
         return waiting
+
+
+def _insert(into: "OrderedDict[Turn, T]", turn: Turn, value: T) -> None:
+    """In the order of turns; most are the last."""
+    late = bool(into) and turn < next(reversed(into))
+    into[turn] = value
+    if late:
+        for later in sorted(key for key in into if key > turn):
+            into.move_to_end(later)

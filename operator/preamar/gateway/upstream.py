@@ -100,7 +100,7 @@ class Visit:
         self._upstream = upstream
         self._line = line
         self._call = call
-        self._turn = line.turn(call.caller.tenant)
+        self._turn = line.turn(call.caller.tenant, call.priority)
         self._place: Place | None = None
         self._most: int | None = None
         self._exchange: Exchange | None = None
