@@ -14,3 +14,7 @@ faults-money: setup ## kill gateways at their ledger's file operations; writes b
 RANKS ?= 1
 faults-training: setup ## kill a training rank at each file operation of a checkpoint (SHARD RANKS RESUME MOST BUG; needs root)
 	@$(PY) -m e2e.faults.checkpoints --shard $(SHARD) --ranks $(RANKS) $(if $(filter command line,$(origin MOST)),--most $(MOST)) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))
+
+.PHONY: faults-gateway
+faults-gateway: setup ## restarts, deaths and overload under load; writes build/faults-gateway.json (PHASES=R11,R12,R13 ROUNDS=50)
+	@$(PY) -m e2e.faults.gateway $(if $(PHASES),--phases $(PHASES)) $(if $(ROUNDS),--rounds $(ROUNDS))

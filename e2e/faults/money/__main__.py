@@ -36,8 +36,8 @@ from tests.postgres import running
 
 OUT = Path(__file__).resolve().parents[3] / "build/faults-money.json"
 SIDES = ("before", "after", "half")
-PER_LIFE = 400
-OPERATIONS = 1600
+PER_LIFE = 600
+OPERATIONS = 2400
 """A life's first so many operations are points; where it makes fewer, it ends by a kill under load."""
 
 
@@ -176,7 +176,7 @@ async def database(rounds: int) -> dict[str, Any]:
         engine = open_postgres(url)
         prepare(engine)
         async with CountingModel() as model:
-            gateways = Gateways(sweep.home, model.port, url_file)
+            gateways = Gateways(sweep.home, model.port, url_file=url_file)
             key, _ = lives.Keyring(engine, lives.PEPPER.encode()).create("acme", 1)
             async with clients(key) as http:
                 for number in range(rounds):

@@ -17,6 +17,11 @@ class Seen:
     whole: bool = False
     status: int = 0
     told: int = 0
+    error: bool = False
+    """Whether an error event said that the stream is not whole."""
+    retry_after: str = ""
+    trouble: str = ""
+    """What the client said where it got no answer, or not all of it."""
     at: list[float] = field(default_factory=list)
 
 
@@ -34,14 +39,15 @@ async def call(http: aiohttp.ClientSession, url: str, seen: Seen, leave_after: i
         async with http.post(f"{url}/v1/completions", json=body) as answer:
             seen.status = answer.status
             if answer.status != 200:
+                seen.retry_after = answer.headers.get("Retry-After", "")
                 await answer.read()
             elif seen.streamed:
                 await _stream(answer, seen, leave_after)
             else:
                 seen.told = (await answer.json())["usage"]["completion_tokens"]
                 seen.whole = True
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
-        return
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        seen.trouble = f"{type(error).__name__}: {error}"
 
 
 async def _stream(answer: aiohttp.ClientResponse, seen: Seen, leave_after: int) -> None:
@@ -54,6 +60,7 @@ async def _stream(answer: aiohttp.ClientResponse, seen: Seen, leave_after: int) 
             return
         found = json.loads(data)
         if "error" in found:
+            seen.error = True
             return
         if found["choices"] and found["choices"][0]["text"]:
             seen.at.append(monotonic())

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -36,9 +36,18 @@ BUDGET = "1000000"
 class Gateways:
     """Starts gateways of one home, each for one life."""
 
-    def __init__(self, home: Path, model_port: int, url_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *model_ports: int,
+        url_file: Path | None = None,
+        propagation: float = 0.0,
+        **spec: Any,
+    ) -> None:
         self.home = home
         self._url_file = url_file
+        self._propagation = propagation
+        self._spec = spec
         secrets = home / "secrets"
         secrets.mkdir(parents=True)
         for name, value in (
@@ -48,7 +57,7 @@ class Gateways:
         ):
             (secrets / name).write_text(value)
         (home / "ledger").mkdir()
-        (home / "snapshot.json").write_text(json.dumps(_snapshot(model_port)))
+        self.replicas(dict.fromkeys(model_ports, "ready"))
         shim = home / "shim.so"
         subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", shim, SHIM, "-ldl"], check=True)
         self._zygote = subprocess.Popen(
@@ -61,6 +70,13 @@ class Gateways:
         )
         self.port = 0
         self.pid = 0
+
+    def replicas(self, known: Mapping[int, str]) -> None:
+        """Tell the gateway of the model's replicas: by port, ``ready`` or ``leaving``, and a word
+        that tells one from its predecessor on that port."""
+        fresh = self.home / "snapshot.new"
+        fresh.write_text(json.dumps(_snapshot(known, self._spec)))
+        fresh.replace(self.home / "snapshot.json")
 
     def close(self) -> None:
         assert self._zygote.stdin is not None
@@ -90,10 +106,10 @@ class Gateways:
             "--admin-port",
             _free_port(),
         ]
-        argv += ["--grpc-port", -1, "--secrets-dir", home / "secrets", "--grace-seconds", 5]
+        argv += ["--grpc-port", -1, "--secrets-dir", home / "secrets", "--grace-seconds", 60]
         argv += [
             "--propagation-seconds",
-            0,
+            self._propagation,
             "--snapshot",
             home / "snapshot.json",
             "--name",
@@ -154,7 +170,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _snapshot(port: int) -> dict[str, Any]:
+def _snapshot(replicas: Mapping[int, str], spec: Mapping[str, Any]) -> dict[str, Any]:
     meta = {"namespace": "demo", "uid": "u", "generation": 1}
     service = {
         "metadata": meta | {"name": "gpt", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -162,49 +178,68 @@ def _snapshot(port: int) -> dict[str, Any]:
             "model": {"name": "gpt", "task": "Generate"},
             "price": PRICE,
             "scaling": {"target": {"signal": "InFlight", "value": "500"}},
+            **spec,
         },
     }
-    endpoints = {
-        "metadata": meta | {"name": "gpt-1", "labels": {"preamar.dev/inferenceservice": "gpt"}},
+    slices = [_endpoints(meta, port, state) for port, state in replicas.items()]
+    budget = {"currency": "USD", "amount": BUDGET, "period": "Month"}
+    tenants = [
+        {"metadata": {"name": name}, "spec": {"budget": budget}} for name in ("acme", "light")
+    ]
+    return {
+        "format": 1,
+        "services": [service],
+        "slices": slices,
+        "operators": [],
+        "tenants": tenants,
+    }
+
+
+def _endpoints(meta: Mapping[str, Any], port: int, state: str) -> dict[str, Any]:
+    leaving = state.startswith("leaving")
+    uid = f"{port}-{state.rpartition(' ')[2]}"
+    return {
+        "metadata": {
+            **meta,
+            "name": f"gpt-{port}",
+            "labels": {"preamar.dev/inferenceservice": "gpt"},
+        },
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": port}],
         "endpoints": [
             {
                 "addresses": ["127.0.0.1"],
-                "conditions": {"ready": True, "serving": True},
-                "targetRef": {"name": "p", "uid": "p"},
+                "conditions": {"ready": not leaving, "serving": True, "terminating": leaving},
+                "targetRef": {"name": uid, "uid": uid},
             }
         ],
     }
-    budget = {"currency": "USD", "amount": BUDGET, "period": "Month"}
-    tenant = {"metadata": {"name": "acme"}, "spec": {"budget": budget}}
-    return {
-        "format": 1,
-        "services": [service],
-        "slices": [endpoints],
-        "operators": [],
-        "tenants": [tenant],
-    }
 
 
-def a_key(home: Path) -> str:
-    """A key of the tenant, made as the admin port makes it."""
+def a_key(home: Path, tenant: str = "acme") -> str:
+    """A key of a tenant, made as the admin port makes it."""
     ledger = OneFile(home / "ledger/ledger.sqlite", "setup", 400)
-    key, _ = Keyring(ledger.engine, PEPPER.encode()).create("acme", 1)
+    key, _ = Keyring(ledger.engine, PEPPER.encode()).create(tenant, 1)
     ledger.start()
     ledger.stop(10)
     return key
 
 
 @asynccontextmanager
-async def clients(key: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client with many connections."""
+async def clients(key: str, *, keep: bool = False) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client with many connections, each for one request or, ``keep``, for many."""
     async with aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"},
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        connector=aiohttp.TCPConnector(limit=0, force_close=not keep),
         timeout=aiohttp.ClientTimeout(total=30),
     ) as http:
         yield http
+
+
+def begin(gateways: Gateways) -> None:
+    """The same for who has no loop."""
+    if not asyncio.run(gateways.begin()):
+        raise RuntimeError(f"the gateway died: {(gateways.home / 'log').read_text()[-2000:]}")
 
 
 class Load:

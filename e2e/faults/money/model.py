@@ -15,9 +15,13 @@ PAUSE_SECONDS = 0.004
 
 
 class CountingModel:
-    """``made`` tokens by request, and how often each was asked for, on a port of loopback."""
+    """``made`` tokens by request, and how often each was asked for, on a port of loopback. With
+    ``at_once`` it has so many places, and each request takes one for ``work_seconds``."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 0, work_seconds: float = 0.0) -> None:
+        self._slots = asyncio.Semaphore(at_once) if at_once else None
+        self._work_seconds = work_seconds
+        self._connections: set[asyncio.Transport] = set()
         self.made: Counter[int] = Counter()
         self.asked: Counter[int] = Counter()
         self.running: Counter[int] = Counter()
@@ -30,13 +34,37 @@ class CountingModel:
         app.router.add_post("/v2/models/{model}/generate_stream", self._stream)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        await self.listen()
         return self
+
+    async def listen(self) -> None:
+        """Take connections: at first on any port, later on the same one again."""
+        self._site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, backlog=1024, reuse_address=True
+        )
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def die(self) -> int:
+        """As a killed process: nobody listens, and all that ran is cut; returns how many that were."""
+        await self._site.stop()
+        return self.cut()
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
+
+    async def idle(self, seconds: float) -> None:
+        """Wait until nothing runs. Raises ``TimeoutError``."""
+        async with asyncio.timeout(seconds):
+            while self.running.total():  # noqa: ASYNC110 - each request ends by itself
+                await asyncio.sleep(0.02)
+
+    def cut(self) -> int:
+        """Die in the middle of all that runs, as a killed process does; returns how many that were."""
+        cut = list(self._connections)
+        for transport in cut:
+            transport.abort()
+        return len(cut)
 
     async def _config(self, _request: web.Request) -> web.Response:
         return web.json_response({"parameters": {"max_context": {"string_value": "1000000000"}}})
@@ -45,6 +73,12 @@ class CountingModel:
         asked = json.loads((await request.json())["REQUEST"])
         number, most = int(asked["prompt"]), int(asked["max_tokens"])
         self.asked[number] += 1
+        if self._slots is not None:
+            async with self._slots:
+                await asyncio.sleep(self._work_seconds)
+        transport = request.transport
+        assert transport is not None
+        self._connections.add(transport)
         self.running[number] += 1
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
@@ -64,6 +98,7 @@ class CountingModel:
         except ConnectionError:
             pass  # the gateway died, or its caller left
         finally:
+            self._connections.discard(transport)
             self.running[number] -= 1
             self.left[number] = asyncio.get_running_loop().time()
         return response
