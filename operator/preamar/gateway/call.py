@@ -87,6 +87,11 @@ class Call:
         self.output_tokens = 0
         self.cold_ms: int | None = None
 
+    @property
+    def priority(self) -> int:
+        """Of its tenant."""
+        return self._books.treasury.terms(self.caller.tenant).priority
+
     def woke(self) -> None:
         """A model that slept when this call came is awake: how long that took since the arrival."""
         if self.cold_ms is None:
@@ -133,26 +138,29 @@ class Call:
         """Write the end durably. Raises a ``Problem`` if it could not be written; then nothing is
         charged, and the caller must not get the rest of the answer."""
         loop = asyncio.get_running_loop()
-        written: asyncio.Future[None] = loop.create_future()
+        written: asyncio.Future[bool] = loop.create_future()
 
         def done() -> None:
-            loop.call_soon_threadsafe(_resolve, written)
+            loop.call_soon_threadsafe(_resolve, written, True)
 
         entry = self._end(status, done)
         if entry is None:
             return
+        timer = loop.call_later(LEDGER_SECONDS, self._late, entry, written)
         try:
-            async with asyncio.timeout(LEDGER_SECONDS):
-                await asyncio.shield(written)
-        except TimeoutError:
-            if self._books.writer.withdraw(entry):
+            if not await written:
                 self._settled = False
-                raise ledger_down() from None
-            await written
+                raise ledger_down()
         finally:
+            timer.cancel()
             # Also where the caller left meanwhile: the row is on its way.
             if self._settled:
                 self._release(entry.row)
+
+    def _late(self, entry: Entry, written: "asyncio.Future[bool]") -> None:
+        """It takes too long. A row that is being written right now cannot be taken back."""
+        if self._books.writer.withdraw(entry):
+            _resolve(written, False)
 
     def settle_soon(self, status: int) -> None:
         """Write the end when nobody waits for the answer any more. After ``settle``: nothing."""
@@ -179,6 +187,6 @@ class Call:
         return entry
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
+def _resolve(future: "asyncio.Future[bool]", durable: bool) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(durable)

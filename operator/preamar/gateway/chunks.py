@@ -6,6 +6,8 @@ Everything of a chunk that does not change within a stream is prepared once.
 import json
 from typing import Any
 
+import orjson
+
 from preamar.ledger.prices import Price, decimal
 
 
@@ -27,6 +29,10 @@ class Shape:
         opened = json.dumps(self._head | {"object": streamed})[:-1].encode()
         self._opened = b"data: " + opened + b', "choices": ['
         self._closed = b'], "usage": null}\n\n' if usage else b"]}\n\n"
+        middle = b'{"index": 0, "delta": {"content": ' if chat else b'{"index": 0, "text": '
+        none = b', "logprobs": null, "finish_reason": null}'
+        self._before = self._opened + middle
+        self._after = (b"}" if chat else b"") + none + self._closed
 
     def first(self) -> bytes:
         """What a stream opens with."""
@@ -36,18 +42,7 @@ class Shape:
 
     def text(self, text: str) -> bytes:
         """A piece of text."""
-        middle = b'{"index": 0, "delta": {"content": ' if self._chat else b'{"index": 0, "text": '
-        after = b"}" if self._chat else b""
-        return b"".join(
-            (
-                self._opened,
-                middle,
-                json.dumps(text).encode(),
-                after,
-                b', "logprobs": null, "finish_reason": null}',
-                self._closed,
-            )
-        )
+        return self._before + orjson.dumps(text) + self._after
 
     def last(self, reason: str) -> bytes:
         """Why the text ended."""

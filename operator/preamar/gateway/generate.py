@@ -4,10 +4,10 @@ Tokens are counted as the model reports them, so a stream that ends early is cha
 until then. ``[DONE]`` is sent only after the model said why it finished and the ledger knows.
 """
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
+import orjson
 from aiohttp import web
 
 from preamar.gateway.asked import Wish
@@ -40,20 +40,20 @@ def body_of(prompt: str, wish: Wish) -> bytes:
     for name in ("max_tokens", "temperature", "top_p", "seed"):
         if (value := getattr(wish, name)) is not None:
             asked[name] = value
-    return json.dumps({"REQUEST": json.dumps(asked)}).encode()
+    return orjson.dumps({"REQUEST": orjson.dumps(asked).decode()})
 
 
 def piece_of(data: bytes, model: str) -> Piece:
     """One event of the model. Raises ``Problem`` where it is an error or no event of ours."""
     try:
-        given = json.loads(data)
+        given = orjson.loads(data)
         if "error" in given:
             raise refusal(str(given["error"]), model)
         return Piece(
-            text=str(_one(given.get("TEXT", ""))),
-            input_tokens=int(_one(given.get("INPUT_TOKENS", 0))),
-            output_tokens=int(_one(given.get("OUTPUT_TOKENS", 0))),
-            finish=str(_one(given.get("FINISH_REASON", ""))),
+            str(_one(given.get("TEXT", ""))),
+            int(_one(given.get("INPUT_TOKENS", 0))),
+            int(_one(given.get("OUTPUT_TOKENS", 0))),
+            str(_one(given.get("FINISH_REASON", ""))),
         )
     except (ValueError, TypeError, AttributeError, IndexError):
         raise model_failed(model) from None

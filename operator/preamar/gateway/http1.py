@@ -5,11 +5,13 @@
 bounded, and an ambiguous framing is an error: guessing is how responses get mixed up.
 """
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
 MAX_HEAD = 65536
 MAX_LINE = 1024
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,12})\r\n")
 
 
 class Garbled(Exception):
@@ -47,9 +49,12 @@ class ResponseParser:
         """Take bytes in; raises ``Garbled``."""
         if self.done:
             raise Garbled("bytes after the end of the response")
-        if self._state == "length" and not self._buffer:
-            self._counted(data)
-            return
+        if not self._buffer:
+            if self._state == "length":
+                self._counted(data)
+                return
+            if self._state == "chunk-size" and not (data := self._chunks(data)):
+                return
         self._buffer += data
         while self._buffer and not self.done and self._step():
             pass
@@ -81,6 +86,19 @@ class ResponseParser:
             self._buffer.clear()
             return True
         return self._read_line()
+
+    def _chunks(self, data: bytes) -> bytes:
+        """Take the whole chunks at the beginning, as a stream sends them; what is left of the data
+        goes the long way."""
+        at, size = 0, len(data)
+        while (found := _CHUNK.match(data, at)) is not None:
+            begin = found.end()
+            end = begin + int(found[1], 16)
+            if end == begin or end + 2 > size or data[end : end + 2] != b"\r\n":
+                break
+            self.pieces.append(data[begin:end])
+            at = end + 2
+        return data[at:] if at else data
 
     def _counted(self, data: bytes) -> None:
         if len(data) > self._left:

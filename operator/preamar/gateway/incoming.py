@@ -35,6 +35,10 @@ async def read_body(request: web.BaseRequest, limit: int, seconds: float, room: 
         raise too_large(limit)
     if not request.can_read_body:
         return b""
+    if length is not None and request.content.is_eof():
+        # It came with its head, as most do: nothing is to be waited for.
+        room.take(length)
+        return request.content.read_nowait()
     parts: list[bytes] = []
     size = 0
     try:

@@ -5,6 +5,7 @@ requests nothing and end with their pods. A model that does not exist is ``unkno
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,6 +16,9 @@ from preamar.gateway.fleet import Line
 UNKNOWN = "unknown"
 NOBODY = ""
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+M = TypeVar("M", Counter, Histogram)
 
 
 class _Gauges(Collector):
@@ -44,6 +48,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[object, tuple[str, ...]], Any] = {}
         self._requests = Counter(
             "preamar_gateway_requests",
             "Requests by the status that the caller saw (499: the caller left).",
@@ -69,16 +74,23 @@ class Meters:
         self.registry.register(_Gauges(lines))
 
     def request(self, model: str, tenant: str, code: int) -> None:
-        self._requests.labels(model, tenant, str(code)).inc()
+        self._of(self._requests, model, tenant, str(code)).inc()
 
     def tokens(self, model: str, tenant: str, given: int, made: int) -> None:
         if given:
-            self._tokens.labels(model, tenant, "input").inc(given)
+            self._of(self._tokens, model, tenant, "input").inc(given)
         if made:
-            self._tokens.labels(model, tenant, "output").inc(made)
+            self._of(self._tokens, model, tenant, "output").inc(made)
 
     def first_token(self, model: str, seconds: float) -> None:
-        self._first.labels(model).observe(seconds)
+        self._of(self._first, model).observe(seconds)
+
+    def _of(self, metric: M, *labels: str) -> M:
+        """``labels`` takes a lock and makes texts of what are texts: asked once for each."""
+        found = self._children.get((metric, labels))
+        if found is None:
+            found = self._children[metric, labels] = metric.labels(*labels)
+        return cast(M, found)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

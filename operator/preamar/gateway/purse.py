@@ -62,13 +62,20 @@ class Purse:
         """What may still be used here, as far as this gateway knows."""
         return max(0, self.free + self._left)
 
+    def take_now(self, amount: int) -> bool:
+        """Reserve that much if it is there."""
+        if self._waiting or amount > self.free:
+            return False
+        self.used_at = monotonic()
+        self.free -= amount
+        self.reserved += 1
+        return True
+
     async def take(self, amount: int) -> None:
         """Reserve that much. Raises ``Spent``, or what the ledger raises where it cannot be asked."""
-        self.used_at = monotonic()
-        if not self._waiting and amount <= self.free:
-            self.free -= amount
-            self.reserved += 1
+        if self.take_now(amount):
             return
+        self.used_at = monotonic()
         if amount > self.remaining and self.used_at - self._looked_at < KNOWN_SECONDS:
             raise Spent(self.allowance, amount, self.remaining)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()

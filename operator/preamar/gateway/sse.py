@@ -19,6 +19,15 @@ class Events:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Events that are complete now. Raises ``Garbled`` on one without end."""
+        if (
+            not self._rest
+            and data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and data.count(b"\n") == 2
+            and b"\r" not in data
+        ):
+            # One event of one line, as model servers send them.
+            return [data[6:-2]]
         data = (self._rest + data).replace(b"\r\n", b"\n")
         *blocks, self._rest = data.split(b"\n\n")
         if len(self._rest) > self._most:

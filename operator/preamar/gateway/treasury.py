@@ -149,7 +149,8 @@ class Treasury:
                 _same_currency(allowance.unit, price)
                 amount = amounts.get(allowance.unit, cost)
                 purse = self._purse(allowance)
-                await _taken(purse.take(amount))
+                if not purse.take_now(amount):
+                    await _taken(purse.take(amount))
                 reservation.hold(purse, amount)
         except BaseException:
             reservation.undo()

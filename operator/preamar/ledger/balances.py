@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Update, bindparam, select
 
 from preamar.ledger.amounts import added, halves, whole
-from preamar.ledger.dialect import insert
+from preamar.ledger.dialect import Insert, insert
+from preamar.ledger.prepared import Prepared, cursor_of
 from preamar.ledger.rows import Row
 from preamar.ledger.schema import balances, leases
 
@@ -43,30 +44,36 @@ def add(connection: Connection, settled: Iterable[Row]) -> None:
                 spent[owner, currency, month_of(row.started)] += cost
             for owner, period in row.reserved:
                 used[owner, currency, period, row.instance] += cost
-    if spent:
-        statement = insert(connection, balances)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["owner", "unit", "period"],
-                set_=added(balances, statement.excluded),
-            ),
-            [
-                {"owner": owner, "unit": unit, "period": period, **halves(cost)}
-                for (owner, unit, period), cost in sorted(spent.items())
-            ],
+    with cursor_of(connection) as cursor:
+        for (owner, unit, period), cost in sorted(spent.items()):
+            key = {"owner": owner, "unit": unit, "period": period}
+            _SPENT.run(connection, cursor, key | halves(cost))
+        for (owner, unit, period, instance), cost in sorted(used.items()):
+            key = {"of": owner, "in": unit, "at": period, "by": instance}
+            _USED.run(connection, cursor, key | halves(-cost))
+
+
+def _more(connection: Connection) -> Insert:
+    statement = insert(connection, balances)
+    return statement.on_conflict_do_update(
+        index_elements=["owner", "unit", "period"], set_=added(balances, statement.excluded)
+    )
+
+
+def _less(_connection: Connection) -> Update:
+    return (
+        leases.update()
+        .where(
+            leases.c.owner == bindparam("of"),
+            leases.c.unit == bindparam("in"),
+            leases.c.period == bindparam("at"),
+            leases.c.instance == bindparam("by"),
         )
-    for (owner, unit, period, instance), cost in sorted(used.items()):
-        less = halves(-cost)
-        connection.execute(
-            leases.update()
-            .where(
-                leases.c.owner == owner,
-                leases.c.unit == unit,
-                leases.c.period == period,
-                leases.c.instance == instance,
-            )
-            .values({name: leases.c[name] + value for name, value in less.items()})
-        )
+        .values(added(leases, {name: bindparam(name) for name in ("billions", "rest")}))
+    )
+
+
+_SPENT, _USED = Prepared(_more), Prepared(_less)
 
 
 def spent(connection: Connection, owner: str, unit: str, period: str | None) -> int:

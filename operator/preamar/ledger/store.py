@@ -9,15 +9,27 @@ from dataclasses import asdict
 from pathlib import Path
 from time import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.dml import ReturningInsert
 
 from preamar.ledger import balances
-from preamar.ledger.dialect import insert
+from preamar.ledger.dialect import Insert, insert
 from preamar.ledger.leases import forget
 from preamar.ledger.migrate import migrate
+from preamar.ledger.prepared import Prepared, cursor_of
 from preamar.ledger.prices import Price
 from preamar.ledger.rows import Row, State
 from preamar.ledger.schema import SchemaMismatch, leases, meta, prices, requests
@@ -79,28 +91,38 @@ def write(engine: Engine, rows: Iterable[Row], *, spool: bool = False) -> None:
     for row in rows:
         if row.id not in newest or newest[row.id].state == State.OPEN:
             newest[row.id] = row
-    used = {
-        row.price.version: {"version": row.price.version, **asdict(row.price)}
-        for row in newest.values()
-    }
-    with engine.begin() as connection:
-        connection.execute(
-            insert(connection, prices).on_conflict_do_nothing(),
-            [used[version] for version in sorted(used)],
-        )
-        statement = insert(connection, requests)
-        statement = statement.on_conflict_do_update(
-            index_elements=[requests.c.id],
-            set_={name: statement.excluded[name] for name in CHANGES},
-            where=requests.c.state == State.OPEN,
-        )
+    known = _PRICED.setdefault(engine, set())
+    fresh = {row.price.version: row.price for row in newest.values()}
+    with engine.begin() as connection, cursor_of(connection) as cursor:
+        for version in sorted(fresh.keys() - known):
+            _PRICE.run(connection, cursor, {"version": version, **asdict(fresh[version])})
         # By id, so that two gateways never wait for each other in a circle.
-        changed = connection.scalars(
-            statement.returning(requests.c.id), [newest[key].values() for key in sorted(newest)]
-        )
-        settled = [newest[key] for key in changed if newest[key].state == State.DONE]
+        settled = [
+            row
+            for _, row in sorted(newest.items())
+            if _REQUEST.run(connection, cursor, row.values()).fetchone() and row.state == State.DONE
+        ]
         if not spool:
             balances.add(connection, settled)
+    known |= fresh.keys()
+
+
+def _price(connection: Connection) -> Insert:
+    return insert(connection, prices).on_conflict_do_nothing()
+
+
+def _request(connection: Connection) -> ReturningInsert[Any]:
+    statement = insert(connection, requests)
+    return statement.on_conflict_do_update(
+        index_elements=[requests.c.id],
+        set_={name: statement.excluded[name] for name in CHANGES},
+        where=requests.c.state == literal_column(f"'{State.OPEN}'"),
+    ).returning(requests.c.id)
+
+
+_PRICE, _REQUEST = Prepared(_price), Prepared(_request)
+_PRICED: WeakKeyDictionary[Engine, set[str]] = WeakKeyDictionary()
+"""Versions of prices that a database certainly has."""
 
 
 def probe(engine: Engine) -> None:
