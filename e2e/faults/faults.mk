@@ -7,8 +7,8 @@ faults: setup ## crash the operator at its writes; writes build/faults.json (SHA
 
 .PHONY: faults-money
 POINTS ?= 520
-faults-money: setup ## kill gateways at their ledger's file operations; writes build/faults-money.json (SHARD POINTS PHASES; needs root)
-	@$(PY) -m e2e.faults.money --shard $(SHARD) --points $(POINTS) $(if $(PHASES),--phases $(PHASES))
+faults-money: setup ## kill gateways at their ledger's file operations; writes build/faults-money.json (SHARD POINTS PHASES BUG; needs root)
+	@$(PY) -m e2e.faults.money --shard $(SHARD) --points $(POINTS) $(if $(PHASES),--phases $(PHASES)) $(if $(BUG),--bug $(BUG))
 
 .PHONY: faults-training
 RANKS ?= 1

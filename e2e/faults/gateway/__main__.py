@@ -42,7 +42,7 @@ async def restarts(rounds: int, rate: float) -> dict[str, Any]:
         models = [await stack.enter_async_context(CountingModel()) for _ in range(3)]
         ports = [model.port for model in models]
         known = dict.fromkeys(ports, "ready 0")
-        gateways = [Gateways(home / name, *ports, propagation=1.0) for name in "ab"]
+        gateways = [Gateways(home / name, *ports, propagation=5.0) for name in "ab"]
         key = a_key(home / "a")
         balancer = await stack.enter_async_context(Balancer())
         http = await stack.enter_async_context(clients(key, keep=True))

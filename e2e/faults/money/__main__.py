@@ -4,7 +4,8 @@ charged twice, too much, or not at all.
 M1: a real gateway answers callers and is killed at the n-th file operation of its ledger (before it,
 after it, or after half of a write), then the next one starts on what is there. M2: callers that leave
 at a random token. M1 again with a PostgreSQL that is killed under two lives, and on a disk that is
-full. SHARD=i/n does a part of the points, POINTS=n chooses how many there are. BUG=name plants a bug.
+full. SHARD=i/n does a part of the points, POINTS=n chooses how many there are. BUG=name
+plants a bug, and the sweep must find it; BUG=all tries each.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import aiohttp
 from sqlalchemy import Engine
 
 from e2e.faults.money import lives, truth
+from e2e.faults.money.bugs import BUGS
 from e2e.faults.money.lives import Gateways, Load, a_key, clients
 from e2e.faults.money.model import CountingModel
 from e2e.faults.results import Shard
@@ -109,12 +111,12 @@ async def a_life(
         sweep.ends["before it served"] += 1
 
 
-async def kills(shard: Shard, points: int) -> dict[str, Any]:
+async def kills(shard: Shard, points: int, bug: str = "") -> dict[str, Any]:
     """M1 on one file."""
-    sweep = Sweep("killed", seed=shard.index)
+    sweep = Sweep(f"killed, with {bug}" if bug else "killed", seed=shard.index)
     mine = range(shard.index - 1, points, shard.of)
     async with CountingModel() as model:
-        gateways = Gateways(sweep.home, model.port)
+        gateways = Gateways(sweep.home, model.port, bug=bug)
         async with clients(a_key(sweep.home)) as http:
             for done, point in enumerate(mine):
                 at = 1 + point * 7919 % OPERATIONS
@@ -244,12 +246,24 @@ async def _on(sweep: Sweep, small: Path) -> dict[str, Any]:
         return sweep.report(found, refusedWhileFull=refused)
 
 
+def _teeth(bugs: list[str]) -> int:
+    """Each bug must be found within some lives; 1 if one is not."""
+    missed = [bug for bug in bugs if not asyncio.run(kills(Shard(1, 1), 12, bug))["problems"]]
+    print(
+        f"{len(bugs) - len(missed)} of {len(bugs)} bugs found; missed: {', '.join(missed) or 'none'}"
+    )
+    return 1 if missed else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--points", type=int, default=520)
     parser.add_argument("--phases", default="kill,leave,database,disk")
+    parser.add_argument("--bug", default="", choices=["", "all", *BUGS])
     given = parser.parse_args()
+    if given.bug:
+        return _teeth([*BUGS] if given.bug == "all" else [given.bug])
     shard = Shard.parse(given.shard)
     phases = given.phases.split(",")
     told = []

@@ -42,11 +42,13 @@ class Gateways:
         *model_ports: int,
         url_file: Path | None = None,
         propagation: float = 0.0,
+        bug: str = "",
         **spec: Any,
     ) -> None:
         self.home = home
         self._url_file = url_file
         self._propagation = propagation
+        self._bug = bug
         self._spec = spec
         secrets = home / "secrets"
         secrets.mkdir(parents=True)
@@ -123,6 +125,7 @@ class Gateways:
             {
                 "argv": [str(each) for each in argv],
                 "at": at,
+                "bug": self._bug,
                 "side": side,
                 "folder": str(folder),
                 "log": str(home / "log"),

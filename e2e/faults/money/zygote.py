@@ -12,11 +12,14 @@ import sys
 
 
 def child(order: dict[str, object]) -> None:
+    from e2e.faults.money.bugs import BUGS
     from preamar.gateway.server import run
 
     log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if order["bug"]:
+        BUGS[str(order["bug"])]()
     if order["at"]:
         arm = ctypes.CDLL(None).shim_arm
         arm(str(order["folder"]).encode(), ctypes.c_long(int(str(order["at"]))), order["side"], -1)
