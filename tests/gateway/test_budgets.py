@@ -8,6 +8,7 @@ from time import time
 
 import openai
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from preamar.ledger import leases
 from preamar.ledger.leases import Allowance
@@ -117,6 +118,20 @@ async def test_a_chat_without_a_bound_is_covered_by_what_the_model_can_make(rig,
         assert answer.usage.completion_tokens == 3
 
 
+async def test_only_the_answer_costs_and_it_has_no_bound_of_its_own(rig, http):
+    async with FakeTriton() as fake:
+        rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("0.50"))])
+        dear = {"perMillionInputTokens": "0", "perMillionOutputTokens": "10000"}
+        rig.know([service("gpt", price=dear)], endpoints("gpt", fake.port))
+        chat = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}]}
+        url = rig.url + "/v1/chat/completions"
+        async with http.post(url, json=chat, headers=rig.auth) as answer:
+            assert answer.status == 429  # 64 tokens of context are 64 cents
+        assert fake.requests == []
+        async with http.post(url, json=chat | {"max_tokens": 50}, headers=rig.auth) as answer:
+            assert answer.status == 200
+
+
 async def test_a_stream_whose_caller_leaves_pays_what_was_made(rig, http):
     async with FakeTriton(words=["w "] * 50, pause=0.05) as fake:
         know(rig, fake, tenant(**budget("100.00")))
@@ -164,6 +179,24 @@ async def test_rates_are_kept_and_said(rig, http, limits, unit):
         left = [int(each[f"x-ratelimit-remaining-{unit}"]) for each in good]
         assert left == sorted(left, reverse=True)
         assert good[0][f"x-ratelimit-reset-{unit}"].endswith("s")
+
+
+async def test_without_the_ledger_money_stands_still_and_rates_let_go(rig, http, monkeypatch):
+    async with FakeTriton() as fake:
+        know(rig, fake, tenant(limits={"requestsPerMinute": 1000}))
+
+        def away(*_):
+            raise OperationalError("x", {}, Exception("the database is away"))
+
+        monkeypatch.setattr(leases, "grant", away)
+        assert (await ask(http, rig))[0] == 200
+        know(rig, fake, tenant(**budget("5.00")))
+        status, told, _ = await ask(http, rig)
+        assert (status, told["error"]["code"]) == (503, "ledger_unavailable")
+        monkeypatch.setattr(type(rig.gateway.home), "fresh", False)
+        assert (await ask(http, rig))[0] == 503
+        rig.know([service("gpt")])  # what is free costs nobody's budget
+        assert (await ask(http, rig))[0] == 200
 
 
 async def test_no_more_requests_at_once_than_allowed(rig, http):

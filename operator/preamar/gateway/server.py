@@ -64,7 +64,7 @@ class Gateway:
         self.reporter = Reporter(
             settings.name, secrets.internal_key, self.fleet.lines.values, self._operators
         )
-        self.treasury = Treasury(self.engine, self.instance, lambda: home.fresh)
+        self.treasury = Treasury(home, self.instance)
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
         books = Books(home, self.meters, self.treasury, self.instance)
         edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)

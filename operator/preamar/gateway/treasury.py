@@ -12,16 +12,16 @@ from functools import partial
 from time import monotonic, time
 from typing import TypeVar
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from preamar.gateway.errors import ledger_down
+from preamar.gateway.errors import Problem, ledger_down
 from preamar.gateway.purse import Purse, Spent
 from preamar.gateway.refusals import other_currency, refused, shown
 from preamar.gateway.terms import CONCURRENT, FREE, RATES, REQUESTS, TOKENS, Terms, minute_of
 from preamar.gateway.worked import UNBOUNDED_TOKENS
 from preamar.ledger import leases
 from preamar.ledger.balances import key_owner, tenant_owner
+from preamar.ledger.home import Home
 from preamar.ledger.leases import Allowance, Granted
 from preamar.ledger.prices import Price
 
@@ -90,6 +90,7 @@ class Reservation:
 
 
 async def _taken(taking: Awaitable[None]) -> None:
+    """Raises ``Problem``; one with status 503 where the ledger cannot be asked."""
     try:
         async with asyncio.timeout(LEND_SECONDS):
             await taking
@@ -100,17 +101,17 @@ async def _taken(taking: Awaitable[None]) -> None:
 
 
 def _same_currency(unit: str, price: Price) -> None:
-    if unit not in RATES and not price.free and unit != price.currency:
+    if unit != price.currency:
         raise other_currency(unit, price.currency)
 
 
 class Treasury:
-    """All purses of one gateway. ``fresh``: whether its leases certainly hold."""
+    """All purses of one gateway."""
 
-    def __init__(self, engine: Engine, instance: str, fresh: Callable[[], bool]) -> None:
-        self._engine = engine
+    def __init__(self, home: Home, instance: str) -> None:
+        self._home = home
+        self._engine = home.engine
         self._instance = instance
-        self._fresh = fresh
         self._tenants: Mapping[str, Terms] = {}
         self._purses: dict[tuple[str, str, str], Purse] = {}
         # One thread: leases are granted one after the other anyhow.
@@ -134,9 +135,6 @@ class Treasury:
         terms = self.terms(tenant)
         if terms is FREE and key is FREE:
             return reservation
-        if not self._fresh():
-            # What was leased may be somebody else's by now.
-            raise ledger_down()
         now, cost = time(), price.cost(*most)
         allowances = (
             *terms.allowances(tenant_owner(tenant), now),
@@ -146,16 +144,38 @@ class Treasury:
         amounts = {CONCURRENT: 1, REQUESTS: 1, TOKENS: likely}
         try:
             for allowance in allowances:
-                _same_currency(allowance.unit, price)
+                if allowance.unit not in RATES:
+                    if price.free:
+                        continue
+                    _same_currency(allowance.unit, price)
                 amount = amounts.get(allowance.unit, cost)
-                purse = self._purse(allowance)
-                if not purse.take_now(amount):
-                    await _taken(purse.take(amount))
-                reservation.hold(purse, amount)
+                if (purse := await self._take(allowance, amount)) is not None:
+                    reservation.hold(purse, amount)
         except BaseException:
             reservation.undo()
             raise
         return reservation
+
+    async def _take(self, allowance: Allowance, amount: int) -> Purse | None:
+        """The purse that so much was taken from. None where it is a rate and the ledger cannot be
+        asked: money must not be spent twice, but nobody has to stand still for want of a count."""
+        if not self._home.fresh:
+            # What was leased may be somebody else's by now.
+            if allowance.unit in RATES:
+                return None
+            raise ledger_down()
+        purse = self._purse(allowance)
+        if purse.take_now(amount):
+            return purse
+        try:
+            if not self._home.reachable:
+                raise ledger_down()
+            await _taken(purse.take(amount))
+        except Problem as problem:
+            if problem.status != 503 or allowance.unit not in RATES:
+                raise
+            return None
+        return purse
 
     def _purse(self, allowance: Allowance) -> Purse:
         key = (allowance.owner, allowance.unit, allowance.period)
@@ -183,7 +203,7 @@ class Treasury:
         """Give back what is too much, and forget purses of times gone by, until cancelled."""
         while True:
             await asyncio.sleep(TIDY_SECONDS)
-            if self._fresh():
+            if self._home.fresh and self._home.reachable:
                 await self._tidy()
 
     async def _tidy(self) -> None:

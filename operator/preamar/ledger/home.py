@@ -38,6 +38,10 @@ class Home(Protocol):
     def fresh(self) -> bool:
         """Whether leases of this gateway certainly hold."""
 
+    @property
+    def reachable(self) -> bool:
+        """Whether it makes sense to ask for more."""
+
     def start(self) -> None:
         """Begin to take rows."""
 
@@ -49,7 +53,7 @@ class Home(Protocol):
 class OneFile:
     """Raises ``SchemaMismatch`` or ``StoreUnusable`` with a sentence."""
 
-    fresh = True
+    fresh = reachable = True
 
     def __init__(self, path: Path, instance: str, keep_days: int) -> None:
         self.engine = open_store(path)
@@ -103,6 +107,10 @@ class Shared:
     @property
     def fresh(self) -> bool:
         return self.shipper.fresh
+
+    @property
+    def reachable(self) -> bool:
+        return self.shipper.reached is not False
 
     def start(self) -> None:
         self.writer.start()
