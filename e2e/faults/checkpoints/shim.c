@@ -106,23 +106,17 @@ PWRITE(pwrite64, off64_t)
 SYNC(fsync)
 SYNC(fdatasync)
 
-int ftruncate64(int fd, off_t size) {
-    REAL(int, "ftruncate64", int, off_t)
-    char path[PATH_MAX];
-    long n = folder[0] ? before("truncate", of_fd(fd, path), 0) : 0;
-    int result = real(fd, size);
-    after(n);
-    return result;
-}
-
-int ftruncate(int fd, off_t size) {
-    REAL(int, "ftruncate", int, off_t)
-    char path[PATH_MAX];
-    long n = folder[0] ? before("truncate", of_fd(fd, path), 0) : 0;
-    int result = real(fd, size);
-    after(n);
-    return result;
-}
+#define TRUNCATE(name, offset) \
+    int name(int fd, offset size) { \
+        REAL(int, #name, int, offset) \
+        char path[PATH_MAX]; \
+        long n = folder[0] ? before("truncate", of_fd(fd, path), 0) : 0; \
+        int result = real(fd, size); \
+        after(n); \
+        return result; \
+    }
+TRUNCATE(ftruncate, off_t)
+TRUNCATE(ftruncate64, off64_t)
 
 int rename(const char *from, const char *to) {
     REAL(int, "rename", const char *, const char *)

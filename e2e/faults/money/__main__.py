@@ -37,7 +37,6 @@ from preamar.ledger.prices import Price
 from tests.postgres import running
 
 OUT = Path(__file__).resolve().parents[3] / "build/faults-money.json"
-SIDES = ("before", "after", "half")
 PER_LIFE = 600
 OPERATIONS = 2400
 """A life's first so many operations are points; where it makes fewer, it ends by a kill under load."""

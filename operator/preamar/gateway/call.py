@@ -51,6 +51,11 @@ class Books:
         self.treasury = treasury
         self.instance = instance
 
+    def may(self, caller: Caller, model: Model) -> bool:
+        """Whether the model, the tenant and the key all agree."""
+        tenant, name = self.treasury.terms(caller.tenant), model.name
+        return model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
+
 
 class Call:
     """A request that was accepted for a model."""

@@ -173,7 +173,7 @@ class Edge:
         if line is None:
             raise unknown_model(name)
         asker.model = name
-        if not self._may(caller, line):
+        if not self._books.may(caller, line.model):
             raise forbidden(name)
         if task is not None and line.model.task != task:
             use = {"Embed": "/v1/embeddings", "Generate": "/v1/chat/completions"}
@@ -182,14 +182,6 @@ class Edge:
         if not self._books.home.healthy:
             raise ledger_down()
         return line
-
-    def _may(self, caller: Caller, line: Line) -> bool:
-        """Whether the model, the tenant and the key all agree."""
-        name = line.model.name
-        tenant = self._books.treasury.terms(caller.tenant)
-        return (
-            line.model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
-        )
 
     @asynccontextmanager
     async def _call(
@@ -231,12 +223,12 @@ class Edge:
     def _models(self, name: str, caller: Caller, asker: "Asker") -> web.Response:
         if name:
             line = self._fleet.lines.get(name)
-            if line is None or not self._may(caller, line):
+            if line is None or not self._books.may(caller, line.model):
                 raise unknown_model(name)
             found: dict[str, Any] = _model(line)
         else:
             lines = [self._fleet.lines[key] for key in sorted(self._fleet.lines)]
-            shown = [_model(line) for line in lines if self._may(caller, line)]
+            shown = [_model(line) for line in lines if self._books.may(caller, line.model)]
             found = {"object": "list", "data": shown}
         return web.json_response(found, headers={"x-request-id": asker.id})
 

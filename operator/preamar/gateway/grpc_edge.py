@@ -138,10 +138,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         line = self._fleet.lines.get(name)
         if line is None:
             await self._refuse(context, unknown_model(name), caller)
-        tenant = self._books.treasury.terms(caller.tenant)
-        if not (
-            line.model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
-        ):
+        if not self._books.may(caller, line.model):
             await self._refuse(context, forbidden(name), caller, name)
         if not self._books.home.healthy:
             await self._refuse(context, ledger_down(), caller, name)

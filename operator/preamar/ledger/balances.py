@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Update, bindparam, select
+from sqlalchemy import Connection, Update, bindparam
 
-from preamar.ledger.amounts import added, halves, whole
+from preamar.ledger.amounts import added, halves
 from preamar.ledger.dialect import Insert, insert
 from preamar.ledger.prepared import Prepared, cursor_of
 from preamar.ledger.rows import Row
@@ -74,11 +74,3 @@ def _less(_connection: Connection) -> Update:
 
 
 _SPENT, _USED = Prepared(_more), Prepared(_less)
-
-
-def spent(connection: Connection, owner: str, unit: str, period: str | None) -> int:
-    """What an owner spent in a month, or ever."""
-    query = select(balances).where(balances.c.owner == owner, balances.c.unit == unit)
-    if period is not None:
-        query = query.where(balances.c.period == period)
-    return sum(map(whole, connection.execute(query)))

@@ -78,6 +78,16 @@ prices = Table(
     Column("accelerator_second", BigInteger, nullable=False),
 )
 
+
+def _allowance() -> tuple[Column[str], ...]:
+    """Whose, of what, and in which period."""
+    return (
+        Column("owner", String(80), primary_key=True),
+        Column("unit", String(12), primary_key=True),
+        Column("period", String(16), primary_key=True),
+    )
+
+
 gateways = Table(
     "gateways",
     metadata,
@@ -88,18 +98,14 @@ gateways = Table(
 balances = Table(
     "balances",
     metadata,
-    Column("owner", String(80), primary_key=True),
-    Column("unit", String(12), primary_key=True),
-    Column("period", String(16), primary_key=True),
+    *_allowance(),
     *amounts.columns(),
 )
 
 leases = Table(
     "leases",
     metadata,
-    Column("owner", String(80), primary_key=True),
-    Column("unit", String(12), primary_key=True),
-    Column("period", String(16), primary_key=True),
+    *_allowance(),
     Column("instance", String(64), primary_key=True),
     *amounts.columns(),
     Index("leases_by_instance", "instance"),
