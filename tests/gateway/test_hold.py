@@ -24,6 +24,11 @@ def fill(hold, tenants, bound=1000, first=0):
     return gone
 
 
+def taken(hold):
+    """Whose turn it is, who then no longer waits; None where nobody does."""
+    return hold.next()[1] if len(hold) else None
+
+
 def inside(hold):
     """Empties it, in the order of arrival."""
     return [(turn.number, turn.tenant) for turn in hold.clear()]
@@ -45,14 +50,14 @@ def test_never_more_wait_than_the_bound_and_each_tenant_keeps_its_order(steps, b
             assert hold.leave(turn) is None
             waiting.remove(turn)
         elif what in {"next", "back"}:
-            first = hold.next()
+            first = taken(hold)
             assert (first is None) == (not waiting)
             if first is None:
                 continue
             assert first == min(turn for turn in waiting if turn.tenant == first.tenant)
             if what == "back":
                 assert hold.enter(first, first, bound) is None
-                assert hold.next() == first
+                assert taken(hold) == first
                 assert hold.enter(first, first, bound) is None
             else:
                 waiting.remove(first)
@@ -73,7 +78,7 @@ def test_tenants_that_wait_are_served_in_turn(asked, random):
         turn = Turn(number := number + 1, tenant, 0.0)
         hold.enter(turn, turn, 1000)
     served, left = Counter(), Counter(coming)
-    while (turn := hold.next()) is not None:
+    while (turn := taken(hold)) is not None:
         served[turn.tenant] += 1
         left[turn.tenant] -= 1
         # Nobody who still waits has been served two times less than anybody.
@@ -85,12 +90,12 @@ def test_tenants_that_wait_are_served_in_turn(asked, random):
 def test_one_that_asks_little_does_not_wait_behind_all_that_another_asked():
     hold = Hold()
     fill(hold, "a" * 50)
-    assert [hold.next().tenant for _ in range(20)] == ["a"] * 20
+    assert [taken(hold).tenant for _ in range(20)] == ["a"] * 20
     fill(hold, "b", first=50)
-    assert "b" in {hold.next().tenant for _ in range(2)}
+    assert "b" in {taken(hold).tenant for _ in range(2)}
     # Having been away earns nothing: it may not now take all turns.
     fill(hold, "b" * 10, first=51)
-    assert Counter(hold.next().tenant for _ in range(10))["b"] <= 6
+    assert Counter(taken(hold).tenant for _ in range(10))["b"] <= 6
 
 
 def test_priority_goes_first_and_is_the_last_to_be_turned_away():
@@ -100,7 +105,7 @@ def test_priority_goes_first_and_is_the_last_to_be_turned_away():
     hold.enter(urgent, urgent, 4)
     more = Turn(4, "z", 0.0, priority=5)
     assert hold.enter(more, more, 4) == Turn(2, "a", 0.0)
-    assert [hold.next().number for _ in range(4)] == [3, 4, 0, 1]
+    assert [taken(hold).number for _ in range(4)] == [3, 4, 0, 1]
 
 
 def test_what_is_remembered_of_tenants_is_bounded():
@@ -108,7 +113,7 @@ def test_what_is_remembered_of_tenants_is_bounded():
     for number in range(5000):
         turn = Turn(number, f"t{number}", 0.0)
         hold.enter(turn, turn, 10)
-        hold.next()
+        taken(hold)
     assert len(hold._tag) <= 1002
 
 
@@ -164,7 +169,7 @@ def test_two_tenants_do_not_take_the_same_place_from_each_other():
 def test_who_comes_back_to_a_full_hold_costs_the_newest_of_its_tenant_the_place():
     hold = Hold()
     fill(hold, "aab", 3)
-    first = hold.next()
+    first = taken(hold)
     fill(hold, "a", 3, first=3)
     assert hold.enter(first, first, 3) == Turn(3, "a", 0.0)
     assert inside(hold) == [(0, "a"), (1, "a"), (2, "b")]

@@ -2,13 +2,12 @@
 
 import json
 import struct
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.gateway import asked, keys, pick, protobuf, template
+from preamar.gateway import asked, keys, protobuf, template
 from preamar.gateway.errors import Problem
 from preamar.gateway.http1 import Garbled, ResponseParser
 from preamar.gateway.incoming import MAX_DEPTH, _depth
@@ -68,29 +67,6 @@ def test_events_are_the_same_however_their_bytes_arrive(texts, data):
         found += events.feed(wire[:size])
         wire = wire[size:]
     assert [json.loads(item) for item in found] == texts
-
-
-@dataclass
-class Server:
-    in_flight: int = 0
-    failures: int = 0
-    ejected_until: float = 0.0
-
-
-def test_the_replica_with_least_in_flight_and_room_is_picked():
-    servers = [Server(3), Server(1), Server(1), Server(2)]
-    assert pick.pick(servers, 8, 0) is servers[1]
-    assert pick.pick(servers, 1, 0) is None
-    assert pick.pick([], 8, 0) is None
-
-
-def test_an_ejected_replica_returns_with_one_request_at_a_time():
-    server = Server(failures=2, ejected_until=10)
-    assert pick.pick([server], 8, 9) is None
-    assert pick.pick([server], 8, 11) is server
-    server.in_flight = 1
-    assert pick.pick([server], 8, 11) is None
-    assert [pick.ejection(n) for n in (1, 2, 3, 4, 9, 99)] == [0, 1, 2, 4, 10, 10]
 
 
 def test_a_key_is_what_it_says_or_nothing():

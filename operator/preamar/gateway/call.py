@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, time
 
+from preamar.gateway import deadline
 from preamar.gateway.errors import ledger_down
 from preamar.gateway.facts import Model
 from preamar.gateway.metrics import Meters
@@ -62,7 +63,7 @@ class Call:
 
     __slots__ = (
         "_books", "_marked_at", "_marked_tokens", "_settled", "arrived", "caller", "cold_ms",
-        "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "price",
+        "deadline", "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "price",
         "reservation", "started",
     )  # fmt: skip
 
@@ -91,6 +92,15 @@ class Call:
         self.input_tokens = 0
         self.output_tokens = 0
         self.cold_ms: int | None = None
+        # On the monotonic clock, where the caller said how long it waits.
+        self.deadline: float | None = None
+
+    def time_left(self) -> bytes:
+        """The header that tells a model server how long the caller still waits."""
+        if self.deadline is None:
+            return b""
+        left = max(0.001, self.deadline - monotonic())
+        return f"{deadline.HEADER}: {left:.3f}\r\n".encode()
 
     @property
     def priority(self) -> int:

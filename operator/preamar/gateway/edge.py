@@ -9,12 +9,12 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from aiohttp import web
 
-from preamar.gateway import asked, bounds, embed, generate, kserve_stream, template
+from preamar.gateway import affinity, asked, bounds, deadline, embed, generate, kserve_stream, template
 from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, new_id
 from preamar.gateway.chunks import Shape
 from preamar.gateway.errors import (
@@ -76,7 +76,11 @@ class Edge:
         self._state.begin()
         code = 500
         try:
-            response = await self._answer(request, asker)
+            wait = request.headers.get(deadline.HEADER)
+            if wait is None:
+                response = await self._answer(request, asker)
+            else:
+                response = await self._in_time(request, asker, deadline.seconds_of(wait))
             code = response.status
         except Problem as problem:
             code = problem.status
@@ -100,6 +104,20 @@ class Edge:
         if self._state.draining and not response.prepared:
             response.force_close()
         return response
+
+    async def _in_time(
+        self, request: web.BaseRequest, asker: "Asker", seconds: float
+    ) -> web.StreamResponse:
+        """The answer to a caller who waits so long. Raises ``Problem`` where that is over."""
+        asker.timer = asyncio.timeout(seconds)
+        asker.deadline = monotonic() + seconds
+        try:
+            async with asker.timer:
+                return await self._answer(request, asker)
+        except TimeoutError:
+            if not asker.timer.expired():
+                raise
+            raise deadline.over(seconds) from None
 
     async def _failed(self, problem: Problem, asker: "Asker") -> web.StreamResponse:
         if asker.stream is not None and asker.stream.headed:
@@ -199,6 +217,7 @@ class Edge:
             caller.tenant, caller.key_id, caller.terms, line.model.price, most
         )
         call = Call(self._books, asker.id, caller, line.model, endpoint, kind, reservation)
+        call.deadline = asker.deadline
         asker.call = call
         asker.rates = reservation.headers()
         status = 500
@@ -209,7 +228,8 @@ class Edge:
             status = problem.status
             raise
         except (asyncio.CancelledError, GeneratorExit, ConnectionError):
-            status = LEFT
+            late = asker.timer is not None and asker.timer.expired()
+            status = 504 if late else LEFT
             raise
         finally:
             call.settle_soon(status)
@@ -290,10 +310,11 @@ class Edge:
             usage=wish.include_usage,
             price=line.model.price,
         )
+        alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)
         most = (bounds.tokens_of(asker.body_size), wish.max_tokens or 0)
         async with (
             self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS, most) as call,
-            self._upstream.places(line, call) as visit,
+            self._upstream.places(line, call, alike) as visit,
         ):
 
             async def found() -> AsyncIterator[generate.Piece]:
@@ -328,7 +349,10 @@ class Edge:
 class Asker:
     """What is known of a request so far, for its id, its metrics and its bytes."""
 
-    __slots__ = ("body_size", "call", "caller", "id", "model", "plain", "rates", "stream", "tenant")
+    __slots__ = (
+        "body_size", "call", "caller", "deadline", "id", "model", "plain", "rates", "stream",
+        "tenant", "timer",
+    )  # fmt: skip
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
@@ -338,6 +362,8 @@ class Asker:
         self.call: Call | None = None
         self.rates: dict[str, str] = {}
         self.stream: Stream | None = None
+        self.timer: asyncio.Timeout | None = None
+        self.deadline: float | None = None
         self.body_size = 0
         self.plain = False
 

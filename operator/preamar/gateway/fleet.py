@@ -11,6 +11,7 @@ from itertools import count
 from time import monotonic
 from types import MappingProxyType
 
+from preamar.gateway.affinity import NONE
 from preamar.gateway.early import Early
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
 from preamar.gateway.facts import Address, Model
@@ -75,10 +76,14 @@ class Line:
         waited = 0.0 if since is None else monotonic() - since
         return time_left(self.model.cold_start_seconds, waited)
 
-    def turn(self, tenant: str, priority: int = 0) -> Turn:
+    def turn(self, tenant: str, priority: int = 0, affinity: int = NONE) -> Turn:
         """A place in the order of arrival, kept over retries."""
         self.arrived += 1
-        return Turn(next(self._turns), tenant, monotonic(), priority)
+        return Turn(next(self._turns), tenant, monotonic(), priority, affinity)
+
+    def others(self, replica: Replica) -> bool:
+        """Whether there is another replica that takes requests."""
+        return any(other is not replica for other in self.replicas.values())
 
     async def pause(self, seconds: float) -> None:
         """Wait before another try. Who does so is still queued: a model that wakes for nobody else
@@ -89,18 +94,18 @@ class Line:
         finally:
             self._between -= 1
 
-    async def enter(self, turn: Turn) -> Place:
-        """A place on a replica. Raises ``Problem`` when the hold is full, when another tenant's
+    async def enter(self, turn: Turn, avoid: Replica | None = None) -> Place:
+        """A place on a replica, on ``avoid`` only where no other is free. Raises ``Problem`` when the hold is full, when another tenant's
         request is to have the place in it, when the model's ``hold.maxSeconds`` have passed since
         the arrival, or when the model cannot start or is deleted meanwhile.
         Nobody gets a place on a replica that left before they could use it."""
-        while not (place := await self._entered(turn)).replica.usable:
+        while not (place := await self._entered(turn, avoid)).replica.usable:
             place.release()
         return place
 
-    async def _entered(self, turn: Turn) -> Place:
+    async def _entered(self, turn: Turn, avoid: Replica | None) -> Place:
         """Whatever place is free next."""
-        if not self.hold and (replica := self._free()) is not None:
+        if not self.hold and (replica := self._free(turn.affinity, avoid)) is not None:
             return self._place(replica)
         if not self.awake and self.model.stalled is not None:
             raise stalled(self.model.name, self.model.stalled)
@@ -157,36 +162,47 @@ class Line:
         tokens = UNBOUNDED_TOKENS if self.model.task == "Generate" else 0
         return Place(replica, self.worked, tokens, self.released)
 
-    def _free(self) -> Replica | None:
-        return pick(self.replicas.values(), self.model.room, monotonic())
+    def _free(self, affinity: int = NONE, avoid: Replica | None = None) -> Replica | None:
+        return pick(self.replicas.values(), self.model.room, monotonic(), affinity, avoid)
 
     def pump(self) -> None:
         """Hand places to those who wait while there are any."""
         emptied = False
         while self.hold and (replica := self._free()) is not None:
-            waiter = self.hold.next()
-            if waiter is not None and not waiter.done():
-                waiter.set_result(self._place(replica))
+            turn, waiter = self.hold.next()
+            if not waiter.done():
+                # There is room somewhere; where this request belongs may be elsewhere.
+                waiter.set_result(self._place(self._free(turn.affinity) or replica))
             emptied = not self.hold
         if emptied:
             self._queue_changed()
 
-    def released(self, replica: Replica, reached: bool) -> None:
+    def released(self, place: Place, reached: bool) -> None:
+        """A place was given back; ``reached``: whether its replica could be connected to."""
+        replica = place.replica
         replica.in_flight -= 1
         if replica in self.leaving and not replica.in_flight:
             self.leaving.discard(replica)
-        if reached:
-            replica.failures = 0
-        else:
-            self._missed(replica)
+        if not reached:
+            replica.misses += 1
+            self._judge(replica)
+        elif place.good is False:
+            replica.misses = 0
+            replica.errors += 1
+            self._judge(replica)
+        elif place.good:
+            replica.misses = replica.errors = 0
+            replica.ejected_until = 0.0
         if self.hold:
             self.pump()
 
-    def _missed(self, replica: Replica) -> None:
-        replica.failures += 1
-        pause = ejection(replica.failures)
+    def _judge(self, replica: Replica) -> None:
+        """Leave it out for a while if it has missed or failed too often."""
+        now, others = monotonic(), self.replicas.values()
+        out = sum(other.ejected_until > now for other in others if other is not replica)
+        pause = ejection(replica.misses, replica.errors, out, len(others))
         if pause:
-            replica.ejected_until = monotonic() + pause
+            replica.ejected_until = now + pause
             # A little later than its return, so that the clock has passed it for sure.
             asyncio.get_running_loop().call_later(pause + 0.01, self.pump)
 

@@ -94,7 +94,12 @@ async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> As
                     if size > MAX_TEXT:
                         raise model_failed(name)
                     for found in events.feed(data):
-                        piece = piece_of(found, name)
+                        try:
+                            piece = piece_of(found, name)
+                        except Problem as problem:
+                            if problem.status >= 500:
+                                visit.failed()
+                            raise
                         began, finished = True, finished or bool(piece.finish)
                         visit.made(piece.output_tokens)
                         yield piece

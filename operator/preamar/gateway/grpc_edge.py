@@ -6,6 +6,7 @@ Only the methods listed exist. Error texts are our own here too.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, NoReturn
 
 import grpc
@@ -169,6 +170,8 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             await self._refuse(context, problem, caller, name)
         model = line.model
         call = Call(self._books, new_id(), caller, model, f"grpc/{method}", kind, reservation)
+        seconds = context.time_remaining()
+        call.deadline = None if seconds is None else monotonic() + seconds
         self._state.begin()
         line_status = 500
         try:
@@ -181,8 +184,9 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             call.settle_soon(line_status)
             await self._refuse(context, told, caller, name)
         except (asyncio.CancelledError, GeneratorExit):
-            line_status = LEFT
-            self._books.meters.request(name, caller.tenant, LEFT)
+            late = call.deadline is not None and monotonic() >= call.deadline
+            line_status = 504 if late else LEFT
+            self._books.meters.request(name, caller.tenant, line_status)
             raise
         finally:
             call.settle_soon(line_status)

@@ -23,6 +23,7 @@ from preamar.gateway.served import served_by
 
 SERVICE = "/inference.GRPCInferenceService/"
 ATTEMPTS = 5
+_FAILED = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE}
 
 
 class GrpcUpstream:
@@ -51,11 +52,12 @@ class GrpcUpstream:
                 if method == "ModelInfer":
                     await _cover(call, line, place.replica, len(body), 1)
                 send = self._channel(place.replica).unary_unary(SERVICE + method)
-                answer = bytes(await send(body, timeout=self._answer_seconds))
-                place.answered = method == "ModelInfer"
+                answer = bytes(await send(body, timeout=self._seconds(call)))
+                place.answered, place.good = method == "ModelInfer", True
                 return answer
             except grpc.aio.AioRpcError as error:
                 reached = not _not_sent(error)
+                place.good = None if error.code() not in _FAILED else False
                 if reached:
                     raise _explained(line, error, place.replica) from None
             finally:
@@ -80,7 +82,7 @@ class GrpcUpstream:
             try:
                 async for answer in self._relay(place, line, messages, counted, call):
                     yield answer
-                place.answered = True
+                place.answered = place.good = True
             except _NotHeard:
                 reached = False
                 attempts += 1
@@ -112,7 +114,9 @@ class GrpcUpstream:
                     return
                 yield message
 
-        sending = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")(given())
+        stream = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")
+        left = None if call.deadline is None else self._seconds(call)
+        sending = stream(given(), timeout=left)
         answered = False
         try:
             async for answer in sending:
@@ -131,9 +135,16 @@ class GrpcUpstream:
                 for message in heard:
                     messages.put_back(message)
                 raise _NotHeard from None
+            place.good = None if error.code() not in _FAILED else False
             raise _explained(line, error, place.replica) from None
         finally:
             sending.cancel()
+
+    def _seconds(self, call: Call) -> float:
+        """How long an answer may take."""
+        if call.deadline is None:
+            return self._answer_seconds
+        return max(0.001, min(self._answer_seconds, call.deadline - monotonic()))
 
     def _channel(self, replica: Replica) -> Any:
         channel = self._channels.get(replica)

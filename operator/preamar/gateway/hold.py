@@ -16,12 +16,14 @@ MOST_REMEMBERED = 1000
 
 
 class Turn(NamedTuple):
-    """A place in the order of arrival. ``arrived``: monotonic seconds; ``priority``: more is first."""
+    """A place in the order of arrival. ``arrived``: monotonic seconds; ``priority``: more is first;
+    ``affinity``: how the request begins, as `gateway.affinity` counts it."""
 
     number: int
     tenant: str
     arrived: float
     priority: int = 0
+    affinity: int = 0
 
 
 class Hold(Generic[T]):
@@ -97,10 +99,9 @@ class Hold(Generic[T]):
                     t: at for t, at in self._tag.items() if at > self._now or t in self._of
                 }
 
-    def next(self) -> T | None:
-        """The one whose turn it is, who then no longer waits."""
-        if not self._of:
-            return None
+    def next(self) -> tuple[Turn, T]:
+        """The one whose turn it is, who then no longer waits. Raises ``ValueError`` where nobody
+        does."""
         tenant = min(
             self._of,
             key=lambda name: (
@@ -112,7 +113,9 @@ class Hold(Generic[T]):
         turn = next(iter(self._of[tenant]))
         self._now = max(self._now, self._tag.get(tenant, 0))
         self._tag[tenant] = self._tag.get(tenant, 0) + 1
-        return self.leave(turn)
+        waiter = self._waiters.pop(turn)
+        self._forget(turn)
+        return turn, waiter
 
     def first(self) -> Turn | None:
         """The turn that has waited for longest."""

@@ -5,13 +5,14 @@ reached. Bodies are framed anew with a length. The last piece of an answer leave
 ledger has the request; error texts are our own.
 """
 
+import asyncio
 import re
 from typing import NamedTuple
 
 from aiohttp import web
 
 from preamar import __version__
-from preamar.gateway import bounds, tokens
+from preamar.gateway import affinity, bounds, tokens
 from preamar.gateway.call import COLD_START, Call
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
@@ -88,7 +89,8 @@ class Kserve:
             for name in _PASSED_ON
             if (value := request.headers.get(name)) is not None
         )
-        async with self._upstream.places(line, call) as visit:
+        alike = affinity.of_text(body) if route.action == "generate" else affinity.NONE
+        async with self._upstream.places(line, call, alike) as visit:
             if route.action != "metadata" and bounds.endless(call, line.model.task):
                 about = await served(visit, line.model.name)
                 answers = line.model.batch if route.action == "infer" else 1
@@ -141,13 +143,15 @@ class Kserve:
                 usage.feed(piece)
             usage.tell(call)
             await call.settle(200)
-        except (Problem, CutShort):
+        except (Problem, CutShort, asyncio.CancelledError) as error:
             if not began:
                 call.input_tokens = call.output_tokens = 0
                 raise
             # An answer that is cut must not look whole: end the connection within its framing.
             if request.transport is not None:
                 request.transport.abort()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise ConnectionResetError from None
         if not began:
             await response.prepare(request)

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.gateway import bounds
+from preamar.gateway import affinity, bounds
 from preamar.gateway.call import COLD_START, Call
 from preamar.gateway.errors import Problem, broken_off, too_slow
 from preamar.gateway.fleet import Line
@@ -41,7 +41,7 @@ async def relay(
     )
     kept = b""
     written = False
-    async with upstream.places(line, call) as visit:
+    async with upstream.places(line, call, affinity.of_text(body)) as visit:
         try:
             if bounds.endless(call, line.model.task):
                 await bounds.cover_answers(call, len(body), await served(visit, model), 1)

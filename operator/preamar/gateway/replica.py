@@ -5,6 +5,7 @@ However a request ends, its place is given back exactly once.
 
 from collections.abc import Callable
 from time import monotonic
+from zlib import crc32
 
 from preamar.gateway.facts import Address
 from preamar.gateway.wire import Pool
@@ -17,8 +18,8 @@ class Replica:
     """One pod: its pool of connections, and how it is doing."""
 
     __slots__ = (
-        "address", "ejected_until", "failures", "in_flight", "pool", "served", "tokens_left",
-        "usable",
+        "address", "ejected_until", "errors", "in_flight", "misses", "pool", "seed", "served",
+        "tokens_left", "usable",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -26,16 +27,20 @@ class Replica:
         self.pool = Pool(address.ip, address.http, CONNECT_SECONDS)
         self.in_flight = 0
         self.tokens_left = 0
-        self.failures = 0
+        # In a row: times that it could not be reached, and requests that it failed on.
+        self.misses = 0
+        self.errors = 0
         self.ejected_until = 0.0
         self.usable = True
+        self.seed = crc32((address.uid or address.ip).encode())
         # What the model server says of its model, read once per pod by whoever needs it first.
         self.served: object | None = None
 
 
 class Place:
     """The right to send one request to one replica. It notes what the request takes there:
-    ``answered`` is set when it got its whole answer."""
+    ``answered`` is set when it got its whole answer, ``good`` to whether the replica took it or
+    failed on it."""
 
     __slots__ = (
         "_began",
@@ -46,6 +51,7 @@ class Place:
         "_released",
         "_worked",
         "answered",
+        "good",
         "replica",
     )
 
@@ -54,7 +60,7 @@ class Place:
         replica: Replica,
         worked: Worked,
         tokens: int,
-        released: Callable[[Replica, bool], None],
+        released: Callable[["Place", bool], None],
     ) -> None:
         self._worked = worked
         self._released = released
@@ -62,6 +68,7 @@ class Place:
         self._began = monotonic()
         self._made = self._left = 0
         self.answered = False
+        self.good: bool | None = None
         self.replica = replica
         replica.in_flight += 1
         self.expect(tokens)
@@ -92,4 +99,4 @@ class Place:
             self.replica.tokens_left -= self._left
             if self.answered:
                 self._worked.answered(monotonic() - self._began)
-            self._released(self.replica, reached)
+            self._released(self, reached)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
+from preamar.gateway.affinity import NONE
 from preamar.gateway.call import Call
 from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
 from preamar.gateway.fleet import Line
@@ -78,12 +79,14 @@ class Upstream:
         self._budget = Budget()
 
     @asynccontextmanager
-    async def places(self, line: Line, call: Call) -> AsyncIterator["Visit"]:
+    async def places(
+        self, line: Line, call: Call, affinity: int = NONE
+    ) -> AsyncIterator["Visit"]:
         """A visit to the model of ``line``: it waits in the hold when ``send`` is first called.
         Leaving the block gives the place back and closes an answer that was not read to its end,
         which cancels the work behind it."""
         self._budget.arrived()
-        visit = Visit(self, line, call)
+        visit = Visit(self, line, call, affinity)
         try:
             yield visit
         finally:
@@ -96,11 +99,12 @@ class Upstream:
 class Visit:
     """One request's way to a replica; several exchanges on one place are fine."""
 
-    def __init__(self, upstream: Upstream, line: Line, call: Call) -> None:
+    def __init__(self, upstream: Upstream, line: Line, call: Call, affinity: int) -> None:
         self._upstream = upstream
         self._line = line
         self._call = call
-        self._turn = line.turn(call.caller.tenant, call.priority)
+        self._turn = line.turn(call.caller.tenant, call.priority, affinity)
+        self._avoid: Replica | None = None
         self._place: Place | None = None
         self._most: int | None = None
         self._exchange: Exchange | None = None
@@ -110,7 +114,7 @@ class Visit:
         """The replica that this request is on, after waiting for one."""
         if self._place is None:
             cold = not self._line.awake
-            self._place = await self._line.enter(self._turn)
+            self._place = await self._line.enter(self._turn, self._avoid)
             if self._most is not None:
                 self._place.expect(self._most)
             if cold:
@@ -139,7 +143,7 @@ class Visit:
         self, replica: Replica, method: str, path: str, extra: bytes, body: bytes, repeatable: bool
     ) -> Answer | None:
         name = self._line.model.name
-        head = request_bytes(replica, method, path, extra, len(body))
+        head = request_bytes(replica, method, path, extra + self._call.time_left(), len(body))
         self._attempts += 1
         try:
             self._exchange = exchange = await replica.pool.take()
@@ -154,21 +158,34 @@ class Visit:
             self._drop(reached=False)
             problem: Problem = unreachable(name)
         except Lost:
+            self.failed()
             self._drop(reached=True)
             problem = broken_off(name, stopped=not replica.usable)
             if not repeatable or not self._upstream.may_repeat():
                 raise problem from None
         else:
-            refused = answer.status >= 400 and not replica.usable
-            if not (refused and repeatable and self._upstream.may_repeat()):
+            if not self._elsewhere(replica, answer.status, repeatable):
                 return Answer(answer, exchange, replica)
-            # A server that stops knows no models any more: it has not begun.
             self._drop(reached=True)
             problem = broken_off(name, stopped=True)
         if self._attempts >= ATTEMPTS:
             raise problem
         await self._line.pause(PAUSE_SECONDS * (self._attempts - 1))
         return None
+
+    def _elsewhere(self, replica: Replica, status: int, repeatable: bool) -> bool:
+        """Whether a request that got this status should be asked of another replica: where this one
+        stops and so knows no models any more, and once where it failed and there is another."""
+        assert self._place is not None
+        if replica.usable:
+            self._place.good = status < 500
+        if not repeatable or status < 400:
+            return False
+        if replica.usable:
+            if status < 500 or self._avoid is not None or not self._line.others(replica):
+                return False
+            self._avoid = replica
+        return self._upstream.may_repeat()
 
     def again(self) -> bool:
         """Whether a request of which nobody has seen anything may be sent once more; its place is
@@ -201,6 +218,11 @@ class Visit:
         """The replica has done what was asked of it, and how long that took is worth knowing."""
         if self._place is not None:
             self._place.answered = True
+
+    def failed(self) -> None:
+        """The replica failed on what was asked of it."""
+        if self._place is not None:
+            self._place.good = False
 
     def done(self) -> None:
         """The answer was read to its end: its connection may serve others."""
