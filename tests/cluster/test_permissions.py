@@ -13,7 +13,7 @@ RULES = Path(__file__).resolve().parents[2] / "charts/preamar/templates/rbac/_ru
 
 def granted(name: str) -> set[tuple[str, str, str]]:
     text = RULES.read_text()
-    block = text.split(f'{{{{- define "preamar.rules.{name}" -}}}}')[1].split("{{- end -}}")[0]
+    block = text.split(f'{{{{- define "preamar.{name}" -}}}}')[1].split("{{- end -}}")[0]
     return {
         (group, resource, verb)
         for rule in yaml.safe_load(block)
@@ -23,14 +23,17 @@ def granted(name: str) -> set[tuple[str, str, str]]:
     }
 
 
-def test_the_chart_grants_exactly_what_is_used() -> None:
+@pytest.mark.parametrize(
+    ("where", "name"), [("watched", "rules.operator"), ("cluster", "clusterRules.operator")]
+)
+def test_the_chart_grants_exactly_what_is_used(where, name) -> None:
     used = {
         (rule.group, rule.resource, verb)
         for rule in OPERATOR
-        if rule.where == "watched"
+        if rule.where == where
         for verb in rule.verbs
     }
-    assert granted("operator") == used
+    assert granted(name) == used
 
 
 @pytest.mark.parametrize("rule", OPERATOR, ids=lambda rule: rule.resource)

@@ -6,6 +6,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from preamar.core.serving.observe import Carried
+from preamar.demand.accounts import AccountBook
 from preamar.demand.book import Changes, DemandBook
 from preamar.demand.receiver import InternalKey, application, parse
 from preamar.demand.report import Load
@@ -27,13 +28,23 @@ class Receiver:
         if key:
             self.file.write_text(f"{key}\n")
         self.heard: list[Changes] = []
-        self.app = application(DemandBook(), InternalKey(self.file), self.heard.append)
+        self.accounts = AccountBook()
+        self.accounted: list[tuple[frozenset[str], frozenset[str]]] = []
+        self.app = application(
+            DemandBook(),
+            InternalKey(self.file),
+            self.heard.append,
+            self.accounts,
+            lambda *changed: self.accounted.append(changed),
+        )
 
-    async def post(self, body: object, key: str = "secret", raw: bytes | None = None) -> int:
+    async def post(
+        self, body: object, key: str = "secret", raw: bytes | None = None, path: str = "/demand"
+    ) -> int:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         sent = {"data": raw} if raw is not None else {"json": body}
         client = TestClient(TestServer(self.app))
-        async with client, client.post("/demand", headers=headers, **sent) as answer:
+        async with client, client.post(path, headers=headers, **sent) as answer:
             return answer.status
 
 

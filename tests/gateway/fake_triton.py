@@ -27,9 +27,12 @@ class FakeTriton:
         self.gate = asyncio.Event()
         self.gate.set()
         self.port = 0
+        self.answered = self.tokens = 0
+        self.counts = True
 
     async def __aenter__(self):
         app = web.Application(client_max_size=1 << 30)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v2/models/{m}/config", self._config)
         app.router.add_get("/v2/models/{m}", self._metadata)
         app.router.add_get("/v2/models/{m}/ready", self._ready)
@@ -44,6 +47,12 @@ class FakeTriton:
 
     async def __aexit__(self, *_):
         await self._runner.cleanup()
+
+    async def _metrics(self, request):
+        told = f'nv_inference_request_success{{model="gpt",version="1"}} {self.answered}\n'
+        if self.counts:
+            told += f'preamar_model_tokens_total{{model="gpt",kind="output"}} {self.tokens}\n'
+        return web.Response(text=told)
 
     async def _config(self, request):
         parameters = {"max_context": "64", "chat_template": self.template}
@@ -121,6 +130,8 @@ class FakeTriton:
                     return response
                 await response.write(_event(word, at + 1, ""))
                 await asyncio.sleep(self.pause)
+            self.answered += 1
+            self.tokens += 4 + len(self.words)
             await response.write(_event("", len(self.words), "stop"))
             self.finished += 1
             return response

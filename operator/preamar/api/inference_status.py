@@ -104,7 +104,8 @@ class Optimization(Seen):
 
 
 class InferenceServiceStatus(Status):
-    """What is so of the service. Conditions: Ready Stalled ModelAvailable Optimized Scaled."""
+    """What is so of the service. Conditions: Ready Stalled ModelAvailable Optimized Scaled, and
+    MeteringDrift once the ledger was compared with the model servers."""
 
     url: Sentence | None = Field(
         default=None, description="Where callers reach it, such as http://preamar-gateway/v1."

@@ -11,7 +11,7 @@ from preamar.cluster.kinds import collection
 from preamar.cluster.port import Refused
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-NEEDED = ("inferenceservices", "trainingjobs")
+NEEDED = ("inferenceservices", "trainingjobs", "tenants")
 PAGE = 500
 
 

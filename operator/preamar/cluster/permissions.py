@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 
 class Permission(NamedTuple):
-    """A rule of RBAC. ``where`` is ``watched`` (the namespaces that are watched, or all) or
-    ``own`` (the operator's namespace)."""
+    """A rule of RBAC. ``where`` is ``watched`` (the namespaces that are watched, or all), ``own``
+    (the operator's namespace) or ``cluster`` (what has no namespace)."""
 
     group: str
     resource: str
@@ -31,5 +31,7 @@ OPERATOR: tuple[Permission, ...] = (
     Permission("", "pods", ("list", "watch", "patch")),
     Permission("", "persistentvolumeclaims", ("get",)),
     Permission("", "events", ("get", "create", "patch")),
+    Permission("preamar.dev", "tenants", ("get", "list", "watch"), "cluster"),
+    Permission("preamar.dev", "tenants/status", ("patch",), "cluster"),
     Permission("coordination.k8s.io", "leases", ("get", "create", "update"), "own"),
 )

@@ -50,7 +50,8 @@ def status_of(kind: str, owner: ObjectMeta, status: Mapping[str, Any]) -> dict[s
     return {
         "apiVersion": API_VERSION,
         "kind": kind,
-        "metadata": {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid},
+        "metadata": {"name": owner.name, "uid": owner.uid}
+        | ({"namespace": owner.namespace} if owner.namespace else {}),
         "status": dict(status),
     }
 

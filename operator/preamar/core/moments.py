@@ -20,6 +20,11 @@ def moment(text: object) -> datetime | None:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
+def utc(seconds: int) -> str:
+    """A time in seconds since 1970, as Kubernetes reads it."""
+    return stamp(datetime.fromtimestamp(seconds, UTC))
+
+
 def stamp(at: datetime) -> str:
     """A time as Kubernetes reads it."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

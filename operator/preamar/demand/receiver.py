@@ -1,4 +1,5 @@
-"""Where gateways say what is asked of them: ``POST /demand``, with the internal key.
+"""Where gateways say what is asked of them: ``POST /demand``, with the internal key. And
+``POST /accounts``, what that comes to in money.
 
 The answer is 204 at once; what a report changes is handed on before that, so that a first request
 for a sleeping model wakes it without waiting for anything.
@@ -15,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from preamar.core.serving.observe import Carried
+from preamar.demand.accounts import AccountBook
 from preamar.demand.book import MOST_SERVICES, Changes, DemandBook, TooMany
 from preamar.demand.report import NO_PODS, Load, Report
 
@@ -53,9 +55,13 @@ class InternalKey:
 
 
 def application(
-    book: DemandBook, key: InternalKey, heard: Callable[[Changes], None]
+    book: DemandBook,
+    key: InternalKey,
+    heard: Callable[[Changes], None],
+    accounts: AccountBook,
+    accounted: Callable[[frozenset[str], frozenset[str]], None],
 ) -> web.Application:
-    """The server's one route."""
+    """The server's two routes. ``accounted`` hears of tenants and of services."""
 
     async def demand(request: web.Request) -> web.Response:
         if not key.fits(request.headers.get("Authorization", "")):
@@ -70,7 +76,18 @@ def application(
             raise web.HTTPTooManyRequests(text="Too many gateways report.\n") from None
         return web.Response(status=204)
 
+    async def money(request: web.Request) -> web.Response:
+        if not key.fits(request.headers.get("Authorization", "")):
+            raise web.HTTPUnauthorized(text="The internal key is missing or wrong.\n")
+        try:
+            changed = accounts.take(json.loads(await request.read()))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise web.HTTPBadRequest(text=f"These are no accounts: {error}\n") from error
+        accounted(*changed)
+        return web.Response(status=204)
+
     app = web.Application(client_max_size=LARGEST_BODY)
+    app.router.add_post("/accounts", money)
     app.router.add_post("/demand", demand)
     return app
 

@@ -19,7 +19,9 @@ def seconds_of(value: str) -> float:
     except ValueError:
         seconds = -1.0
     if not (isfinite(seconds) and 0 < seconds <= MOST_SECONDS):
-        raise bad(f"'{HEADER}' must be seconds, more than 0 and at most {MOST_SECONDS:.0f}.", HEADER)
+        raise bad(
+            f"'{HEADER}' must be seconds, more than 0 and at most {MOST_SECONDS:.0f}.", HEADER
+        )
     return seconds
 
 

@@ -14,7 +14,16 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.gateway import affinity, asked, bounds, deadline, embed, generate, kserve_stream, template
+from preamar.gateway import (
+    affinity,
+    asked,
+    bounds,
+    deadline,
+    embed,
+    generate,
+    kserve_stream,
+    template,
+)
 from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, new_id
 from preamar.gateway.chunks import Shape
 from preamar.gateway.errors import (

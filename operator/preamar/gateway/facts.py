@@ -53,6 +53,7 @@ class Address:
     grpc: int
     pod: str
     uid: str
+    metrics: int = 8002
 
 
 def model_of(body: Mapping[str, Any]) -> Model | None:
@@ -150,6 +151,7 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
                 grpc=ports.get("grpc", 8001),
                 pod=str(target.get("name") or ip),
                 uid=str(target.get("uid") or ""),
+                metrics=ports.get("metrics", 8002),
             )
             found[address] = usable and not conditions.get("terminating")
         return found

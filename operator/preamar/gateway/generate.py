@@ -94,12 +94,7 @@ async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> As
                     if size > MAX_TEXT:
                         raise model_failed(name)
                     for found in events.feed(data):
-                        try:
-                            piece = piece_of(found, name)
-                        except Problem as problem:
-                            if problem.status >= 500:
-                                visit.failed()
-                            raise
+                        piece = _heard(found, name, visit)
                         began, finished = True, finished or bool(piece.finish)
                         visit.made(piece.output_tokens)
                         yield piece
@@ -111,6 +106,15 @@ async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> As
             raise broken_off(name, stopped=not answer.replica.usable)
     visit.answered()
     visit.done()
+
+
+def _heard(data: bytes, model: str, visit: Visit) -> Piece:
+    try:
+        return piece_of(data, model)
+    except Problem as problem:
+        if problem.status >= 500:
+            visit.failed()
+        raise
 
 
 async def _short(reading: Any) -> bytes:

@@ -4,13 +4,14 @@ Queues and requests in flight are read from the fleet when somebody looks, so th
 requests nothing and end with their pods. A model that does not exist is ``unknown``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from preamar.gateway.drift import Drift
 from preamar.gateway.fleet import Line
 
 UNKNOWN = "unknown"
@@ -43,6 +44,22 @@ class _Gauges(Collector):
         yield flight
 
 
+class _Drifts(Collector):
+    def __init__(self, found: Callable[[], Mapping[str, Drift]]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "preamar_ledger_drift_ratio",
+            "What was charged beyond (below 0: less than) what the model servers counted, as a part "
+            "of it, where nothing explains it.",
+            labels=["model"],
+        )
+        for name, drift in self._found().items():
+            family.add_metric([name], drift.ratio)
+        yield family
+
+
 class Meters:
     """Counters of one gateway."""
 
@@ -72,6 +89,10 @@ class Meters:
     def watch(self, lines: Callable[[], Iterable[Line]]) -> None:
         """Show queues and requests in flight of these lines."""
         self.registry.register(_Gauges(lines))
+
+    def watch_drift(self, found: Callable[[], Mapping[str, Drift]]) -> None:
+        """Show how far the ledger and the model servers disagree."""
+        self.registry.register(_Drifts(found))
 
     def request(self, model: str, tenant: str, code: int) -> None:
         self._of(self._requests, model, tenant, str(code)).inc()

@@ -46,9 +46,10 @@ def pick(
             continue
         if affinity:
             usable.append(replica)
-        if replica.in_flight < room and replica is not avoid:
-            if best is None or replica.in_flight < best.in_flight:
-                best = replica
+        if replica is avoid or replica.in_flight >= room:
+            continue
+        if best is None or replica.in_flight < best.in_flight:
+            best = replica
     if best is None:
         return avoid if avoid in replicas and _takes(avoid, room, now) else None
     if len(usable) > 1:

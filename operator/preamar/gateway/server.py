@@ -16,10 +16,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import uvloop
 
 from preamar.gateway import catalog
+from preamar.gateway.accounts import Accounts
 from preamar.gateway.admin import Admin
 from preamar.gateway.call import Books
 from preamar.gateway.demand import Reporter
+from preamar.gateway.drift import Drift, Reconciler
 from preamar.gateway.edge import Edge
+from preamar.gateway.engines import Engines
 from preamar.gateway.fleet import Fleet
 from preamar.gateway.grpc_edge import GrpcEdge
 from preamar.gateway.keyring import Keyring
@@ -65,6 +68,17 @@ class Gateway:
             settings.name, secrets.internal_key, self.fleet.lines.values, self._operators
         )
         self.treasury = Treasury(home, self.instance)
+        self.engines = Engines(self.fleet.lines.values)
+        self.reconciler = Reconciler(self.engines, home.engine, settings.reconcile_seconds)
+        self.meters.watch_drift(lambda: self.reconciler.found)
+        self.accounts = Accounts(
+            settings.name,
+            secrets.internal_key,
+            home,
+            lambda: self.treasury.tenants,
+            self._drifts,
+            self._operators,
+        )
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
         books = Books(home, self.meters, self.treasury, self.instance)
         edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
@@ -84,6 +98,15 @@ class Gateway:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.treasury.forget)
 
+    def _drifts(self) -> dict[str, Drift]:
+        """By the service whose model it is."""
+        lines = self.fleet.lines
+        return {
+            lines[name].model.service: drift
+            for name, drift in self.reconciler.found.items()
+            if name in lines
+        }
+
     def _operators(self) -> tuple[tuple[str, int], ...]:
         return catalog.operators(
             self.knowledge.heard, self.settings.namespace, self.settings.operator_service
@@ -94,6 +117,7 @@ class Gateway:
         self.treasury.know(catalog.tenants(heard))
         self.fleet.update(catalog.models(heard), catalog.replicas(heard), catalog.starting(heard))
         self.grpc.heard()
+        self.engines.heard()
         self.state.known = True
 
     @contextlib.asynccontextmanager
@@ -111,6 +135,8 @@ class Gateway:
             asyncio.create_task(_forever(self.keyring.follow, "following keys")),
             asyncio.create_task(_forever(self.treasury.run, "giving back leases")),
             asyncio.create_task(_forever(self.reporter.run, "reporting demand")),
+            asyncio.create_task(_forever(self.accounts.run, "reporting accounts")),
+            asyncio.create_task(_forever(self.reconciler.run, "comparing the ledger")),
         ]
         log.info("serving on port %d, admin on %d", self.data.number, self.admin.number)
         try:

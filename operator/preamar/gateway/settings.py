@@ -51,6 +51,7 @@ FLAGS = (
     Flag("read-seconds", 60.0, "time for a request's body to arrive"),
     Flag("answer-seconds", 600.0, "time for a model to begin its answer"),
     Flag("stall-seconds", 300.0, "longest silence within a model's stream"),
+    Flag("reconcile-seconds", 3600.0, "time between comparisons with the model servers' counts"),
     Flag("keep-alive-seconds", 10.0, "time between comments on a silent stream"),
     Flag("propagation-seconds", 5.0, "time to serve on after SIGTERM, until all know"),
     Flag("grace-seconds", 300.0, "time for requests under way to end after that"),
@@ -82,6 +83,7 @@ class Settings:
     read_seconds: float
     answer_seconds: float
     stall_seconds: float
+    reconcile_seconds: float
     keep_alive_seconds: float
     propagation_seconds: float
     grace_seconds: float

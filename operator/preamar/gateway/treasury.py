@@ -121,6 +121,11 @@ class Treasury:
         """What the Tenant resources say."""
         self._tenants = tenants
 
+    @property
+    def tenants(self) -> Mapping[str, Terms]:
+        """Of all tenants that have a resource."""
+        return self._tenants
+
     def terms(self, tenant: str) -> Terms:
         """Of a tenant; one without a resource has no limits."""
         return self._tenants.get(tenant, FREE)

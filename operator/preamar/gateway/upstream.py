@@ -79,9 +79,7 @@ class Upstream:
         self._budget = Budget()
 
     @asynccontextmanager
-    async def places(
-        self, line: Line, call: Call, affinity: int = NONE
-    ) -> AsyncIterator["Visit"]:
+    async def places(self, line: Line, call: Call, affinity: int = NONE) -> AsyncIterator["Visit"]:
         """A visit to the model of ``line``: it waits in the hold when ``send`` is first called.
         Leaving the block gives the place back and closes an answer that was not read to its end,
         which cancels the work behind it."""

@@ -65,7 +65,7 @@ class Audit:
         counted: dict[str, int] = {}
         # What is held is read first: what comes meanwhile is then newer in the census alone.
         held = self._mirror.versions(watched.plural)
-        for namespace in self._namespaces:
+        for namespace in ("",) if watched.cluster else self._namespaces:
             counted |= await self._census(watched, namespace)
         now_held = self._mirror.versions(watched.plural)
         ghosts = {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from preamar.core.serving.observe import SERVICE_LABEL
 from preamar.core.training.observe import JOB_LABEL
 
-SERVICE_KIND, JOB_KIND = "InferenceService", "TrainingJob"
+SERVICE_KIND, JOB_KIND, TENANT_KIND = "InferenceService", "TrainingJob", "Tenant"
 # Every child and pod carries it, so that the API server sends us nobody else's.
 OURS = "app.kubernetes.io/managed-by=preamar"
 
@@ -22,7 +22,7 @@ class Key(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ")
 
 
 def owner_key(metadata: Mapping[str, Any]) -> Key | None:

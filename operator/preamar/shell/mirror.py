@@ -32,12 +32,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A kind that Kopf watches for us; ``selector`` filters on the server."""
+    """A kind that Kopf watches for us; ``selector`` filters on the server. ``cluster``: it has no
+    namespaces."""
 
     api_version: str
     kind: str
     plural: str
     selector: str | None = None
+    cluster: bool = False
 
     @property
     def place(self) -> dict[str, Any]:

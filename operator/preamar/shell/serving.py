@@ -30,6 +30,7 @@ from preamar.core.serving.observe import (
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.size import aim_of, cold_start_of
 from preamar.core.settings import Settings
+from preamar.demand.accounts import AccountBook
 from preamar.demand.witness import Witness, witnessed
 from preamar.shell.claims import Claims
 from preamar.shell.habits import Habits
@@ -82,6 +83,7 @@ def register(
     *,
     claims: Claims,
     demand_of: DemandOf,
+    accounts: AccountBook,
     witness: Witness,
     habits: Habits,
     settings: Settings,
@@ -136,6 +138,7 @@ def register(
                     service.spec.scaling.max,
                 ),
                 rivals=claimed.rivals(service),
+                drift=accounts.drift(name),
                 applied=found.applied,
                 refused=found.refused,
             )
@@ -153,6 +156,7 @@ def register(
         metrics.forget_service(_name(key))
         witness.leave(_name(key))
         habits.forget(_name(key))
+        accounts.forget_service(_name(key))
 
     return Kind(API_VERSION, plan, done, gone)
 

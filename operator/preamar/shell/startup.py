@@ -24,10 +24,11 @@ from preamar.cluster.live import LiveCluster
 from preamar.core.plan import Event
 from preamar.core.pods import PodView
 from preamar.core.serving.observe import Demand
+from preamar.demand.accounts import AccountBook
 from preamar.demand.book import Changes, DemandBook
 from preamar.demand.receiver import InternalKey
 from preamar.demand.witness import Witness
-from preamar.shell import probes, serving, training
+from preamar.shell import probes, serving, tenants, training
 from preamar.shell.ahead import Ahead
 from preamar.shell.audit import Audit
 from preamar.shell.claims import Claims
@@ -35,7 +36,7 @@ from preamar.shell.crds import kinds_are_there
 from preamar.shell.ends import Ends
 from preamar.shell.habits import Habits
 from preamar.shell.hearing import Ears, hearing
-from preamar.shell.keys import JOB_KIND, SERVICE_KIND, Key
+from preamar.shell.keys import JOB_KIND, SERVICE_KIND, TENANT_KIND, Key
 from preamar.shell.kopf_settings import kopf_settings
 from preamar.shell.lease import LeaseKeeper
 from preamar.shell.login import login
@@ -84,6 +85,7 @@ class _Operator:
         cluster = FencedCluster(live, self.keeper.seconds_left)
         self.mirror = Mirror()
         self.book = DemandBook()
+        self.accounts = AccountBook()
         self.witness = Witness(self._demand_seen, options.metrics_port)
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
@@ -99,6 +101,7 @@ class _Operator:
                 self.add,
                 claims=claims,
                 demand_of=self.demand_of,
+                accounts=self.accounts,
                 witness=self.witness,
                 habits=habits,
                 settings=options.settings,
@@ -115,6 +118,7 @@ class _Operator:
                 metrics=self.metrics,
                 key=self.internal,
             ),
+            TENANT_KIND: tenants.register(self.registry, self.mirror, self.add, self.accounts),
         }
         self.mirror.watch_children(self.registry, PODS, PodView.of, self.add)
         self.mirror.watch_children(self.registry, SERVICES, lambda _body: None, self.add)
@@ -133,6 +137,8 @@ class _Operator:
             habits.last,
             self._demand_changed,
             self._awake,
+            self.accounts,
+            self._accounted,
         )
         self.metrics.depth.set_function(lambda: self.queue.depth)
         self.metrics.leader.set_function(lambda: float(self.keeper.seconds_left() > 0))
@@ -226,6 +232,12 @@ class _Operator:
         self.ahead.scaled(key, version, replicas, events)
         for event in events:
             self.metrics.resized(event.reason)
+
+    def _accounted(self, tenants: frozenset[str], services: frozenset[str]) -> None:
+        for tenant in tenants:
+            self.queue.add(Key(TENANT_KIND, "", tenant))
+        for service in services:
+            self._demand_seen(service)
 
     def _demand_seen(self, service: str) -> None:
         namespace, _, name = service.partition("/")

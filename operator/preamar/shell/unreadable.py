@@ -22,7 +22,7 @@ def unreadable(body: Manifest, error: ValidationError) -> Plan:
     place = ".".join(str(part) for part in first["loc"]) or "the resource"
     sentence = f"{place}: {first['msg']}. This version of Preamar cannot read it; edit it."
     metadata = body["metadata"]
-    success = "Ready" if body["kind"] == "InferenceService" else "Succeeded"
+    success = "Succeeded" if body["kind"] == "TrainingJob" else "Ready"
     told = (
         Verdict(success, "False", REASON, sentence),
         Verdict("Stalled", "True", REASON, sentence),
@@ -48,11 +48,7 @@ def unreadable(body: Manifest, error: ValidationError) -> Plan:
     status = {
         "apiVersion": body["apiVersion"],
         "kind": body["kind"],
-        "metadata": {
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-        },
+        "metadata": {key: metadata[key] for key in ("name", "namespace", "uid") if key in metadata},
         "status": {"observedGeneration": generation, "conditions": conditions},
     }
     return Plan(status=status)

@@ -31,6 +31,7 @@ from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import Observed
 from preamar.core.serving.waking import wake
 from preamar.demand import receiver
+from preamar.demand.accounts import AccountBook
 from preamar.demand.book import Changes, DemandBook
 from preamar.shell.keys import SERVICE_KIND, Key
 from preamar.shell.mirror import Mirror
@@ -52,8 +53,8 @@ class Awake(Protocol):
 
 
 class Wakes:
-    """Hears gateways and wakes services. ``changed`` and ``awake`` are called in the loop that
-    ``start`` is called in; the changes of a report come after the size that they led to."""
+    """Hears gateways and wakes services. ``changed``, ``awake`` and ``accounted`` are called in the
+    loop that ``start`` is called in; the changes of a report come after the size that they led to."""
 
     def __init__(
         self,
@@ -64,6 +65,8 @@ class Wakes:
         habit: Callable[[str], Habit | None],
         changed: Callable[[Changes], None],
         awake: Awake,
+        accounts: AccountBook,
+        accounted: Callable[[frozenset[str], frozenset[str]], None],
     ) -> None:
         self._options = options
         self._book = book
@@ -72,6 +75,8 @@ class Wakes:
         self._habit = habit
         self._changed = changed
         self._awake = awake
+        self._accounts = accounts
+        self._accounted = accounted
         self._written: dict[Key, str] = {}
         self._busy: set[asyncio.Task[None]] = set()
 
@@ -116,7 +121,13 @@ class Wakes:
     async def _serve(self, listening: "asyncio.Future[None]") -> None:
         self._second, self._stop = asyncio.get_running_loop(), asyncio.Event()
         key = receiver.InternalKey(self._options.secrets / "internal-key")
-        app = receiver.application(self._book, key, self._heard)
+        app = receiver.application(
+            self._book,
+            key,
+            self._heard,
+            self._accounts,
+            lambda *changed: self._tell(self._accounted, *changed),
+        )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         try:

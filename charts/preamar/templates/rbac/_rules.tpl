@@ -52,6 +52,15 @@ server-side apply, which is create and patch; most go with their owner, so few a
 {{- end -}}
 
 {{- /* What no namespace has: whatever namespace is served, tenants are the cluster's. */ -}}
+{{- define "preamar.clusterRules.operator" -}}
+- apiGroups: [preamar.dev]
+  resources: [tenants]
+  verbs: [get, list, watch]
+- apiGroups: [preamar.dev]
+  resources: [tenants/status]
+  verbs: [patch]
+{{- end -}}
+
 {{- define "preamar.clusterRules.gateway" -}}
 - apiGroups: [preamar.dev]
   resources: [tenants]

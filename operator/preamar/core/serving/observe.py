@@ -18,6 +18,7 @@ from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
 from preamar.core.serving.habit import Habit
+from preamar.core.serving.metering import Drift
 from preamar.core.settings import Settings
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
@@ -130,6 +131,7 @@ class Observed:
     demand: Demand = field(default_factory=Demand)
     habit: Habit | None = None
     rivals: tuple[Rival, ...] = ()
+    drift: Drift | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -13,6 +13,7 @@ from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.learned import learned
+from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal
@@ -28,7 +29,10 @@ def status(
     sizes are not decided at present; the last one is then kept."""
     service, deployment = observed.service, observed.deployment
     before = service.status
-    told = verdicts(observed, decision, trouble, loaded)
+    told = (
+        *verdicts(observed, decision, trouble, loaded),
+        *metering(service, observed.drift),
+    )
     now_true: dict[str, Any] = {
         "observedGeneration": service.metadata.generation,
         "url": f"{observed.settings.gateway_url}/v1",

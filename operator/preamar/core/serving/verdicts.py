@@ -11,6 +11,7 @@ from enum import StrEnum
 from preamar.api.scaling import ScalingMode
 from preamar.core.conditions import Verdict
 from preamar.core.pods import PodView
+from preamar.core.serving import metering
 from preamar.core.serving.blocks import Block
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.faults import BUILDERS, Fault, is_ready
@@ -47,8 +48,8 @@ WAKES = {
     ScalingMode.EXTERNAL: "whoever sizes it wakes it, while requests wait",
     ScalingMode.FIXED: "none will until spec.replicas is raised",
 }
-TOLD = frozenset({"Ready", "Stalled"})
-BAD: frozenset[str] = frozenset({*Fault, *Block, Reason.REFUSED})
+TOLD = frozenset({"Ready", "Stalled", metering.TYPE})
+BAD: frozenset[str] = frozenset({*Fault, *Block, Reason.REFUSED, *metering.BAD})
 
 
 def loaded_once(observed: Observed) -> bool:

@@ -7,6 +7,7 @@ import triton_python_backend_utils as utils
 from tokenizers import Tokenizer
 
 from preamar_model.backends import answers
+from preamar_model.backends.counters import Counters
 from preamar_model.backends.runtime import LocalGraph, graph, opened
 
 
@@ -15,6 +16,7 @@ class TritonPythonModel:
         config, parameters, folder = opened(args)
         self.pad = int(parameters["pad_token"])
         self.most = max(1, int(config["max_batch_size"]))
+        self.counters = Counters(args)
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
         self.tokenizer.enable_truncation(int(parameters["max_context"]))
         self.graph = graph(parameters, folder)
@@ -37,6 +39,7 @@ class TritonPythonModel:
         except UnicodeDecodeError as error:
             raise answers.Invalid(f"TEXT is not UTF-8: {error}.") from error
         vectors, counts = self.embed(texts)
+        self.counters.add(int(counts.sum()))
         responses, at = [], 0
         for row in rows:
             mine = slice(at, at + len(row))

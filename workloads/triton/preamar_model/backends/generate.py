@@ -14,6 +14,7 @@ import triton_python_backend_utils as utils
 from tokenizers import Tokenizer
 
 from preamar_model.backends import answers, wish
+from preamar_model.backends.counters import Counters
 from preamar_model.backends.detokenise import Vocabulary
 from preamar_model.backends.runtime import LocalGraph, graph, opened
 from preamar_model.backends.story import Decoder, Piece, Story
@@ -25,6 +26,7 @@ HALF = {"tensor(float16)": np.float16, "FP16": np.float16}
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         _, parameters, folder = opened(args)
+        self.counters = Counters(args)
         self.decoder = decoder(parameters, folder)
         self.streams = max(1, int(parameters["streams"]))
         self.waiting: deque[tuple[object, bytes]] = deque()
@@ -64,7 +66,7 @@ class TritonPythonModel:
         while self._admit(open_streams):
             for _ in range(len(open_streams)):
                 sender, story = open_streams.popleft()
-                if advance(sender, story):
+                if advance(sender, story, self.counters):
                     open_streams.append((sender, story))
 
     def _admit(self, open_streams: deque) -> bool:
@@ -84,20 +86,24 @@ class TritonPythonModel:
         return True
 
 
-def advance(sender: object, story: Story) -> bool:
-    """One token for one stream; False when it is over."""
+def advance(sender: object, story: Story, counters: Counters) -> bool:
+    """One token for one stream; False when it is over. It is counted before its caller can know
+    that it has ended."""
     if sender.is_cancelled():
+        counters.add(story.input_tokens, story.made)
         end(sender)
         return False
     try:
         piece = story.step()
     except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
+        counters.add(story.input_tokens, story.made)
         end(sender, utils.InferenceResponse(error=answers.failure(error)))
         return False
     if not piece.finish:
         if piece.text:
             sender.send(response(story, piece))
         return True
+    counters.add(story.input_tokens, story.made)
     end(sender, response(story, piece))
     return False
 
