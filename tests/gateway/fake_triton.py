@@ -34,9 +34,10 @@ class FakeTriton:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v2/models/{m}/config", self._config)
-        app.router.add_get("/v2/models/{m}", self._metadata)
         app.router.add_get("/v2/models/{m}/ready", self._ready)
-        app.router.add_post("/v2/models/{m}/infer", self._infer)
+        for version in ("", "/versions/1"):
+            app.router.add_get(f"/v2/models/{{m}}{version}", self._metadata)
+            app.router.add_post(f"/v2/models/{{m}}{version}/infer", self._infer)
         app.router.add_post("/v2/models/{m}/generate_stream", self._stream)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
         await self._runner.setup()
