@@ -84,7 +84,10 @@ class FakeTriton:
                     "Content-Type": "application/octet-stream",
                 },
             )
-        texts = json.loads(body)["inputs"][0]["data"]
+        try:
+            texts = json.loads(body)["inputs"][0]["data"]
+        except (ValueError, LookupError, TypeError):
+            return web.json_response({"error": "secret: cannot parse"}, status=400)
         raw = b"".join(struct.pack("<3f", len(text), 0.5, -1.0) for text in texts)
         head = json.dumps(
             {
@@ -110,7 +113,10 @@ class FakeTriton:
         )
 
     async def _stream(self, request):
-        asked = json.loads(json.loads(await request.read())["REQUEST"])
+        try:
+            asked = json.loads(json.loads(await request.read())["REQUEST"])
+        except (ValueError, LookupError, TypeError):
+            return web.json_response({"error": "secret: cannot parse"}, status=400)
         self.requests.append((request.path, dict(request.headers), asked))
         try:
             await self.gate.wait()

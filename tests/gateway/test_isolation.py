@@ -302,6 +302,11 @@ async def test_no_secret_of_a_key_is_found_in_what_the_gateway_wrote(world, http
             ) as answer:
                 assert (answer.status == 200) == (scope in GOOD and value == f"Bearer {key}")
                 assert key not in await answer.text()
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.rig.gateway.data.number)
+    key = world.keys["acme", "whole"]
+    writer.write(f"GET /v1/models HTTP/1.1\r\nAuthorization: Bearer {key}\x07\r\n\r\n".encode())
+    assert b" 400 " in await reader.read(100)
+    writer.close()
     async with http.get(world.rig.url + "/metrics") as answer:
         seen = (await answer.text()).encode() + caplog.text.encode()
     for file in world.rig.path.rglob("*"):

@@ -6,9 +6,12 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from importlib.resources import files
 from time import time
 from typing import Any
 
+import yaml
 from aiohttp import web
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,9 +21,9 @@ from preamar.gateway.call import new_id
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.incoming import Room, object_of, read_body
 from preamar.gateway.keyring import Keyring
-from preamar.gateway.reports import Reports
+from preamar.gateway.reports import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.state import State
-from preamar.gateway.terms import BadTerms
+from preamar.gateway.terms import BadTerms, whole
 from preamar.gateway.treasury import Treasury
 from preamar.ledger.keys import StoredKey, TooManyKeys
 
@@ -31,6 +34,13 @@ OVERLAP_SECONDS = 86400
 YEAR = 366 * 86400
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 Handler = Callable[..., Awaitable[web.Response]]
+
+
+@cache
+def described() -> bytes:
+    """This API in the words of OpenAPI, as JSON."""
+    text = files("preamar.gateway").joinpath("admin-api.yaml").read_text()
+    return json.dumps(yaml.safe_load(text)).encode()
 
 
 class Admin:
@@ -44,17 +54,21 @@ class Admin:
         self._state = state
         self._room = Room(ROOM)
         of, one = r"/tenants/(?P<tenant>[^/]{1,253})", r"/keys/(?P<key_id>[^/]{1,64})"
+        usage_of = "/v1/organization/usage/(?P<kind>completions|embeddings)"
         reports = Reports(engine)
-        routes: Mapping[str, Mapping[str, Handler]] = {
-            of + "/keys": {"GET": self._list, "POST": self._create},
-            of + one: {"DELETE": self._revoke},
-            of + one + "/rotate": {"POST": self._rotate},
-            of + "/budget": {"GET": self._budget},
-            of + "/invoices/(?P<month>[^/]{1,64})": {"GET": reports.invoice},
-            "/v1/organization/usage/(?P<kind>completions|embeddings)": {"GET": reports.usage},
-            "/v1/organization/costs": {"GET": reports.costs},
-        }
-        self._routes = [(re.compile(pattern), methods) for pattern, methods in routes.items()]
+        nothing: set[str] = set()
+        self.routes: list[tuple[re.Pattern[str], Mapping[str, Handler], set[str]]] = [
+            (re.compile(pattern), methods, parameters)
+            for pattern, methods, parameters in (
+                (of + "/keys", {"GET": self._list, "POST": self._create}, nothing),
+                (of + one, {"DELETE": self._revoke}, nothing),
+                (of + one + "/rotate", {"POST": self._rotate}, nothing),
+                (of + "/budget", {"GET": self._budget}, nothing),
+                (of + "/invoices/(?P<month>[^/]{1,64})", {"GET": reports.invoice}, INVOICE),
+                (usage_of, {"GET": reports.usage}, USAGE),
+                ("/v1/organization/costs", {"GET": reports.costs}, COSTS),
+            )
+        ]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request of the port comes here."""
@@ -78,8 +92,10 @@ class Admin:
         if not hmac.compare_digest(given, self._key):
             raise bad_key("wrong" if given else "missing")
         path = request.path
+        if path == "/openapi.json" and request.method == "GET":
+            return web.Response(body=described(), content_type="application/json")
         allowed: list[str] = []
-        for pattern, methods in self._routes:
+        for pattern, methods, parameters in self.routes:
             if (match := pattern.fullmatch(path)) is None:
                 continue
             if (handler := methods.get(request.method)) is None:
@@ -89,6 +105,8 @@ class Admin:
                 raise bad(
                     "A tenant's name holds small letters, digits and '-', 63 at most.", "tenant"
                 )
+            if unknown := sorted(set(request.query) - parameters):
+                raise bad(f"There is no parameter '{unknown[0][:64]}' here.", unknown[0][:64])
             return await handler(request, **match.groupdict())
         raise wrong_method(", ".join(sorted(allowed))) if allowed else unknown_route()
 
@@ -119,12 +137,13 @@ class Admin:
 
     async def _rotate(self, request: web.BaseRequest, tenant: str, key_id: str) -> web.Response:
         given = await self._given(request)
-        overlap = given.get("overlap_seconds", OVERLAP_SECONDS)
-        if set(given) - {"overlap_seconds"} or type(overlap) is not int or not 0 <= overlap <= YEAR:
-            raise bad(
-                "'overlap_seconds' must be a whole number, a year at most.", "overlap_seconds"
-            )
-        until = int(time()) + overlap
+        if unknown := sorted(set(given) - {"overlap_seconds"}):
+            raise bad(f"A rotation has 'overlap_seconds', no '{unknown[0]}'.", unknown[0])
+        try:
+            overlap = whole(given.get("overlap_seconds"), "overlap_seconds", YEAR)
+        except BadTerms as error:
+            raise bad(str(error), error.param) from None
+        until = int(time()) + (OVERLAP_SECONDS if overlap is None else overlap)
         found = await asyncio.to_thread(self._keyring.rotate, tenant, key_id, until)
         if found is None:
             raise Problem(404, f"The tenant '{tenant}' has no such key.", code="key_not_found")

@@ -88,10 +88,12 @@ def answer_of(model: Model, found: list[bytes], tokens: int, encoding: str) -> b
 
 def encoding_of(given: dict[str, Any]) -> str:
     """``float`` or ``base64``."""
-    encoding = given.get("encoding_format") or "float"
-    if encoding not in {"float", "base64"}:
+    encoding = given.get("encoding_format")
+    if encoding is None:
+        return "float"
+    if not isinstance(encoding, str) or encoding not in {"float", "base64"}:
         raise bad("'encoding_format' must be float or base64.", "encoding_format")
-    return str(encoding)
+    return encoding
 
 
 def check_dimensions(given: dict[str, Any], found: list[bytes]) -> None:

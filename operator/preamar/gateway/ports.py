@@ -1,6 +1,7 @@
 """A listening port with bounds: connections at once, sizes of headers, time to ask something."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -8,6 +9,9 @@ from aiohttp.web_protocol import RequestHandler
 
 FIRST_REQUEST_SECONDS = 15.0
 KEEP_ALIVE_SECONDS = 120.0
+QUIET = logging.getLogger("preamar.gateway.http")
+"""aiohttp's own: it would write each malformed header that anybody sends, keys included."""
+QUIET.setLevel(logging.CRITICAL)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -19,6 +23,7 @@ class Bounded(web.Server):
             self._asked,
             handler_cancellation=True,
             access_log=None,
+            logger=QUIET,
             auto_decompress=False,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             max_line_size=8190,

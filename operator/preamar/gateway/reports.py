@@ -11,6 +11,19 @@ from preamar.ledger import costs, invoice, usage
 from preamar.ledger.rows import Kind
 
 
+def _lists(*names: str) -> set[str]:
+    """As clients write lists: by name, or by name and brackets."""
+    return {*names, *(f"{name}[]" for name in names)}
+
+
+PERIOD = {"start_time", "end_time", "bucket_width", "limit", "page"}
+USAGE = {*PERIOD, *_lists("group_by", "project_ids", "api_key_ids", "models")}
+COSTS = {*PERIOD, *_lists("group_by", "project_ids", "api_key_ids", "line_items")}
+INVOICE = {"format"}
+"""The parameters of each. One that is not known is refused: a filter that was misspelt would show
+what belongs to others."""
+
+
 class Reports:
     """Each raises ``Problem`` for parameters that it cannot understand."""
 

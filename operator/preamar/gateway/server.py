@@ -81,10 +81,11 @@ class Gateway:
         )
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
         books = Books(home, self.meters, self.treasury, self.instance)
-        edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
+        self.edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
         admin = Admin(secrets.admin_key, self.keyring, self.treasury, self.engine, self.state)
-        self.data = Port(edge.handle, settings.max_connections)
+        self.data = Port(self.edge.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
+        self.admin_routes = admin.routes
         self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state)
 
     def _home(self, settings: Settings) -> Home:

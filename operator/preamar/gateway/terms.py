@@ -115,20 +115,21 @@ def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> Terms:
         raise BadTerms(f"A key has {', '.join(sorted(known))}, no '{unknown[0]}'.", unknown[0])
     budget = _object(given, "budget", {"currency", "amount", "period"})
     limits = _object(given, "limits", set(LIMITS))
-    models = given.get("models") or []
+    models = [] if given.get("models") is None else given["models"]
     if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
         raise BadTerms("'models' must be a list of names.", "models")
     name = given.get("name")
     if name is not None and not (isinstance(name, str) and len(name) <= 128):
         raise BadTerms("'name' must be text of 128 characters at most.", "name")
-    rates = {limit: _whole(limits.get(limit), limit) for limit in LIMITS}
+    rates = {limit: whole(limits.get(limit), limit) for limit in LIMITS}
     terms = Terms(
-        budget=_amount(budget),
+        # Empty is a mistake, and not a budget without an end.
+        budget=_amount(None if given.get("budget") is None else budget),
         currency=_currency(budget),
         prepaid=_prepaid(budget),
         models=frozenset(models),
         priority=priority,
-        expires=_whole(given.get("expires_at"), "expires_at"),
+        expires=whole(given.get("expires_at"), "expires_at"),
         **rates,
     )
     return FREE if terms == FREE else terms
@@ -143,16 +144,19 @@ def _object(given: Mapping[str, Any], name: str, known: set[str]) -> Mapping[str
     return found
 
 
-def _whole(value: Any, name: str) -> int | None:
+def whole(value: Any, name: str, most: int = MOST) -> int | None:
+    """A whole number, which JSON may write as 5.0. Raises ``BadTerms``."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
-        raise BadTerms(f"'{name}' must be a whole number from 0.", name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= most:
+        raise BadTerms(f"'{name}' must be a whole number from 0 to {most}.", name)
     return value
 
 
-def _amount(budget: Mapping[str, Any]) -> int | None:
-    if not budget:
+def _amount(budget: Mapping[str, Any] | None) -> int | None:
+    if budget is None:
         return None
     try:
         return pico_of(budget.get("amount"), "budget.amount")
@@ -169,6 +173,6 @@ def _currency(budget: Mapping[str, Any]) -> str:
 
 def _prepaid(budget: Mapping[str, Any]) -> bool:
     period = budget.get("period", "Month")
-    if period not in {"Month", "Prepaid"}:
+    if not isinstance(period, str) or period not in {"Month", "Prepaid"}:
         raise BadTerms("'budget.period' must be Month or Prepaid.", "budget")
     return bool(period == "Prepaid")
