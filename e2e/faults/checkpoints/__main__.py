@@ -52,11 +52,12 @@ mount --make-rprivate /
 mount --bind $0 $0
 mount -t proc proc $0/proc
 mount --rbind /dev $0/dev
+mount -t tmpfs -o mode=1777,size=4g tmpfs $0/dev/shm
 mount -t tmpfs -o mode=1777 tmpfs $0/tmp
 mount --bind $1 $0/mnt/checkpoint
 if [ -d $1/preamar_train ]; then mount --bind $1/preamar_train $0/opt/preamar/preamar_train; fi
 exec chroot --userspec=1000:1000 $0 env -i "${@:2}" LD_PRELOAD=/mnt/checkpoint/shim.so \
-  OMP_NUM_THREADS=1 GLOO_SOCKET_IFNAME=lo python /mnt/checkpoint/inside.py
+  OMP_NUM_THREADS=1 GLOO_SOCKET_IFNAME=lo /opt/venv/bin/python /mnt/checkpoint/inside.py
 """
 
 

@@ -51,6 +51,8 @@ def run(attempt, ranks, victim=None, at=-1, side=0):
         port = probe.getsockname()[1]
     for old in Path("/tmp/preamar").glob("rank-*"):  # the tokens may stay
         old.unlink()
+    for old in Path("/dev/shm").iterdir():
+        old.unlink()
     log, trace = HOME / "log", HOME / "trace"
     log.write_text("")
     trace.write_text("")
@@ -88,8 +90,9 @@ def _fork(rank, ranks, attempt, port, log, trace, armed, at, side):
     os.dup2(out, 1)
     os.dup2(out, 2)
     ops = os.open(trace, os.O_WRONLY | os.O_APPEND)
-    if armed:
-        ctypes.CDLL(None).shim_arm(str(WORK).encode(), ctypes.c_long(at), side, ops)
+    # All are traced, because one rank makes durable what another wrote; one is killed.
+    last = ctypes.c_long(at if armed else -1)
+    ctypes.CDLL(None).shim_arm(str(WORK).encode(), last, side, ops, rank)
     from preamar_train.rank import run_rank
 
     run_rank()
@@ -102,27 +105,31 @@ def copied(source, target):
 
 
 def operations(trace):
-    return [tuple(line.split("\t")) for line in trace.splitlines()]
+    """Rank, number, name, path and new path of each, in order."""
+    words = [line.split("\t") for line in trace.splitlines()]
+    return [(int(rank), int(number), *rest) for rank, number, *rest in words]
 
 
-def undurable(trace, at):
-    """What was written and not made durable before the n-th operation."""
-    dirty = set()
-    for number, name, path, to in operations(trace):
-        if int(number) >= at:
-            break
+def undurable(trace, victim, at):
+    """What was written, by any rank, and not made durable before the victim's n-th operation. What
+    its peers write after that, before they are ended, is not durable either."""
+    dirty, down = set(), False
+    for rank, number, name, path, to in operations(trace):
+        down = down or (rank == victim and number >= at)
+        if down and rank == victim:
+            continue
         if name in {"create", "write", "truncate"}:
             dirty.add(path)
-        elif name == "fsync":
+        elif name == "fsync" and not down:
             dirty.discard(path)
         elif name == "rename":
             dirty = {to + p[len(path) :] if p.startswith(path) else p for p in dirty}
     return dirty
 
 
-def lose_power(trace, at):
+def lose_power(trace, victim, at):
     """The machine goes down: half of each file that was not made durable is lost."""
-    for path in map(Path, undurable(trace, at)):
+    for path in map(Path, undurable(trace, victim, at)):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
 
@@ -132,10 +139,12 @@ def points(traces):
     power wherever something would be lost. After an operation is before the next."""
     found = []
     for rank, trace in enumerate(traces):
-        for number, name, *_ in operations(trace):
+        for who, number, name, *_ in operations(trace):
+            if who != rank:
+                continue
             sides = ["before", *(["torn"] if name == "write" else [])]
-            sides += ["power"] if undurable(trace, int(number)) else []
-            found += [[rank, int(number), name, side] for side in sides]
+            sides += ["power"] if undurable(trace, rank, number) else []
+            found += [[rank, number, name, side] for side in sides]
     return found
 
 
@@ -175,7 +184,9 @@ def begin(ranks):
     reference = outcome(codes, log)
     assert codes == [0] * ranks, log[-3000:]
     third = next(
-        int(n) for n, name, path, _ in operations(trace) if ".saving-step-00000006" in path
+        number
+        for rank, number, _, path, _ in operations(trace)
+        if rank == 0 and ".saving-step-00000006" in path
     )
     shutil.rmtree(WORK)
     run(1, ranks, victim=0, at=third)
@@ -200,7 +211,7 @@ def point(ranks, victim, at, side):
     codes, _, trace = run(2, ranks, victim=victim, at=at, side=SIDES[side])
     reached = codes[victim] == -signal.SIGKILL
     if side == "power":
-        lose_power(trace, at)
+        lose_power(trace, victim, at)
     before = whole_steps()
     codes, log, _ = run(3, ranks)
     found = outcome(codes, log)

@@ -1,8 +1,9 @@
 /* Counts the file operations below one folder, and kills the process at the n-th.
  *
  * Preloaded into a real rank, so that Python, torch's C++ writer and DeepSpeed all pass through it.
- * shim_arm(folder, n, side, trace): side 0 kills before the operation, 2 after half of a write; a side
- * of 1 would be before the next. Each operation is a line of the trace: number, name, path, and for a rename the new path. */
+ * shim_arm(folder, n, side, trace, rank): side 0 kills before the operation, 2 after half of a write; a
+ * side of 1 would be before the next. Each operation is a line of the trace, which all ranks share: rank,
+ * number, name, path, and for a rename the new path. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -18,11 +19,11 @@
 
 static char folder[PATH_MAX];
 static long kill_at = -1, count;
-static int side, trace = -1;
+static int side, trace = -1, rank;
 
-void shim_arm(const char *path, long at, int which, int fd) {
+void shim_arm(const char *path, long at, int which, int fd, int who) {
     snprintf(folder, sizeof folder, "%s", path);
-    kill_at = at, side = which, trace = fd, count = 0;
+    kill_at = at, side = which, trace = fd, rank = who, count = 0;
 }
 
 static int below(const char *path) { return folder[0] && !strncmp(path, folder, strlen(folder)); }
@@ -49,7 +50,7 @@ static long before(const char *name, const char *path, const char *to) {
     if (!below(path)) return 0;
     long n = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
     char line[2 * PATH_MAX];
-    int length = snprintf(line, sizeof line, "%ld\t%s\t%s\t%s\n", n, name, path, to ? to : "");
+    int length = snprintf(line, sizeof line, "%d\t%ld\t%s\t%s\t%s\n", rank, n, name, path, to ? to : "");
     if (trace >= 0) syscall(SYS_write, trace, line, length);
     if (n == kill_at && side == 0) die();
     return n;
