@@ -11,6 +11,8 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
+from preamar.gateway import affinity
+from preamar.gateway.pick import pick
 from preamar.gateway.wire import Exchange, Pool
 
 from .conftest import endpoints, service, until
@@ -182,11 +184,21 @@ class Killed(FakeTriton):
         return response
 
 
+def for_replica(rig, fake):
+    """A prompt that begins like what belongs on that replica."""
+    replicas = rig.line("gpt").replicas.values()
+    return next(
+        text
+        for text in map(str, range(1000))
+        if pick(replicas, 9, 0, affinity.of_text(text)).address.http == fake.port
+    )
+
+
 async def test_a_stream_that_is_lost_before_its_first_token_begins_on_another(rig, http):
     async with Killed() as a, FakeTriton() as b:
         a.die_after = 0
         rig.know([service("gpt")], endpoints("gpt", a.port, b.port))
-        status, text = await ask(http, rig, stream=True)
+        status, text = await ask(http, rig, stream=True, prompt=for_replica(rig, a))
         assert status == 200
         assert text.endswith("data: [DONE]\n\n")
         assert '"error"' not in text

@@ -21,6 +21,7 @@ PRICES = [
     Price("USD", 100_000, 400_000, 1),
     Price("EUR", 3, 999_999, 250_000),
     Price("VND", 10**12, 10**14, 10**9),
+    Price("USD", 0, 7, 0, 123_456),
 ]
 
 rows = st.builds(
@@ -31,6 +32,7 @@ rows = st.builds(
     key_id=st.sampled_from(["k1", "k2"]),
     input_tokens=st.integers(0, 10**7),
     output_tokens=st.integers(0, 10**7),
+    accelerator_ms=st.integers(0, 10**7),
     status=st.sampled_from([200, 499, 500]),
     state=st.sampled_from(list(State)),
     instance=st.sampled_from(["one", "two"]),
@@ -62,7 +64,7 @@ def test_balances_are_the_sum_of_the_settled_rows(tmp_path_factory, batches, dea
         for row in connection.execute(select(requests).where(requests.c.state == State.DONE)):
             price = by_version[row.price]
             if row.status == 200 or row.input_tokens or row.output_tokens:
-                cost = price.cost(row.input_tokens, row.output_tokens)
+                cost = price.cost(row.input_tokens, row.output_tokens, 1, row.accelerator_ms)
                 for owner in (row.tenant, f"key/{row.key_id}"):
                     expected[owner, price.currency, month_of(row.started)] += cost
         found = {

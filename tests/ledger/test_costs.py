@@ -18,17 +18,19 @@ PRICES = (
     Price("USD", 100_000, 400_000),
     Price("USD", 100_001, 7, 3),
     Price("EUR", 10**15 - 1, 10**15 - 1, 10**15 - 1),
+    Price("USD", 5, 0, 0, 1_234_567),
 )
 ROWS = st.builds(
-    lambda number, tenant, key, model, price, given, made, status, second: Row(
+    lambda number, tenant, key, model, price, given, made, status, second, held: Row(
         id=f"r{number}", tenant=tenant, key_id=key, model=model, endpoint="/v1/completions",
         kind=Kind.COMPLETIONS, input_tokens=given, output_tokens=made, status=status,
         state=State.DONE, instance="i", started=second * 1000, finished=second * 1000 + 5,
-        price=price,
+        price=price, accelerator_ms=held,
     ),
     st.integers(0, 30), st.sampled_from("ab"), st.sampled_from(["k1", "k2"]),
     st.sampled_from(["m", "n"]), st.sampled_from(PRICES), st.integers(0, 10**6),
     st.integers(0, 10**6), st.sampled_from([200, 499, 500]), st.integers(0, 3 * DAY - 1),
+    st.integers(0, 10**6),
 )  # fmt: skip
 GROUPS = st.sets(st.sampled_from(costs.GROUPS))
 
@@ -59,7 +61,7 @@ def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
     counted = [r for r in rows if r.status == 200 or r.input_tokens or r.output_tokens]
     owed = {}
     for row in counted:
-        cost = row.price.cost(row.input_tokens, row.output_tokens)
+        cost = row.price.cost(row.input_tokens, row.output_tokens, 1, row.accelerator_ms)
         owed[row.price.currency] = owed.get(row.price.currency, 0) + cost
     reports = []
     for engine in ledgers(tmp_path_factory, rows, chance, 2):

@@ -35,7 +35,7 @@ def test_an_invoice_is_the_same_bytes_whatever_came_when_and_how_often(
     assert seen[0] == seen[1]
     told = json.loads(seen[0][0])
     owed = sum(
-        Fraction(row.price.cost(row.input_tokens, row.output_tokens), 10**12)
+        Fraction(row.price.cost(row.input_tokens, row.output_tokens, 1, row.accelerator_ms), 10**12)
         for row in rows
         if row.status == 200 or row.input_tokens or row.output_tokens
     )
@@ -44,7 +44,7 @@ def test_an_invoice_is_the_same_bytes_whatever_came_when_and_how_often(
         mine = [line for line in told["lines"] if line["currency"] == total["currency"]]
         assert sum(Fraction(line["amount"]) for line in mine) == Fraction(total["amount"])
     for line in told["lines"]:
-        unit = 1 if line["per"] == "request" else 10**6
+        unit = {"request": 1, "1,000 milliseconds": 1000}.get(line["per"], 10**6)
         assert Fraction(line["unit_price"]) * line["quantity"] / unit == Fraction(line["exact"])
         assert abs(Fraction(line["amount"]) - Fraction(line["exact"])) <= Fraction(1, 200)
     assert len(list(csv.DictReader(seen[0][1].decode().splitlines()))) == len(told["lines"])

@@ -12,15 +12,19 @@ PRICES = st.decimals(0, 999_999_999, places=6).map(lambda d: f"{d:f}")
 COUNTS = st.integers(0, 10**12)
 
 
-@given(PRICES, PRICES, PRICES, COUNTS, COUNTS, st.integers(0, 10**6))
-def test_a_cost_is_what_decimal_arithmetic_says(per_input, per_output, per_request, i, o, n):
+@given(PRICES, PRICES, PRICES, PRICES, COUNTS, COUNTS, st.integers(0, 10**6), COUNTS)
+def test_a_cost_is_what_decimal_arithmetic_says(
+    per_input, per_output, per_request, per_second, i, o, n, ms
+):
     spec = {
         "perMillionInputTokens": per_input,
         "perMillionOutputTokens": per_output,
         "perRequest": per_request,
+        "perAcceleratorSecond": per_second,
     }
     exact = (Fraction(per_input) * i + Fraction(per_output) * o) / 10**6 + Fraction(per_request) * n
-    assert Fraction(decimal(Price.of(spec).cost(i, o, n))) == exact
+    exact += Fraction(per_second) * ms / 1000
+    assert Fraction(decimal(Price.of(spec).cost(i, o, n, ms))) == exact
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(-(10**30), 10**30))

@@ -59,7 +59,7 @@ def check(
             truth.cut += 1
             _cut(truth, each, charged.get(each.number), died.get(each.number))
     owed = sum(
-        price.cost(row.input_tokens, row.output_tokens)
+        price.cost(row.input_tokens, row.output_tokens, 1, row.accelerator_ms)
         for row in rows
         if row.status == 200 or row.input_tokens or row.output_tokens
     )

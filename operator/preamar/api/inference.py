@@ -104,7 +104,8 @@ class Price(Word):
     )
     per_request: PriceText = Field(default="0", description='Money per request, such as "0.0001".')
     per_accelerator_second: PriceText = Field(
-        default="0", description='Money per accelerator and second, such as "0.001".'
+        default="0",
+        description='Money per second of an accelerator, which requests that run at the same time share, such as "0.001".',
     )
 
 

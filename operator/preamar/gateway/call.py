@@ -13,8 +13,9 @@ from preamar.gateway import deadline
 from preamar.gateway.errors import ledger_down
 from preamar.gateway.facts import Model
 from preamar.gateway.metrics import Meters
+from preamar.gateway.replica import Place
 from preamar.gateway.terms import FREE, Terms
-from preamar.gateway.treasury import Reservation, Treasury
+from preamar.gateway.treasury import Most, Reservation, Treasury
 from preamar.ledger.home import Home
 from preamar.ledger.rows import Kind, Row, State
 from preamar.ledger.writer import Entry, LedgerUnavailable
@@ -24,6 +25,8 @@ MARK_SECONDS = 1.0
 MARK_TOKENS = 48
 MOST_TOKENS = 10**9
 """Of one request: a model that claims more must not write what no database can hold."""
+MOST_SECONDS = 600
+"""Of accelerators, that a request is charged for and that is set aside for it."""
 LEFT = 499
 COLD_START = "x-preamar-cold-start-ms"
 
@@ -40,6 +43,15 @@ class Caller:
     tenant: str
     key_id: str
     terms: Terms = FREE
+
+
+def most_of(model: Model, given: int, made: int = 0, seconds: float | None = None) -> Most:
+    """What a request to a model uses at most that has at most so many tokens; ``seconds`` is how
+    long its caller waits, if it said so."""
+    if not model.price.accelerator_second:
+        return Most(given, made)
+    longest = MOST_SECONDS if seconds is None else min(seconds, MOST_SECONDS)
+    return Most(given, made, int(1000 * longest) * model.accelerators)
 
 
 class Books:
@@ -62,9 +74,27 @@ class Call:
     """A request that was accepted for a model."""
 
     __slots__ = (
-        "_books", "_marked_at", "_marked_tokens", "_settled", "arrived", "caller", "cold_ms",
-        "deadline", "endpoint", "id", "input_tokens", "kind", "model", "output_tokens", "price",
-        "reservation", "started",
+        "_books",
+        "_had",
+        "_marked_at",
+        "_marked_tokens",
+        "_ms",
+        "_on",
+        "_settled",
+        "accelerators",
+        "arrived",
+        "caller",
+        "cold_ms",
+        "deadline",
+        "endpoint",
+        "id",
+        "input_tokens",
+        "kind",
+        "model",
+        "output_tokens",
+        "price",
+        "reservation",
+        "started",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +114,11 @@ class Call:
         self.id = call_id
         self.caller = caller
         self.model = model.name
+        self.accelerators = model.accelerators
         self.price = model.price
+        self._on: Place | None = None
+        self._had = 0.0
+        self._ms: int | None = None
         self.reservation = reservation
         self.endpoint = endpoint
         self.kind = kind
@@ -94,6 +128,40 @@ class Call:
         self.cold_ms: int | None = None
         # On the monotonic clock, where the caller said how long it waits.
         self.deadline: float | None = None
+
+    def entered(self, place: Place) -> None:
+        """It is on a replica now, after any that it was on before."""
+        if self._on is not None:
+            self._had += self._on.had()
+        self._on = place
+
+    def lost(self) -> None:
+        """It has got nothing from the replica that it was on, and is not charged for it."""
+        self._on = None
+
+    @property
+    def accelerator_ms(self) -> int:
+        """What it has had of accelerators so far, by its equal share; 0 where that is free. Each of
+        several gateways knows only its own requests: divided by their number it is never more than
+        there was."""
+        if self._ms is not None:
+            return self._ms
+        if not self.price.accelerator_second:
+            return 0
+        had = self._had + (0.0 if self._on is None else self._on.had())
+        held = had * self.accelerators / self._books.home.gateways
+        return int(1000 * min(held, MOST_SECONDS * self.accelerators))
+
+    def stop_clock(self) -> None:
+        """What it has had of accelerators is all that it is charged for."""
+        self._ms = self.accelerator_ms
+
+    @property
+    def cost(self) -> int:
+        """What it comes to so far, in pico-units."""
+        return self.price.cost(
+            self.input_tokens, self.output_tokens, accelerator_ms=self.accelerator_ms
+        )
 
     def time_left(self) -> bytes:
         """The header that tells a model server how long the caller still waits."""
@@ -131,6 +199,7 @@ class Call:
             started=self.started,
             finished=int(time() * 1000),
             price=self.price,
+            accelerator_ms=self.accelerator_ms,
             reserved=self.reservation.leases,
         )
 
@@ -194,6 +263,7 @@ class Call:
     def _end(self, status: int, done: Callable[[], None] | None) -> Entry | None:
         if self._settled:
             return None
+        self.stop_clock()
         entry = self._books.writer.submit(self._row(status, State.DONE), done)
         self._settled = True
         self._books.meters.tokens(

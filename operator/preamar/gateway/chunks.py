@@ -8,16 +8,14 @@ from typing import Any
 
 import orjson
 
-from preamar.ledger.prices import Price, decimal
+from preamar.ledger.prices import decimal
 
 
 class Shape:
     """One answer of ``/v1/chat/completions`` (``chat``) or ``/v1/completions``."""
 
-    def __init__(
-        self, call_id: str, model: str, created: int, *, chat: bool, usage: bool, price: Price
-    ) -> None:
-        self._chat, self._price = chat, price
+    def __init__(self, call_id: str, model: str, created: int, *, chat: bool, usage: bool) -> None:
+        self._chat = chat
         kind = "chat.completion" if chat else "text_completion"
         streamed = "chat.completion.chunk" if chat else "text_completion"
         self._head: dict[str, Any] = {
@@ -48,12 +46,12 @@ class Shape:
         """Why the text ended."""
         return self._chunk({"delta": {}} if self._chat else {"text": ""}, reason)
 
-    def usage(self, given: int, made: int) -> bytes:
-        """The chunk that only counts."""
-        counted = json.dumps(self._usage(given, made)).encode()
+    def usage(self, given: int, made: int, cost: int) -> bytes:
+        """The chunk that only counts. ``cost`` in pico-units."""
+        counted = json.dumps(self._usage(given, made, cost)).encode()
         return self._opened + b'], "usage": ' + counted + b"}\n\n"
 
-    def whole(self, text: str, reason: str, given: int, made: int) -> bytes:
+    def whole(self, text: str, reason: str, given: int, made: int, cost: int) -> bytes:
         """The answer in one piece."""
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": reason}
         if self._chat:
@@ -61,17 +59,18 @@ class Shape:
         else:
             choice["text"] = text
         return json.dumps(
-            self._head | {"choices": [choice], "usage": self._usage(given, made)}
+            self._head | {"choices": [choice], "usage": self._usage(given, made, cost)}
         ).encode()
 
     def _chunk(self, what: dict[str, Any], reason: str | None) -> bytes:
         choice = {"index": 0, **what, "logprobs": None, "finish_reason": reason}
         return self._opened + json.dumps(choice).encode() + self._closed
 
-    def _usage(self, given: int, made: int) -> dict[str, Any]:
+    @staticmethod
+    def _usage(given: int, made: int, cost: int) -> dict[str, Any]:
         return {
             "prompt_tokens": given,
             "completion_tokens": made,
             "total_tokens": given + made,
-            "cost": decimal(self._price.cost(given, made)),
+            "cost": decimal(cost),
         }

@@ -24,7 +24,7 @@ from preamar.gateway import (
     kserve_stream,
     template,
 )
-from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, new_id
+from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, most_of, new_id
 from preamar.gateway.chunks import Shape
 from preamar.gateway.errors import (
     Problem,
@@ -167,7 +167,7 @@ class Edge:
             return self._kserve.readiness(line, asker.id)
         body = await self._body(request, asker, self._settings.max_tensor_body)
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
-        most = (bounds.tokens_of(len(body)), 0)
+        most = bounds.tokens_of(len(body)), 0
         async with self._call(asker, caller, line, f"/v2/{route.action}", kind, most) as call:
             if route.action == "generate_stream":
                 async with self._stream(request, asker, line) as stream:
@@ -222,8 +222,13 @@ class Edge:
     ) -> AsyncIterator[Call]:
         """An accepted call that has at most so many input and output tokens; leaving the block in
         any way leaves a row. Raises ``Problem`` where its caller may not use that much."""
+        left = None if asker.deadline is None else asker.deadline - monotonic()
         reservation = await self._books.treasury.admit(
-            caller.tenant, caller.key_id, caller.terms, line.model.price, most
+            caller.tenant,
+            caller.key_id,
+            caller.terms,
+            line.model.price,
+            most_of(line.model, *most, left),
         )
         call = Call(self._books, asker.id, caller, line.model, endpoint, kind, reservation)
         call.deadline = asker.deadline
@@ -267,7 +272,7 @@ class Edge:
         assert asker.caller is not None
         line = self._line(asked.model_name(given), asker.caller, asker, "Embed")
         model = line.model
-        most = (bounds.tokens_of(asker.body_size, len(texts)), 0)
+        most = bounds.tokens_of(asker.body_size, len(texts)), 0
         async with (
             self._call(asker, asker.caller, line, "/v1/embeddings", Kind.EMBEDDINGS, most) as call,
             self._upstream.places(line, call) as visit,
@@ -276,7 +281,8 @@ class Edge:
             visit.leave()
             try:
                 embed.check_dimensions(given, found)
-                body = embed.answer_of(model, found, call.input_tokens, encoding)
+                call.stop_clock()
+                body = embed.answer_of(model.name, found, call.input_tokens, call.cost, encoding)
                 call.first_token()
                 await call.settle(200)
             except Problem:
@@ -317,10 +323,9 @@ class Edge:
             int(time()),
             chat=messages is not None,
             usage=wish.include_usage,
-            price=line.model.price,
         )
         alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)
-        most = (bounds.tokens_of(asker.body_size), wish.max_tokens or 0)
+        most = bounds.tokens_of(asker.body_size), wish.max_tokens or 0
         async with (
             self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS, most) as call,
             self._upstream.places(line, call, alike) as visit,

@@ -10,7 +10,6 @@ from typing import Any
 
 from preamar.gateway.call import Call
 from preamar.gateway.errors import bad, broken_off, model_failed
-from preamar.gateway.facts import Model
 from preamar.gateway.upstream import Visit
 from preamar.gateway.wire import CutShort
 from preamar.ledger.prices import decimal
@@ -68,8 +67,8 @@ def _read(data: bytes, header: bytes | None) -> tuple[list[bytes], int]:
     return [raw[at : at + width * 4] for at in range(0, len(raw), width * 4)], tokens
 
 
-def answer_of(model: Model, found: list[bytes], tokens: int, encoding: str) -> bytes:
-    """The answer's body."""
+def answer_of(model: str, found: list[bytes], tokens: int, cost: int, encoding: str) -> bytes:
+    """The answer's body. ``cost`` in pico-units."""
     data: list[dict[str, Any]] = [
         {
             "object": "embedding",
@@ -80,9 +79,8 @@ def answer_of(model: Model, found: list[bytes], tokens: int, encoding: str) -> b
         }
         for index, raw in enumerate(found)
     ]
-    cost = decimal(model.price.cost(tokens, 0))
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": cost}
-    told = {"object": "list", "data": data, "model": model.name, "usage": usage}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": decimal(cost)}
+    told = {"object": "list", "data": data, "model": model, "usage": usage}
     return json.dumps(told).encode()
 
 

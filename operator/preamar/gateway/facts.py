@@ -38,6 +38,8 @@ class Model:
     loaded: bool
     cold_start_seconds: float | None = None
     price: Price = FREE
+    accelerators: int = 1
+    """Of one replica; cores count as one where it has none."""
 
     def admits(self, tenant: str) -> bool:
         """Whether that tenant may call it."""
@@ -85,6 +87,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             loaded="Ready" in conditions,
             cold_start_seconds=_seconds((status.get("learned") or {}).get("coldStartSeconds")),
             price=Price.of(spec.get("price") or {}),
+            accelerators=_accelerators(spec),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -107,6 +110,12 @@ def _conditions(status: Mapping[str, Any], generation: int) -> dict[str, str]:
         if condition.get("status") == "True"
         and condition.get("observedGeneration", generation) >= generation
     }
+
+
+def _accelerators(spec: Mapping[str, Any]) -> int:
+    count = int((spec.get("accelerator") or {}).get("count", 1))
+    nodes = int((spec.get("parallelism") or {}).get("nodes", 1))
+    return max(1, count) * max(1, nodes)
 
 
 def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:

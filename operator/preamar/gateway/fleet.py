@@ -180,7 +180,7 @@ class Line:
     def released(self, place: Place, reached: bool) -> None:
         """A place was given back; ``reached``: whether its replica could be connected to."""
         replica = place.replica
-        replica.in_flight -= 1
+        replica.carry(-1)
         if replica in self.leaving and not replica.in_flight:
             self.leaving.discard(replica)
         if not reached:

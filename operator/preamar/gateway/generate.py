@@ -146,7 +146,7 @@ async def whole(found: AsyncIterator[Piece], call: Call, shape: Shape) -> bytes:
         # Nothing of it reaches the caller, so nothing is charged.
         call.input_tokens = call.output_tokens = 0
         raise
-    return shape.whole("".join(texts), reason, call.input_tokens, call.output_tokens)
+    return shape.whole("".join(texts), reason, call.input_tokens, call.output_tokens, call.cost)
 
 
 async def streamed(
@@ -169,7 +169,8 @@ async def streamed(
         call.mark()
     closing = shape.last(reason)
     if usage:
-        closing += shape.usage(call.input_tokens, call.output_tokens)
+        call.stop_clock()
+        closing += shape.usage(call.input_tokens, call.output_tokens, call.cost)
     await stream.write(closing)
     await call.settle(200)
     return await stream.end()

@@ -14,7 +14,7 @@ import grpc.aio
 
 from preamar import __version__
 from preamar.gateway import bounds, protobuf
-from preamar.gateway.call import LEFT, Books, Call, Caller, new_id
+from preamar.gateway.call import LEFT, Books, Call, Caller, most_of, new_id
 from preamar.gateway.errors import (
     Problem,
     bad,
@@ -161,7 +161,8 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         """An accepted call whose message has that many bytes; leaving the block in any way leaves a
         row."""
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
-        name, most = line.model.name, (bounds.tokens_of(size), 0)
+        name, seconds = line.model.name, context.time_remaining()
+        most = most_of(line.model, bounds.tokens_of(size), 0, seconds)
         try:
             reservation = await self._books.treasury.admit(
                 caller.tenant, caller.key_id, caller.terms, line.model.price, most
@@ -170,7 +171,6 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             await self._refuse(context, problem, caller, name)
         model = line.model
         call = Call(self._books, new_id(), caller, model, f"grpc/{method}", kind, reservation)
-        seconds = context.time_remaining()
         call.deadline = None if seconds is None else monotonic() + seconds
         self._state.begin()
         line_status = 500

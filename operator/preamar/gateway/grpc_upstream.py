@@ -38,6 +38,7 @@ class GrpcUpstream:
         """A place on a replica, after waiting for one. Raises ``Problem``."""
         cold = not line.awake
         place = await line.enter(turn)
+        call.entered(place)
         if cold:
             call.woke()
         return place
@@ -57,6 +58,8 @@ class GrpcUpstream:
                 return answer
             except grpc.aio.AioRpcError as error:
                 reached = not _not_sent(error)
+                if not reached:
+                    call.lost()
                 place.good = None if error.code() not in _FAILED else False
                 if reached:
                     raise _explained(line, error, place.replica) from None
@@ -85,6 +88,7 @@ class GrpcUpstream:
                 place.answered = place.good = True
             except _NotHeard:
                 reached = False
+                call.lost()
                 attempts += 1
                 if attempts >= ATTEMPTS:
                     raise unreachable(line.model.name) from None

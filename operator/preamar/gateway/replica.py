@@ -18,8 +18,8 @@ class Replica:
     """One pod: its pool of connections, and how it is doing."""
 
     __slots__ = (
-        "address", "ejected_until", "errors", "in_flight", "misses", "pool", "seed", "served",
-        "tokens_left", "usable",
+        "_shared", "_shared_at", "address", "ejected_until", "errors", "in_flight", "misses", "pool",
+        "seed", "served", "tokens_left", "usable",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -35,6 +35,22 @@ class Replica:
         self.seed = crc32((address.uid or address.ip).encode())
         # What the model server says of its model, read once per pod by whoever needs it first.
         self.served: object | None = None
+        self._shared = 0.0
+        self._shared_at = monotonic()
+
+    def share(self) -> float:
+        """Seconds that a request would have had this replica for itself if it had been here since
+        the beginning, sharing it equally with all that were: what one had is the difference."""
+        now = monotonic()
+        if self.in_flight:
+            self._shared += (now - self._shared_at) / self.in_flight
+        self._shared_at = now
+        return self._shared
+
+    def carry(self, more: int) -> None:
+        """It carries one request more, or one less."""
+        self.share()
+        self.in_flight += more
 
 
 class Place:
@@ -44,11 +60,13 @@ class Place:
 
     __slots__ = (
         "_began",
+        "_had",
         "_left",
         "_made",
         "_most",
         "_open",
         "_released",
+        "_share",
         "_worked",
         "answered",
         "good",
@@ -70,8 +88,14 @@ class Place:
         self.answered = False
         self.good: bool | None = None
         self.replica = replica
-        replica.in_flight += 1
+        self._had: float | None = None
+        replica.carry(1)
+        self._share = replica.share()
         self.expect(tokens)
+
+    def had(self) -> float:
+        """Seconds of its replica that this request has had, its equal share of them."""
+        return self.replica.share() - self._share if self._had is None else self._had
 
     def expect(self, tokens: int) -> None:
         """The answer will have this many output tokens at most."""
@@ -96,6 +120,7 @@ class Place:
         time does nothing."""
         if self._open:
             self._open = False
+            self._had = self.had()
             self.replica.tokens_left -= self._left
             if self.answered:
                 self._worked.answered(monotonic() - self._began)

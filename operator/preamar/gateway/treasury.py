@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic, time
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,13 +33,22 @@ BYTES_PER_TOKEN = 4
 """Of English text, on average."""
 
 
+class Most(NamedTuple):
+    """What a request uses at most: tokens, and thousandths of an accelerator for a second."""
+
+    input: int
+    output: int = 0
+    accelerator_ms: int = 0
+
+
 class Reservation:
     """What is set aside for one request."""
 
-    __slots__ = ("_held", "price")
+    __slots__ = ("_accelerator_ms", "_held", "price")
 
-    def __init__(self, price: Price) -> None:
+    def __init__(self, price: Price, accelerator_ms: int = 0) -> None:
         self.price = price
+        self._accelerator_ms = accelerator_ms
         self._held: list[tuple[Purse, int]] = []
 
     @property
@@ -61,7 +70,7 @@ class Reservation:
 
     async def cover(self, input_tokens: int, output_tokens: int) -> None:
         """Reserve more where so many tokens cost more than what is reserved. Raises ``Problem``."""
-        cost = self.price.cost(input_tokens, output_tokens)
+        cost = self.price.cost(input_tokens, output_tokens, accelerator_ms=self._accelerator_ms)
         for at, (purse, amount) in enumerate(self._held):
             if purse.allowance.unit not in RATES and cost > amount:
                 await _taken(purse.grow(cost - amount))
@@ -131,21 +140,21 @@ class Treasury:
         return self._tenants.get(tenant, FREE)
 
     async def admit(
-        self, tenant: str, key_id: str, key: Terms, price: Price, most: tuple[int, int]
+        self, tenant: str, key_id: str, key: Terms, price: Price, most: Most
     ) -> Reservation:
-        """Set aside what a request may use, which has at most so many input and output tokens; of
-        the rate of tokens, which only slows callers down, what is likely. Raises ``Problem``; then
-        nothing is set aside."""
-        reservation = Reservation(price)
+        """Set aside what a request may use at most; of the rate of tokens, which only slows callers
+        down, what is likely. Raises ``Problem``; then nothing is set aside."""
+        reservation = Reservation(price, most.accelerator_ms)
         terms = self.terms(tenant)
         if terms is FREE and key is FREE:
             return reservation
-        now, cost = time(), price.cost(*most)
+        now = time()
+        cost = price.cost(most.input, most.output, accelerator_ms=most.accelerator_ms)
         allowances = (
             *terms.allowances(tenant_owner(tenant), now),
             *key.allowances(key_owner(key_id), now),
         )
-        likely = most[0] // BYTES_PER_TOKEN + min(most[1], UNBOUNDED_TOKENS)
+        likely = most.input // BYTES_PER_TOKEN + min(most.output, UNBOUNDED_TOKENS)
         amounts = {CONCURRENT: 1, REQUESTS: 1, TOKENS: likely}
         try:
             for allowance in allowances:

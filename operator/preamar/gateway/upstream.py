@@ -113,6 +113,7 @@ class Visit:
         if self._place is None:
             cold = not self._line.awake
             self._place = await self._line.enter(self._turn, self._avoid)
+            self._call.entered(self._place)
             if self._most is not None:
                 self._place.expect(self._most)
             if cold:
@@ -157,6 +158,7 @@ class Visit:
             problem: Problem = unreachable(name)
         except Lost:
             self.failed()
+            self._call.lost()
             self._drop(reached=True)
             problem = broken_off(name, stopped=not replica.usable)
             if not repeatable or not self._upstream.may_repeat():
@@ -164,6 +166,7 @@ class Visit:
         else:
             if not self._elsewhere(replica, answer.status, repeatable):
                 return Answer(answer, exchange, replica)
+            self._call.lost()
             self._drop(reached=True)
             problem = broken_off(name, stopped=True)
         if self._attempts >= ATTEMPTS:

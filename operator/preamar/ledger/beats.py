@@ -5,7 +5,7 @@ told of them and its leases end. A gateway that could not say so for half that t
 use none of its leases until it could, and one that finds itself forgotten has none left.
 """
 
-from sqlalchemy import Engine, TextClause, delete, insert, select, text, update
+from sqlalchemy import Engine, TextClause, delete, func, insert, select, text, update
 
 from preamar.ledger import store
 from preamar.ledger.schema import gateways
@@ -27,6 +27,15 @@ def beat(engine: Engine, instance: str) -> bool:
             return True
         connection.execute(insert(gateways).values(instance=instance, seen=_NOW))
         return False
+
+
+def count(engine: Engine) -> int:
+    """How many gateways are alive."""
+    with engine.connect() as connection:
+        alive = (
+            select(func.count()).select_from(gateways).where(gateways.c.seen >= _ago(DEAD_SECONDS))
+        )
+        return int(connection.scalar(alive) or 0)
 
 
 def leave(engine: Engine, instance: str) -> None:

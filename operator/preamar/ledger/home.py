@@ -42,6 +42,10 @@ class Home(Protocol):
     def reachable(self) -> bool:
         """Whether it makes sense to ask for more."""
 
+    @property
+    def gateways(self) -> int:
+        """How many gateways share this ledger, this one included; at least 1."""
+
     def start(self) -> None:
         """Begin to take rows."""
 
@@ -54,6 +58,7 @@ class OneFile:
     """Raises ``SchemaMismatch`` or ``StoreUnusable`` with a sentence."""
 
     fresh = reachable = True
+    gateways = 1
 
     def __init__(self, path: Path, instance: str, keep_days: int) -> None:
         self.engine = open_store(path)
@@ -111,6 +116,10 @@ class Shared:
     @property
     def reachable(self) -> bool:
         return self.shipper.reached is not False
+
+    @property
+    def gateways(self) -> int:
+        return self.shipper.gateways
 
     def start(self) -> None:
         self.writer.start()

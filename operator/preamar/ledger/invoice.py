@@ -47,6 +47,7 @@ _PER = {
     priced.INPUT: "1,000,000 tokens",
     priced.OUTPUT: "1,000,000 tokens",
     priced.REQUESTS: "request",
+    priced.ACCELERATORS: "1,000 milliseconds",
 }
 COLUMNS = ("model", "item", "quantity", "unit_price", "per", "exact", "amount", "currency")
 

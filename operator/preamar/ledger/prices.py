@@ -44,18 +44,27 @@ class Price:
             accelerator_second=_millionths(spec, "perAcceleratorSecond"),
         )
 
-    def cost(self, input_tokens: int, output_tokens: int, requests: int = 1) -> int:
-        """Of so many requests with so many tokens together, in pico-units."""
+    def cost(
+        self, input_tokens: int, output_tokens: int, requests: int = 1, accelerator_ms: int = 0
+    ) -> int:
+        """Of so many requests with so many tokens and milliseconds of an accelerator together, in
+        pico-units."""
         return (
             self.million_input_tokens * input_tokens
             + self.million_output_tokens * output_tokens
             + self.request * MILLION * requests
+            + self.accelerator_second * (MILLION // 1000) * accelerator_ms
         )
 
     @property
     def free(self) -> bool:
         """Whether no request costs anything."""
-        return not (self.million_input_tokens or self.million_output_tokens or self.request)
+        return not (
+            self.million_input_tokens
+            or self.million_output_tokens
+            or self.request
+            or self.accelerator_second
+        )
 
     @property
     def version(self) -> str:

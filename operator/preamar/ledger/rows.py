@@ -43,6 +43,8 @@ class Row:
     started: int
     finished: int
     price: Price = FREE
+    accelerator_ms: int = 0
+    """What the request had of its replica's accelerators, in thousandths of one for a second."""
     reserved: tuple[tuple[str, str], ...] = ()
     """The leases, by owner and period, that this request's cost comes out of."""
 
@@ -52,7 +54,9 @@ class Row:
         the same to the database)."""
         if self.status != 200 and not self.input_tokens and not self.output_tokens:
             return 0
-        return self.price.cost(self.input_tokens, self.output_tokens)
+        return self.price.cost(
+            self.input_tokens, self.output_tokens, accelerator_ms=self.accelerator_ms
+        )
 
     def values(self) -> dict[str, object]:
         """The row as columns."""

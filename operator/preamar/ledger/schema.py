@@ -63,6 +63,7 @@ requests = Table(
     Column("finished", BigInteger, nullable=False),
     Column("price", String(12), nullable=False, server_default=FREE.version),
     Column("reserved", Text, nullable=False, server_default=""),
+    Column("accelerator_ms", BigInteger, nullable=False, server_default="0"),
     Index("requests_by_time", "kind", "started"),
     Index("requests_by_state", "state"),
 )

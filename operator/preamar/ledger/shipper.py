@@ -36,6 +36,8 @@ class Shipper:
         forgotten: Callable[[], None],
     ) -> None:
         self.waiting = 0
+        self.gateways = 1
+        """That share the database, as last counted."""
         self.reached: bool | None = None
         """Whether the database answers; None before the first try."""
         self._spool = Spool(local)
@@ -115,6 +117,7 @@ class Shipper:
                 log.warning("this gateway was taken for dead: its leases have ended")
                 self._forgotten()
             self._known, self._beat_at = True, began
+            self.gateways = max(1, beats.count(self._remote))
         sent = self._spool.send(self._remote)
         if self._due("recover", RECOVER_SECONDS):
             settled = beats.recover(self._remote, self._instance)

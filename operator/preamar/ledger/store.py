@@ -80,7 +80,7 @@ def _durable(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-CHANGES = ("input_tokens", "output_tokens", "status", "state", "finished")
+CHANGES = ("input_tokens", "output_tokens", "accelerator_ms", "status", "state", "finished")
 
 
 def write(engine: Engine, rows: Iterable[Row], *, spool: bool = False) -> None:

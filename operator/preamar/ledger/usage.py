@@ -171,6 +171,7 @@ def counted(start: int, end: int, *columns: ColumnElement[Any]) -> Select[Any]:
             func.count().label("requests"),
             func.sum(row.input_tokens).label("input_tokens"),
             func.sum(row.output_tokens).label("output_tokens"),
+            func.sum(row.accelerator_ms).label("accelerator_ms"),
         )
         .where(
             row.started >= start,
