@@ -51,7 +51,7 @@ def main() -> int:
         ("replicas follow the queue to max and back to zero", story.follow_the_queue),
         ("DeepSpeed trains a language model on two ranks", story.train),
         ("an openai client streams a completion from what was trained", story.complete),
-        ("the books hold what the clients counted", story.bill),
+        ("the bill is what the clients counted", story.bill),
     )
     for number, (title, act) in enumerate(steps, 1):
         if not tell(number, title, act, results):

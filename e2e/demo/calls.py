@@ -7,6 +7,8 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
 from openai import APIError, AsyncOpenAI, OpenAI
 
@@ -22,14 +24,30 @@ SENTENCES = (
 
 @dataclass(slots=True)
 class Count:
-    """What a client saw: requests that were answered, that failed, and tokens as it was told."""
+    """What a client saw: requests that were answered, that failed, tokens and money as it was told."""
 
     answered: int = 0
     failed: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cost: Decimal = Decimal(0)
     errors: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
+
+    def told(self, usage: Any) -> None:
+        """An answer came, with this ``usage``."""
+        self.answered += 1
+        self.input_tokens += usage.prompt_tokens
+        self.output_tokens += getattr(usage, "completion_tokens", 0)
+        self.cost += Decimal(usage.cost)
+
+    def add(self, other: "Count") -> None:
+        """What another client saw too."""
+        self.answered += other.answered
+        self.failed += other.failed
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cost += other.cost
 
     def percentile(self, share: float) -> float:
         """Latency in seconds that ``share`` of the answered requests stayed within."""
@@ -66,8 +84,7 @@ async def load(cluster: Cluster, model: str, callers: int, enough: asyncio.Event
                     count.errors[f"{type(error).__name__}: {error}"[:120]] += 1
                     await asyncio.sleep(0.2)  # a gateway that is down is not hammered
                 else:
-                    count.answered += 1
-                    count.input_tokens += answer.usage.prompt_tokens
+                    count.told(answer.usage)
                     count.latencies.append(time.monotonic() - start)
 
         await asyncio.gather(*(ask(number) for number in range(callers)))
@@ -76,17 +93,21 @@ async def load(cluster: Cluster, model: str, callers: int, enough: asyncio.Event
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A tenant's use of one model, as the gateway's books have it."""
+    """A tenant's use of one model, as the gateway's books have it, and what it is to pay for that."""
 
     requests: int
     input_tokens: int
     output_tokens: int
+    cost: Decimal
+    accelerator_ms: int = 0
 
     def since(self, before: "Used") -> "Used":
         return Used(
             self.requests - before.requests,
             self.input_tokens - before.input_tokens,
             self.output_tokens - before.output_tokens,
+            self.cost - before.cost,
+            self.accelerator_ms - before.accelerator_ms,
         )
 
 
@@ -108,8 +129,24 @@ def used(cluster: Cluster, tenant: str, model: str, kind: str) -> Used:
         models=[model],
     )
     rows = [row for bucket in page.data for row in bucket.results]
+    owed = [row for row in costs(admin, tenant) if row.line_item.startswith(f"{model}, ")]
+    held = [row for row in owed if row.line_item.endswith("accelerator milliseconds")]
     return Used(
         sum(row.num_model_requests for row in rows),
         sum(row.input_tokens for row in rows),
         sum(getattr(row, "output_tokens", 0) or 0 for row in rows),
+        sum((Decimal(row.amount.decimal) for row in owed), Decimal(0)),
+        int(sum(row.quantity for row in held)),
     )
+
+
+def costs(admin: OpenAI, tenant: str) -> list[Any]:
+    """What a tenant owes for each model and kind of quantity."""
+    page = admin.admin.organization.usage.costs(
+        start_time=int(time.time()) - 86_400,
+        bucket_width="1d",
+        limit=7,
+        group_by=["project_id", "line_item"],
+        project_ids=[tenant],
+    )
+    return [row for bucket in page.data for row in bucket.results]

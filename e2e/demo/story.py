@@ -69,8 +69,7 @@ class Story:
             model="minilm", input="High tide lifts every boat in the harbour."
         )
         waited = time.monotonic() - start
-        self.embedded.answered += 1
-        self.embedded.input_tokens += answer.usage.prompt_tokens
+        self.embedded.told(answer.usage)
         return {"wake_seconds": round(waited, 2), "dimensions": len(answer.data[0].embedding)}
 
     def follow_the_queue(self) -> Figures:
@@ -79,9 +78,7 @@ class Story:
         assert service is not None
         most = service["spec"]["scaling"]["max"]
         peak, reached, count = asyncio.run(self.busy(most))
-        self.embedded.answered += count.answered
-        self.embedded.failed += count.failed
-        self.embedded.input_tokens += count.input_tokens
+        self.embedded.add(count)
         assert not count.failed, f"{count.failed} requests failed: {dict(count.errors)}"
         assert peak == most, f"{peak} replicas were ready at most, not {most}"
         assert count.answered >= REQUESTS, f"only {count.answered} requests in time"
@@ -200,9 +197,7 @@ class Story:
             usage = chunk.usage or usage
         assert len(pieces) > 1, f"not a stream: {pieces}"
         assert usage is not None, "the stream ended without its usage"
-        self.completed.answered += 1
-        self.completed.input_tokens += usage.prompt_tokens
-        self.completed.output_tokens += usage.completion_tokens
+        self.completed.told(usage)
         return {
             "text": "".join(pieces),
             "chunks": len(pieces),
@@ -214,24 +209,32 @@ class Story:
         return "gpt" in {model.id for model in client(self.cluster).models.list()}
 
     def bill(self) -> Figures:
-        """5. What the gateway counted is what the clients counted."""
-        expected = {
-            "minilm": Used(self.embedded.answered, self.embedded.input_tokens, 0),
-            "gpt": Used(
-                self.completed.answered, self.completed.input_tokens, self.completed.output_tokens
-            ),
-        }
+        """5. The bill is what the clients counted: requests, tokens and money, to the last digit."""
+        counted = {"minilm": self.embedded, "gpt": self.completed}
         booked = {
             "minilm": used(self.cluster, TENANT, "minilm", "embeddings"),
             "gpt": used(self.cluster, TENANT, "gpt", "completions"),
         }
         grown = {model: booked[model].since(self.before[model]) for model in booked}
+        expected = {
+            model: Used(
+                one.answered,
+                one.input_tokens,
+                one.output_tokens,
+                one.cost,
+                # Which no answer tells but in its cost.
+                grown[model].accelerator_ms,
+            )
+            for model, one in counted.items()
+        }
         assert grown == expected, f"the books say {grown}, the clients {expected}"
         return {
             model: {
                 "requests": one.requests,
                 "input_tokens": one.input_tokens,
                 "output_tokens": one.output_tokens,
+                "cpu_seconds": one.accelerator_ms / 1000,
+                "usd": f"{one.cost:f}",
             }
             for model, one in grown.items()
         }
