@@ -64,7 +64,7 @@ def test_a_rank_that_hangs_is_found_and_the_gang_goes_on_from_its_checkpoint(
         return status if (status.get("checkpoint") or {}).get("step", 0) >= 10 else None
 
     until("a checkpoint is written", 240, past_a_checkpoint, every=1.0)
-    victim = _a_rank_process(pods(kube, namespace, "trainingjob", "hung"))
+    victim = a_rank_process(pods(kube, namespace, "trainingjob", "hung"))
     os.kill(victim, signal.SIGSTOP)
 
     def told() -> Json | None:
@@ -84,7 +84,7 @@ def test_a_rank_that_hangs_is_found_and_the_gang_goes_on_from_its_checkpoint(
     assert told_after["faults"] == 1
 
 
-def _a_rank_process(found: list[Json]) -> int:
+def a_rank_process(found: list[Json]) -> int:
     """The process of rank 1, as this machine sees it: its cgroup names the pod."""
     uid = next(
         p["metadata"]["uid"]

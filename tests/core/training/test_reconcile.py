@@ -264,6 +264,16 @@ def test_a_failure_is_followed_by_a_pause():
     assert (started(plan), plan.recheck_in) == ([], 6.0)
 
 
+@pytest.mark.parametrize(("lasted", "pause"), [(599, 80), (600, 10)])
+def test_a_pause_grows_with_failures_in_a_row_and_not_with_those_of_long_ago(lasted, pause):
+    dead = an_attempt(
+        4, failed=True, started=later(-4 - lasted), ended_at=later(-4), annotations={RESTARTS: "3"}
+    )
+    pods = (a_rank(0, 4, 137, words=FAILED), a_rank(1, 4, 75))
+    plan = reconcile(watched(a_job(status={"attempt": 4}), jobs=(dead,), pods=pods))
+    assert (started(plan), plan.recheck_in) == ([], pause - 4.0)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "counted"),
     [(FAILED, 137, 1), ({"outcome": "Stopped"}, 75, 0)],

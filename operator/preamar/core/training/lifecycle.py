@@ -20,6 +20,9 @@ from preamar.core.training.preparing import Stand, prepared
 
 BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
 FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
+HEALTHY_SECONDS = 600.0
+"""An attempt that lasted so long was no part of a row of failures: the next one need not wait for
+them."""
 LOOK_AGAIN = 5.0
 
 
@@ -232,11 +235,15 @@ def _backoff(here: Step, last: JobView | None, now: datetime) -> float:
         return 0.0
     if here.ending.kind == ON_REQUEST and resize.order_of(last) is not None:
         return 0.0
-    free = max(0, here.attempt - here.restarts - 1)
+    before = here.attempt - here.restarts - 1 if here.ending.free else here.restarts - 1
+    began = last.started or last.created
+    if began is not None and (last.ended_at - began).total_seconds() >= HEALTHY_SECONDS:
+        before = 0
+    doubled = 2.0 ** min(max(before, 0), 10)
     wait = (
-        min(FREE_LIMIT, FREE_BACKOFF * 2.0 ** min(free, 10))
+        min(FREE_LIMIT, FREE_BACKOFF * doubled)
         if here.ending.free
-        else min(BACKOFF_LIMIT, BACKOFF * 2.0 ** min(max(here.restarts - 1, 0), 10))
+        else min(BACKOFF_LIMIT, BACKOFF * doubled)
     )
     return wait - (now - last.ended_at).total_seconds()
 
