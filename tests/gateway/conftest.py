@@ -91,6 +91,7 @@ class Rig:
         line.model = replace(line.model, hold_seconds=seconds)
 
     def rows(self):
+        self.gateway.home.writer.flush()
         with self.gateway.engine.connect() as connection:
             return list(connection.execute(sqlalchemy.select(requests)))
 

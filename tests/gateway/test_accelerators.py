@@ -80,7 +80,7 @@ async def test_a_stream_is_told_what_the_ledger_has(rig, http):
         (row,) = rig.rows()
         assert row.accelerator_ms >= 100
         cost = f"{Decimal(row.accelerator_ms) / 1000:f}".rstrip("0")
-        assert f'"cost": "{cost}"' in text
+        assert f'"cost":"{cost}"' in text
 
 
 async def test_who_pays_for_nothing_but_tokens_is_not_timed(rig, http):

@@ -93,6 +93,8 @@ async def test_two_hundred_at_once_through_four_gateways_do_not_overspend(tmp_pa
         )
         assert {status for status, *_ in answers} == {200, 429}
         paid = sum(Decimal(told["usage"]["cost"]) for status, told, _ in answers if status == 200)
+        for rig in rigs:
+            rig.gateway.home.writer.flush()
         now = await standing(http, rigs[0])
         assert Decimal(now["spent"]) == paid <= 5
         # What nobody uses is free for all again.

@@ -22,7 +22,7 @@ NOTHING = Recorded()
 
 @pytest.fixture(autouse=True)
 def in_a_moment(monkeypatch):
-    monkeypatch.setattr(drift, "BEFORE_SECONDS", 0.2)
+    monkeypatch.setattr(drift, "BEFORE_SECONDS", 0.5)
     monkeypatch.setattr(drift, "BLUR_SECONDS", 0.01)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from preamar.ledger import keys, store, usage
 from preamar.ledger.alive import Alive, recover
+from preamar.ledger.journal import Journal
 from preamar.ledger.rows import Kind, Row, State
 from preamar.ledger.schema import SchemaMismatch, requests
 from preamar.ledger.writer import Writer
@@ -62,30 +63,31 @@ def test_a_file_of_another_version_is_refused_with_a_sentence(tmp_path):
         store.open_store(path)
 
 
-def test_many_threads_write_and_each_learns_of_its_own(engine):
-    writer = Writer(engine)
+def test_many_threads_write_and_each_learns_of_its_own(engine, tmp_path):
+    writer = Writer(engine, Journal(tmp_path / "journal"))
     writer.start()
     done = threading.Semaphore(0)
     for number in range(1000):
         writer.submit(replace(ROW, id=f"r{number}"), done.release)
     for _ in range(1000):
         assert done.acquire(timeout=10)
+    writer.flush()
     assert len(rows(engine)) == 1000
     assert writer.stop(5)
 
 
-def test_a_store_that_fails_loses_nothing_and_takes_rows_back(engine, monkeypatch):
-    writer = Writer(engine)
+def test_a_disk_that_fails_loses_nothing_and_gives_rows_back(engine, tmp_path, monkeypatch):
+    writer = Writer(engine, Journal(tmp_path / "journal"))
     failing = threading.Event()
     failing.set()
-    real = store.write
+    real = Journal.append
 
-    def write(engine, batch, **more):
+    def append(journal, batch):
         if failing.is_set():
-            raise __import__("sqlalchemy").exc.OperationalError("x", {}, Exception("disk is full"))
-        real(engine, batch, **more)
+            raise OSError(28, "disk is full")
+        real(journal, batch)
 
-    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(Journal, "append", append)
     writer.start()
     done = threading.Event()
     entry = writer.submit(ROW, done.set)
@@ -112,7 +114,10 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
         "from preamar.ledger import store\n"
         "from preamar.ledger.writer import Writer\n"
         "from preamar.ledger.rows import *\n"
-        "w = Writer(store.open_store(Path(sys.argv[1]))); w.start()\n"
+        "from preamar.ledger.journal import Journal\n"
+        "path = Path(sys.argv[1])\n"
+        "journal = Journal(path.with_name('i.journal'))\n"
+        "w = Writer(store.open_store(path), journal); w.start()\n"
         "row = Row('', 't', 'k', 'm', 'e', Kind.COMPLETIONS, 1, 1, 200, State.DONE, 'i', 1, 1)\n"
         "for n in itertools.count():\n"
         "    w.submit(replace(row, id=str(n)), lambda n=n: print(n, flush=True))\n"
@@ -127,6 +132,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
     process.wait()
     told = {line.strip().decode() for line in said if line.endswith(b"\n")}
     engine = store.open_store(path)
+    recover(engine, tmp_path, "me")
     assert len(told) >= 2000
     assert told <= {row.id for row in rows(engine)}
     engine.dispose()

@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 from aiohttp import web
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.gateway.budget import standing_of
@@ -25,6 +24,7 @@ from preamar.gateway.reports import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.state import State
 from preamar.gateway.terms import BadTerms, whole
 from preamar.gateway.treasury import Treasury
+from preamar.ledger.home import Home
 from preamar.ledger.keys import StoredKey, TooManyKeys
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,10 @@ def described() -> bytes:
 
 class Admin:
     def __init__(
-        self, key: bytes, keyring: Keyring, treasury: Treasury, engine: Engine, state: State
+        self, key: bytes, keyring: Keyring, treasury: Treasury, home: Home, state: State
     ) -> None:
+        engine = home.engine
+        self._home = home
         self._key = key
         self._keyring = keyring
         self._treasury = treasury
@@ -107,6 +109,9 @@ class Admin:
                 )
             if unknown := sorted(set(request.query) - parameters):
                 raise bad(f"There is no parameter '{unknown[0][:64]}' here.", unknown[0][:64])
+            if request.method == "GET":
+                # What is shown has to hold what was answered a moment ago.
+                await asyncio.to_thread(self._home.writer.flush)
             return await handler(request, **match.groupdict())
         raise wrong_method(", ".join(sorted(allowed))) if allowed else unknown_route()
 

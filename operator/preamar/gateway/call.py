@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, time
+from types import TracebackType
+from typing import Self
 
 from preamar.gateway import deadline
-from preamar.gateway.errors import ledger_down
+from preamar.gateway.errors import Problem, ledger_down
 from preamar.gateway.facts import Model
 from preamar.gateway.metrics import Meters
 from preamar.gateway.replica import Place
@@ -29,11 +31,17 @@ MOST_SECONDS = 600
 """Of accelerators, that a request is charged for and that is set aside for it."""
 LEFT = 499
 COLD_START = "x-preamar-cold-start-ms"
+_RANDOM = bytearray()
+"""Asked of the kernel for many ids at once."""
 
 
 def new_id() -> str:
     """Unique for ever, and sorted by time."""
-    return f"req-{time() * 1000:.0f}-{os.urandom(10).hex()}"
+    if not _RANDOM:
+        _RANDOM.extend(os.urandom(2560))
+    mine = _RANDOM[-10:].hex()
+    del _RANDOM[-10:]
+    return f"req-{time() * 1000:.0f}-{mine}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,27 @@ class Call:
         self.cold_ms: int | None = None
         # On the monotonic clock, where the caller said how long it waits.
         self.deadline: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave a row, however the block ended."""
+        if error is None:
+            status = 200
+        elif isinstance(error, Problem):
+            status = error.status
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit | ConnectionError):
+            late = self.deadline is not None and monotonic() >= self.deadline
+            status = 504 if late else LEFT
+        else:
+            status = 500
+        self.settle_soon(status)
 
     def entered(self, place: Place) -> None:
         """It is on a replica now, after any that it was on before."""

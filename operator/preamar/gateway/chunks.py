@@ -3,7 +3,6 @@
 Everything of a chunk that does not change within a stream is prepared once.
 """
 
-import json
 from typing import Any
 
 import orjson
@@ -24,11 +23,11 @@ class Shape:
             "created": created,
             "model": model,
         }
-        opened = json.dumps(self._head | {"object": streamed})[:-1].encode()
-        self._opened = b"data: " + opened + b', "choices": ['
-        self._closed = b'], "usage": null}\n\n' if usage else b"]}\n\n"
-        middle = b'{"index": 0, "delta": {"content": ' if chat else b'{"index": 0, "text": '
-        none = b', "logprobs": null, "finish_reason": null}'
+        opened = orjson.dumps(self._head | {"object": streamed})[:-1]
+        self._opened = b"data: " + opened + b',"choices":['
+        self._closed = b'],"usage":null}\n\n' if usage else b"]}\n\n"
+        middle = b'{"index":0,"delta":{"content":' if chat else b'{"index":0,"text":'
+        none = b',"logprobs":null,"finish_reason":null}'
         self._before = self._opened + middle
         self._after = (b"}" if chat else b"") + none + self._closed
 
@@ -48,8 +47,8 @@ class Shape:
 
     def usage(self, given: int, made: int, cost: int) -> bytes:
         """The chunk that only counts. ``cost`` in pico-units."""
-        counted = json.dumps(self._usage(given, made, cost)).encode()
-        return self._opened + b'], "usage": ' + counted + b"}\n\n"
+        counted = orjson.dumps(self._usage(given, made, cost))
+        return self._opened + b'],"usage":' + counted + b"}\n\n"
 
     def whole(self, text: str, reason: str, given: int, made: int, cost: int) -> bytes:
         """The answer in one piece."""
@@ -58,13 +57,13 @@ class Shape:
             choice["message"] = {"role": "assistant", "content": text, "refusal": None}
         else:
             choice["text"] = text
-        return json.dumps(
+        return orjson.dumps(
             self._head | {"choices": [choice], "usage": self._usage(given, made, cost)}
-        ).encode()
+        )
 
     def _chunk(self, what: dict[str, Any], reason: str | None) -> bytes:
         choice = {"index": 0, **what, "logprobs": None, "finish_reason": reason}
-        return self._opened + json.dumps(choice).encode() + self._closed
+        return self._opened + orjson.dumps(choice) + self._closed
 
     @staticmethod
     def _usage(given: int, made: int, cost: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ answer with OpenAI's error body or in a relay; a caller who leaves is a row with
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import datetime
 from time import monotonic, time
 from typing import Any
@@ -168,7 +167,7 @@ class Edge:
         body = await self._body(request, asker, self._settings.max_tensor_body)
         kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
         most = bounds.tokens_of(len(body)), 0
-        async with self._call(asker, caller, line, f"/v2/{route.action}", kind, most) as call:
+        with await self._accept(asker, caller, line, f"/v2/{route.action}", kind, most) as call:
             if route.action == "generate_stream":
                 async with self._stream(request, asker, line) as stream:
                     return await kserve_stream.relay(
@@ -210,8 +209,7 @@ class Edge:
             raise ledger_down()
         return line
 
-    @asynccontextmanager
-    async def _call(
+    async def _accept(
         self,
         asker: "Asker",
         caller: Caller,
@@ -219,9 +217,9 @@ class Edge:
         endpoint: str,
         kind: Kind,
         most: tuple[int, int],
-    ) -> AsyncIterator[Call]:
-        """An accepted call that has at most so many input and output tokens; leaving the block in
-        any way leaves a row. Raises ``Problem`` where its caller may not use that much."""
+    ) -> Call:
+        """An accepted call that has at most so many input and output tokens, for a ``with`` block:
+        leaving it in any way leaves a row. Raises ``Problem`` where its caller may not use that much."""
         left = None if asker.deadline is None else asker.deadline - monotonic()
         reservation = await self._books.treasury.admit(
             caller.tenant,
@@ -234,19 +232,7 @@ class Edge:
         call.deadline = asker.deadline
         asker.call = call
         asker.rates = reservation.headers()
-        status = 500
-        try:
-            yield call
-            status = 200
-        except Problem as problem:
-            status = problem.status
-            raise
-        except (asyncio.CancelledError, GeneratorExit, ConnectionError):
-            late = asker.timer is not None and asker.timer.expired()
-            status = 504 if late else LEFT
-            raise
-        finally:
-            call.settle_soon(status)
+        return call
 
     def _headers(self, asker: "Asker", line: Line) -> dict[str, str]:
         headers = {"x-request-id": asker.id, **_cold(asker.call), **asker.rates}
@@ -273,8 +259,9 @@ class Edge:
         line = self._line(asked.model_name(given), asker.caller, asker, "Embed")
         model = line.model
         most = bounds.tokens_of(asker.body_size, len(texts)), 0
-        async with (
-            self._call(asker, asker.caller, line, "/v1/embeddings", Kind.EMBEDDINGS, most) as call,
+        accepted = self._accept(asker, asker.caller, line, "/v1/embeddings", Kind.EMBEDDINGS, most)
+        with (
+            await accepted as call,
             self._upstream.places(line, call) as visit,
         ):
             found = await embed.vectors(visit, model.name, texts, model.batch, call)
@@ -326,8 +313,9 @@ class Edge:
         )
         alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)
         most = bounds.tokens_of(asker.body_size), wish.max_tokens or 0
-        async with (
-            self._call(asker, asker.caller, line, request.path, Kind.COMPLETIONS, most) as call,
+        accepted = self._accept(asker, asker.caller, line, request.path, Kind.COMPLETIONS, most)
+        with (
+            await accepted as call,
             self._upstream.places(line, call, alike) as visit,
         ):
 

@@ -5,9 +5,9 @@ and not in a killed process.
 """
 
 import asyncio
-import json
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from preamar.gateway.errors import Problem, bad, too_large, unavailable
@@ -69,7 +69,7 @@ def object_of(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
     if _depth(body) > MAX_DEPTH:
         raise bad(f"The request's JSON is nested deeper than {MAX_DEPTH} levels.")
     try:
-        given = json.loads(body)
+        given = orjson.loads(body)
     except (ValueError, RecursionError):
         raise bad("The request's body is not valid JSON.") from None
     if not isinstance(given, dict):

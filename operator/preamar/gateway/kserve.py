@@ -90,7 +90,7 @@ class Kserve:
             if (value := request.headers.get(name)) is not None
         )
         alike = affinity.of_text(body) if route.action == "generate" else affinity.NONE
-        async with self._upstream.places(line, call, alike) as visit:
+        with self._upstream.places(line, call, alike) as visit:
             if route.action != "metadata" and bounds.endless(call, line.model.task):
                 about = await served(visit, line.model.name)
                 answers = line.model.batch if route.action == "infer" else 1

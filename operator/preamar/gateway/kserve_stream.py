@@ -41,7 +41,7 @@ async def relay(
     )
     kept = b""
     written = False
-    async with upstream.places(line, call, affinity.of_text(body)) as visit:
+    with upstream.places(line, call, affinity.of_text(body)) as visit:
         try:
             if bounds.endless(call, line.model.task):
                 await bounds.cover_answers(call, len(body), await served(visit, model), 1)

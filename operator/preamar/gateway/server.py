@@ -82,7 +82,7 @@ class Gateway:
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
         books = Books(home, self.meters, self.treasury, self.instance)
         self.edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
-        admin = Admin(secrets.admin_key, self.keyring, self.treasury, self.engine, self.state)
+        admin = Admin(secrets.admin_key, self.keyring, self.treasury, home, self.state)
         self.data = Port(self.edge.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.admin_routes = admin.routes
@@ -193,6 +193,8 @@ async def serve(settings: Settings, secrets: Secrets) -> None:
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # A request leaves no cycles behind; looking for them after each few is a part of its cost.
+        gc.set_threshold(20_000, 20, 20)
         await asked.wait()
         log.info("stopping: %d requests under way", gateway.state.active)
         with contextlib.suppress(TimeoutError):

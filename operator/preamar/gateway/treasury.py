@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 TIDY_SECONDS = 1.0
 LEND_SECONDS = 5.0
+MOST_KEYS = 10_000
 BYTES_PER_TOKEN = 4
 """Of English text, on average."""
 
@@ -123,6 +124,7 @@ class Treasury:
         self._instance = instance
         self._tenants: Mapping[str, Terms] = {}
         self._purses: dict[tuple[str, str, str], Purse] = {}
+        self._minutes: dict[str, tuple[Terms, Terms, int, tuple[Allowance, ...]]] = {}
         # One thread: leases are granted one after the other anyhow.
         self._thread = ThreadPoolExecutor(1, "ledger-lender")
 
@@ -150,10 +152,7 @@ class Treasury:
             return reservation
         now = time()
         cost = price.cost(most.input, most.output, accelerator_ms=most.accelerator_ms)
-        allowances = (
-            *terms.allowances(tenant_owner(tenant), now),
-            *key.allowances(key_owner(key_id), now),
-        )
+        allowances = self._of_both(terms, tenant, key, key_id, int(now // 60))
         likely = most.input // BYTES_PER_TOKEN + min(most.output, UNBOUNDED_TOKENS)
         amounts = {CONCURRENT: 1, REQUESTS: 1, TOKENS: likely}
         try:
@@ -169,6 +168,24 @@ class Treasury:
             reservation.undo()
             raise
         return reservation
+
+    def _of_both(
+        self, terms: Terms, tenant: str, key: Terms, key_id: str, minute: int
+    ) -> tuple[Allowance, ...]:
+        """What a tenant and its key have in a minute, since 1970. Kept for each key: it is the same
+        for all requests of the minute, and putting it together is a part of their cost."""
+        known = self._minutes.get(key_id)
+        if known is not None and known[0] is terms and known[1] is key and known[2] == minute:
+            return known[3]
+        now = minute * 60.0
+        found = (
+            *terms.allowances(tenant_owner(tenant), now),
+            *key.allowances(key_owner(key_id), now),
+        )
+        if len(self._minutes) >= MOST_KEYS:
+            self._minutes.clear()
+        self._minutes[key_id] = (terms, key, minute, found)
+        return found
 
     async def _take(self, allowance: Allowance, amount: int) -> Purse | None:
         """The purse that so much was taken from. None where it is a rate and the ledger cannot be

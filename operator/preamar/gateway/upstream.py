@@ -7,10 +7,9 @@ sent to a replica that is known to leave, whatever the request had to do there b
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Self
 
 from preamar.gateway.affinity import NONE
 from preamar.gateway.call import Call
@@ -78,17 +77,12 @@ class Upstream:
         self.limits = limits
         self._budget = Budget()
 
-    @asynccontextmanager
-    async def places(self, line: Line, call: Call, affinity: int = NONE) -> AsyncIterator["Visit"]:
-        """A visit to the model of ``line``: it waits in the hold when ``send`` is first called.
-        Leaving the block gives the place back and closes an answer that was not read to its end,
-        which cancels the work behind it."""
+    def places(self, line: Line, call: Call, affinity: int = NONE) -> "Visit":
+        """A visit to the model of ``line``, for a ``with`` block: it waits in the hold when ``send``
+        is first called. Leaving the block gives the place back and closes an answer that was not read
+        to its end, which cancels the work behind it."""
         self._budget.arrived()
-        visit = Visit(self, line, call, affinity)
-        try:
-            yield visit
-        finally:
-            visit.leave()
+        return Visit(self, line, call, affinity)
 
     def may_repeat(self) -> bool:
         return self._budget.take()
@@ -107,6 +101,12 @@ class Visit:
         self._most: int | None = None
         self._exchange: Exchange | None = None
         self._attempts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     async def enter(self) -> Replica:
         """The replica that this request is on, after waiting for one."""

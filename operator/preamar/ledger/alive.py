@@ -1,7 +1,8 @@
 """Which gateways on this file are alive: each holds a lock on a small file of its own.
 
-The lock ends with the process however it ends, so open rows of a gateway whose lock can be taken
-are settled at what was last counted, and a live neighbour's streams are left alone.
+The lock ends with the process however it ends, so what a gateway has left in its journal whose lock can
+be taken is taken up, its open rows are settled at what was last counted, and a live neighbour's streams
+are left alone.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from preamar.ledger import store
+from preamar.ledger.journal import read
 
 
 class Alive:
@@ -27,16 +29,31 @@ class Alive:
         os.close(self._file)
 
 
+def journal_of(folder: Path, instance: str) -> Path:
+    """Where a gateway's journal is."""
+    return folder / f"{instance}.journal"
+
+
 def recover(engine: Engine, folder: Path, own: str) -> int:
     """Settle what dead gateways left open; returns the number of requests."""
     settled = 0
-    for instance in store.open_instances(engine) - {own}:
+    left = {path.stem for path in folder.glob("*.journal")}
+    for instance in (left | store.open_instances(engine)) - {own}:
         path = folder / f"{instance}.lock"
         if _lives(path):
             continue
+        take_up(engine, journal_of(folder, instance))
         settled += store.close_instance(engine, instance)
         path.unlink(missing_ok=True)
     return settled
+
+
+def take_up(engine: Engine, journal: Path, *, spool: bool = False) -> None:
+    """Take what a writer that is gone has left in its journal to the database."""
+    rows = read(journal)
+    if rows:
+        store.write(engine, rows, spool=spool)
+    journal.unlink(missing_ok=True)
 
 
 def _lives(path: Path) -> bool:

@@ -13,10 +13,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.ledger import leases
-from preamar.ledger.alive import Alive, recover
+from preamar.ledger.alive import Alive, journal_of, recover, take_up
+from preamar.ledger.journal import Journal
 from preamar.ledger.postgres import open_postgres
 from preamar.ledger.shipper import Shipper
-from preamar.ledger.store import open_store
+from preamar.ledger.store import StoreUnusable, open_store
 from preamar.ledger.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class OneFile:
         self._alive = Alive(locks, instance)
         if settled := recover(self.engine, locks, instance):
             log.warning("%d streams of a gateway that died were settled", settled)
-        self.writer = Writer(self.engine, keep_days)
+        self.writer = Writer(self.engine, _journal(locks, instance), keep_days)
 
     @property
     def healthy(self) -> bool:
@@ -101,8 +102,10 @@ class Shared:
         self.keys_cache: Engine | None = self._local
         self.engine = open_postgres(url)
         self._instance = instance
-        self._alive = Alive(path.parent / "gateways", "spool")
-        self.writer = Writer(self._local, spool=True)
+        locks = path.parent / "gateways"
+        self._alive = Alive(locks, "spool")
+        take_up(self._local, journal_of(locks, "spool"), spool=True)
+        self.writer = Writer(self._local, _journal(locks, "spool"), spool=True)
         self.shipper = Shipper(self._local, self.engine, instance, keep_days, forgotten)
 
     @property
@@ -134,6 +137,13 @@ class Shared:
         self.engine.dispose()
         self._local.dispose()
         return written
+
+
+def _journal(folder: Path, instance: str) -> Journal:
+    try:
+        return Journal(journal_of(folder, instance))
+    except OSError as error:
+        raise StoreUnusable(f"The ledger's folder {folder} cannot be written: {error}.") from error
 
 
 def _end_leases(engine: Engine, instance: str) -> None:
