@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from preamar.gateway.wire import HIGH_WATER, Exchange, Pool
+from preamar.gateway.wire import HIGH_WATER, CutShort, Exchange, Pool
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -66,3 +66,61 @@ async def test_what_nobody_reads_is_held_back_and_let_go_again(exchange):
     for _ in range(sent):
         await exchange.read()
     assert not exchange._transport.paused
+
+
+async def passing(answers, sink):
+    """What ``pass_to`` returns or raises, of a server that sends these pieces one after another."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in answers:
+            await asyncio.sleep(0.01)
+            if piece is None:
+                writer.transport.abort()
+                return
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    pool = Pool("127.0.0.1", server.sockets[0].getsockname()[1], 2.0)
+    exchange = await pool.take()
+    try:
+        await exchange.send(b"GET / HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(5):
+            while not await exchange.pass_to(sink):
+                await asyncio.sleep(0.02)
+        return pool
+    finally:
+        exchange.close()
+        server.close()
+
+
+async def test_pieces_are_passed_on_in_order_also_to_who_stops_and_goes_on():
+    pieces, heard, stops = [b"%d" % n for n in range(9)], [], iter([True, False] * 9)
+
+    def sink(data):
+        heard.append(data)
+        return next(stops)
+
+    pool = await passing([*pieces, b""], sink)
+    assert b"".join(heard) == b"".join(pieces)
+    assert len(pool._idle) == 1  # its connection serves others
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_whole_when_it_is_passed_on():
+    heard = []
+    with pytest.raises(CutShort):
+        await passing([b"one", b"two", None], lambda data: heard.append(data) or True)
+    assert heard == [b"one", b"two"]
+
+
+async def test_what_the_one_who_hears_raises_is_raised_where_the_end_is_waited_for():
+    def sink(data):
+        if data == b"two":
+            raise ValueError("no")
+        return True
+
+    with pytest.raises(ValueError, match="no"):
+        await passing([b"one", b"two", b"three", b""], sink)

@@ -331,10 +331,11 @@ class Edge:
                     text = template.prompt_of(about.chat_template, messages, name)
                     await bounds.cover(call, len(text.encode()), longest)
                 body = generate.body_of(text, wish)
-                async for piece in generate.pieces(self._upstream, visit, name, body):
+                async for piece in generate.pieces(self._upstream, visit, name, body, direct):
                     yield piece
 
-            if not wish.stream:
+            direct = generate.Direct(call, shape) if wish.stream else None
+            if direct is None:
                 body = await generate.whole(found(), call, shape)
                 visit.leave()
                 return web.Response(
@@ -344,7 +345,7 @@ class Edge:
                 )
             async with self._stream(request, asker, line) as stream:
                 return await generate.streamed(
-                    found(), call, shape, stream, usage=wish.include_usage
+                    found(), call, shape, stream, direct, usage=wish.include_usage
                 )
 
 

@@ -19,7 +19,7 @@ from preamar.gateway.outgoing import Stream
 from preamar.gateway.sse import Events
 from preamar.gateway.upstream import Upstream, Visit
 from preamar.gateway.watchdog import Watchdog
-from preamar.gateway.wire import CutShort
+from preamar.gateway.wire import CutShort, Exchange
 
 JSON_HEADER = b"Content-Type: application/json\r\n"
 MAX_TEXT = 64 << 20
@@ -74,35 +74,59 @@ def refusal(text: str, model: str) -> Problem:
     return model_failed(model)
 
 
-async def pieces(upstream: Upstream, visit: Visit, name: str, body: bytes) -> AsyncIterator[Piece]:
-    """The model's answer. Raises ``Problem`` if it does not come to its end. One that is lost before
-    its first piece is asked for again elsewhere: its caller has seen nothing of it."""
+class Hearing:
+    """What was heard of an answer so far, over all replicas that were asked for it."""
+
+    def __init__(self, visit: Visit, model: str) -> None:
+        self.began = self.finished = False
+        self._size = 0
+        self._events = Events()
+        self._visit, self._model = visit, model
+
+    def anew(self) -> None:
+        """Another replica begins."""
+        self._events = Events()
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """The pieces in some bytes. Raises ``Problem``, or ``Garbled``."""
+        self._size += len(data)
+        if self._size > MAX_TEXT:
+            raise model_failed(self._model)
+        found = [_heard(event, self._model, self._visit) for event in self._events.feed(data)]
+        if found:
+            self.began, self.finished = True, self.finished or bool(found[-1].finish)
+            self._visit.made(found[-1].output_tokens)
+        return found
+
+
+async def pieces(
+    upstream: Upstream, visit: Visit, name: str, body: bytes, direct: "Direct | None" = None
+) -> AsyncIterator[Piece]:
+    """The model's answer; what ``direct`` takes is not yielded. Raises ``Problem`` if it does not
+    come to its end. One that is lost before its first piece is asked for again elsewhere: its caller
+    has seen nothing of it."""
     path = f"/v2/models/{name}/generate_stream"
-    began = finished = False
-    size = 0
-    while not finished:
+    hearing = Hearing(visit, name)
+    while not hearing.finished:
         answer = await visit.send("POST", path, JSON_HEADER, body, repeatable=True)
         if answer.head.status != 200:
             text = await _short(answer.exchange.read_all(65536))
             raise refusal(text.decode(errors="replace"), name)
-        events = Events()
+        hearing.anew()
         with Watchdog(upstream.limits.stall_seconds, answer.exchange.abort) as watchdog:
             try:
                 while data := await answer.exchange.read():
                     watchdog.touch()
-                    size += len(data)
-                    if size > MAX_TEXT:
-                        raise model_failed(name)
-                    for found in events.feed(data):
-                        piece = _heard(found, name, visit)
-                        began, finished = True, finished or bool(piece.finish)
-                        visit.made(piece.output_tokens)
+                    for piece in hearing.feed(data):
                         yield piece
                     watchdog.touch()
+                    if direct is not None and direct.ready:
+                        await direct.rest(answer.exchange, hearing, watchdog)
+                        break
             except (CutShort, Garbled):
                 if watchdog.bit:
                     raise too_slow(name) from None
-        if not finished and (began or not visit.again()):
+        if not hearing.finished and (hearing.began or not visit.again()):
             raise broken_off(name, stopped=not answer.replica.usable)
     visit.answered()
     visit.done()
@@ -149,10 +173,51 @@ async def whole(found: AsyncIterator[Piece], call: Call, shape: Shape) -> bytes:
     return shape.whole("".join(texts), reason, call.input_tokens, call.output_tokens, call.cost)
 
 
+class Direct:
+    """Where pieces go once a stream has begun: to its caller, in the moment in which they come."""
+
+    def __init__(self, call: Call, shape: Shape) -> None:
+        self.call, self.shape, self.reason = call, shape, ""
+        self.stream: Stream
+
+    @property
+    def ready(self) -> bool:
+        """Whether the stream has begun."""
+        return hasattr(self, "stream") and self.stream.direct
+
+    async def rest(self, exchange: Exchange, hearing: Hearing, watchdog: Watchdog) -> None:
+        """Relay an answer from here to its end. Raises what reading it raises."""
+
+        def take(data: bytes) -> bool:
+            watchdog.touch()
+            return self._take(hearing.feed(data))
+
+        while not await exchange.pass_to(take):
+            await self.stream.caught_up()
+            watchdog.touch()
+
+    def _take(self, pieces: list[Piece]) -> bool:
+        """Write them; False where the caller does not keep up."""
+        text = ""
+        for piece in pieces:
+            note(self.call, piece)
+            text += piece.text
+            self.reason = piece.finish or self.reason
+        self.call.mark()
+        return self.stream.write_now(self.shape.text(text)) if text else True
+
+
 async def streamed(
-    found: AsyncIterator[Piece], call: Call, shape: Shape, stream: Stream, *, usage: bool
+    found: AsyncIterator[Piece],
+    call: Call,
+    shape: Shape,
+    stream: Stream,
+    direct: Direct,
+    *,
+    usage: bool,
 ) -> web.StreamResponse:
     """Relay pieces as they come. Raises ``Problem``."""
+    direct.stream = stream
     reason = ""
     began = False
     async for piece in found:
@@ -167,7 +232,7 @@ async def streamed(
             await stream.write(shape.text(piece.text))
         reason = piece.finish or reason
         call.mark()
-    closing = shape.last(reason)
+    closing = shape.last(direct.reason or reason)
     if usage:
         call.stop_clock()
         closing += shape.usage(call.input_tokens, call.output_tokens, call.cost)

@@ -10,9 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from preamar.gateway.errors import Problem
 from preamar.gateway.sse import ALIVE, DONE, WAITING, event
+
+BEHIND_BYTES, BEHIND_SECONDS = 65536, 0.02
 
 
 class Stream:
@@ -79,6 +82,28 @@ class Stream:
         """Whole events."""
         self._comment_text = ALIVE
         await self._send(data)
+
+    @property
+    def direct(self) -> bool:
+        """Whether ``write_now`` may be used: headers are out, and pieces are framed."""
+        return self.response is not None and self._request.version >= HttpVersion11
+
+    def write_now(self, data: bytes) -> bool:
+        """Whole events, without waiting for anything. False where the caller reads more slowly than
+        they come: then ``caught_up`` has to be waited for."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return True  # it has left, and the request's task is about to be cancelled
+        self._wrote_at = self._loop.time()
+        self._comment_text = ALIVE
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return transport.get_write_buffer_size() < BEHIND_BYTES
+
+    async def caught_up(self) -> None:
+        """Wait until the caller has read most of what was written."""
+        transport = self._request.transport
+        while transport is not None and transport.get_write_buffer_size() > BEHIND_BYTES // 4:  # noqa: ASYNC110 - a transport tells its protocol alone, which is aiohttp's
+            await asyncio.sleep(BEHIND_SECONDS)
 
     async def _send(self, data: bytes) -> None:
         response = self.response if not self._starting.locked() else None

@@ -7,6 +7,7 @@ Closing a connection is what cancels the work behind it.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import cast
 
@@ -33,6 +34,10 @@ class CutShort(Exception):
     """The answer began and did not end."""
 
 
+Sink = Callable[[bytes], bool]
+"""Takes a piece of a body; False where it wants no more for now."""
+
+
 class Exchange(asyncio.Protocol):
     """One connection. ``send``, then ``read`` until it returns b""; ``abort`` at any time."""
 
@@ -45,6 +50,8 @@ class Exchange(asyncio.Protocol):
         self._busy = False
         self._paused = False
         self._buffered = 0
+        self._sink: Sink | None = None
+        self._raised: Exception | None = None
         self.used = False
 
     async def send(self, *parts: bytes) -> Head:
@@ -72,12 +79,45 @@ class Exchange(asyncio.Protocol):
             if self._failure is not None:
                 raise CutShort(self._failure)
             await self._wait()
-        piece = parser.pieces.popleft()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        piece = self._parser.pieces.popleft()
         self._buffered -= len(piece)
         if self._paused and self._buffered < LOW_WATER and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return piece
+
+    async def pass_to(self, sink: "Sink") -> bool:
+        """Give each piece of the body to ``sink`` the moment it comes, which spares a stream the
+        waking of a task for each: True at its end, False once the sink has returned False. Raises
+        ``CutShort``, or what the sink raises."""
+        self._sink = sink
+        self._pass_on()
+        try:
+            while self._sink is not None:
+                if self._parser.done and not self._parser.pieces:
+                    self._finish()
+                    return True
+                if self._failure is not None and not self._parser.pieces:
+                    raise CutShort(self._failure)
+                await self._wait()
+        finally:
+            self._sink = None
+        if self._raised is not None:
+            error, self._raised = self._raised, None
+            raise error
+        return False
+
+    def _pass_on(self) -> None:
+        while self._sink is not None and self._parser.pieces:
+            try:
+                goes_on = self._sink(self._taken())
+            except Exception as error:  # noqa: BLE001 - raised where somebody waits for the end
+                self._raised, goes_on = error, False
+            if not goes_on:
+                self._sink = None
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; ``CutShort`` if it is longer than ``limit`` bytes."""
@@ -148,6 +188,10 @@ class Exchange(asyncio.Protocol):
                 if self._buffered > HIGH_WATER and not self._paused and self._transport:
                     self._paused = True
                     self._transport.pause_reading()
+        if self._sink is not None:
+            self._pass_on()
+            if self._sink is not None and not self._parser.done:
+                return  # nothing that whoever waits has to know
         self._wake()
 
     def eof_received(self) -> None:
