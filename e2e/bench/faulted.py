@@ -57,7 +57,7 @@ def killed(kube: Kube, here: Cluster, namespace: str, name: str, logs: Logs) -> 
 
 
 def robbed(_kube: Kube, here: Cluster, namespace: str, _name: str, logs: Logs) -> None:
-    """A pod is gone at once, as with its node."""
+    """A pod is deleted by force."""
     provider(here.provider).kubectl()(
         "delete", "pod", logs.newest, f"-n={namespace}", "--force", "--grace-period=0", "--wait=false"
     )  # fmt: skip
@@ -68,7 +68,7 @@ def hung(kube: Kube, _here: Cluster, namespace: str, name: str, _logs: Logs) -> 
     os.kill(a_rank_process(pods(kube, namespace, "trainingjob", name)), signal.SIGSTOP)
 
 
-FAULTS = {"a rank is killed": killed, "a pod is gone": robbed, "a rank hangs": hung}
+FAULTS = {"a rank is killed": killed, "a pod is deleted": robbed, "a rank hangs": hung}
 
 
 def faulted(kube: Kube, here: Cluster, namespace: str, kind: str, number: int) -> Fault:
