@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from e2e.bench.relaying.profile import profiled
 from e2e.clusters.gobuild import go
 from e2e.faults.money import lives
 
@@ -133,7 +134,7 @@ def _load(
     out = subprocess.run(argv, check=True, capture_output=True, timeout=120)
     found: dict[str, Any] = json.loads(out.stdout)
     if found["errors"]:
-        print(f"  {found['errors']} errors: {out.stderr.decode().strip()}", flush=True)
+        print(f"  {found['errors']} errors of {url}: {out.stderr.decode().strip()}", flush=True)
     return found
 
 
@@ -177,13 +178,15 @@ def _resident(pid: int) -> int:
 
 
 def _profile(case: Case, pid: int, program: Path, asked: tuple[str, str], key: str) -> None:
-    """Samples while the load runs, as folded stacks."""
-    out = RESULT.with_name(f"relay-{'stream' if case.streamed else 'request'}.txt")
+    """Samples while the load runs, and a table of them."""
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    out = RESULT.with_name(f"relay-{'stream' if case.streamed else 'request'}.folded")
     spy = Path(sys.prefix) / "bin/py-spy"
-    argv = [str(spy), "record", "-p", str(pid), "-d", "5", "-r", "500", "-f", "raw", "-o", str(out)]
+    argv = [str(spy), "record", "-p", str(pid), "-d", "8", "-r", "500", "-f", "raw", "-o", str(out)]
     watching = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _load(program, *asked, key, case.rate, 6.0)
+    _load(program, *asked, key, case.rate, 9.0)
     watching.wait(60)
+    out.with_suffix(".txt").write_text(profiled(case.name, out.read_text()))
 
 
 def _told(found: dict[Case, dict[str, list[Cost]]]) -> int:

@@ -4,7 +4,8 @@ charged twice, too much, or not at all.
 M1: a real gateway answers callers and is killed at the n-th file operation of its ledger (before it,
 after it, or after half of a write), then the next one starts on what is there. M2: callers that leave
 at a random token. M1 again with a PostgreSQL that is killed under two lives, and on a disk that is
-full. SHARD=i/n does a part of the points, POINTS=n chooses how many there are. BUG=name
+full. M3: several gateways spend one budget, also while their database is away. M4: the rows of the
+sweep make the same invoices in any order. SHARD=i/n does a part of the points, POINTS=n chooses how many there are. BUG=name
 plants a bug, and the sweep must find it; BUG=all tries each.
 """
 
@@ -26,7 +27,9 @@ import aiohttp
 from sqlalchemy import Engine
 
 from e2e.faults.money import lives, truth
+from e2e.faults.money.budgets import spending
 from e2e.faults.money.bugs import BUGS
+from e2e.faults.money.invoices import again
 from e2e.faults.money.lives import Gateways, Load, a_key, clients
 from e2e.faults.money.model import CountingModel
 from e2e.faults.results import Shard
@@ -126,7 +129,10 @@ async def kills(shard: Shard, points: int, bug: str = "") -> dict[str, Any]:
                         flush=True,
                     )
         gateways.close()
-        return sweep.report(_settled(sweep, sweep.home / "ledger", model), points=len(mine))
+        found = _settled(sweep, sweep.home / "ledger", model)
+        rows, problems = again(sweep.home / "ledger/ledger.sqlite", sweep.home, sweep.random)
+        found.problems += problems
+        return sweep.report(found, points=len(mine), invoicedAgain=rows)
 
 
 def _settled(sweep: Sweep, folder: Path, model: CountingModel) -> truth.Truth:
@@ -258,7 +264,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--points", type=int, default=520)
-    parser.add_argument("--phases", default="kill,leave,database,disk")
+    parser.add_argument("--phases", default="kill,leave,database,disk,budget")
     parser.add_argument("--bug", default="", choices=["", "all", *BUGS])
     given = parser.parse_args()
     if given.bug:
@@ -274,6 +280,8 @@ def main() -> int:
         told.append(asyncio.run(database(30)))
     if "disk" in phases:
         told.append(full_disk())
+    if "budget" in phases:
+        told += [asyncio.run(spending(Path(tempfile.mkdtemp()), shared=s)) for s in (False, True)]
     wrong = sum(len(each["problems"]) for each in told)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"shard": str(shard), "phases": told}, indent=1) + "\n")

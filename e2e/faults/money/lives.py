@@ -43,9 +43,11 @@ class Gateways:
         url_file: Path | None = None,
         propagation: float = 0.0,
         bug: str = "",
+        budget: str = BUDGET,
         **spec: Any,
     ) -> None:
         self.home = home
+        self._budget = budget
         self._url_file = url_file
         self._propagation = propagation
         self._bug = bug
@@ -77,7 +79,7 @@ class Gateways:
         """Tell the gateway of the model's replicas: by port, ``ready`` or ``leaving``, and a word
         that tells one from its predecessor on that port."""
         fresh = self.home / "snapshot.new"
-        fresh.write_text(json.dumps(_snapshot(known, self._spec)))
+        fresh.write_text(json.dumps(_snapshot(known, self._spec, self._budget)))
         fresh.replace(self.home / "snapshot.json")
 
     def close(self) -> None:
@@ -173,7 +175,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _snapshot(replicas: Mapping[int, str], spec: Mapping[str, Any]) -> dict[str, Any]:
+def _snapshot(replicas: Mapping[int, str], spec: Mapping[str, Any], amount: str) -> dict[str, Any]:
     meta = {"namespace": "demo", "uid": "u", "generation": 1}
     service = {
         "metadata": meta | {"name": "gpt", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -185,7 +187,7 @@ def _snapshot(replicas: Mapping[int, str], spec: Mapping[str, Any]) -> dict[str,
         },
     }
     slices = [_endpoints(meta, port, state) for port, state in replicas.items()]
-    budget = {"currency": "USD", "amount": BUDGET, "period": "Month"}
+    budget = {"currency": "USD", "amount": amount, "period": "Month"}
     tenants = [
         {"metadata": {"name": name}, "spec": {"budget": budget}} for name in ("acme", "light")
     ]

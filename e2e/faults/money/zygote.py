@@ -22,7 +22,8 @@ def child(order: dict[str, object]) -> None:
         BUGS[str(order["bug"])]()
     if order["at"]:
         arm = ctypes.CDLL(None).shim_arm
-        arm(str(order["folder"]).encode(), ctypes.c_long(int(str(order["at"]))), order["side"], -1)
+        at = ctypes.c_long(int(str(order["at"])))
+        arm(str(order["folder"]).encode(), at, order["side"], -1, 0)
     os._exit(run([str(each) for each in order["argv"]]))  # type: ignore[attr-defined]
 
 
