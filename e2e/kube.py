@@ -76,7 +76,7 @@ class Kube:
         found = self.kind(api_version, kind).get(namespace=namespace, label_selector=selector)
         return found.to_dict()["items"]
 
-    def row(self, api_version: str, kind: str, name: str, namespace: str) -> dict[str, str]:
+    def row(self, api_version: str, kind: str, name: str, namespace: str | None) -> dict[str, str]:
         """What ``kubectl get -o wide`` shows of one object: column → text, as the server prints it."""
         resource = self.kind(api_version, kind)
         prepared = self.client.client.param_serialize(

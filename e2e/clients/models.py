@@ -32,7 +32,11 @@ TEMPLATE = "{% for m in messages %}{{ m.role }}> {{ m.content }}\n{% endfor %}as
 def services() -> tuple[Json, Json]:
     """The decoder and MiniLM, one replica each, awake as long as they are there."""
     story = {"name": STORY, "uri": "pvc://models/story", "task": "Generate"}
-    return a_service(STORY, model=story, scaling=AWAKE), a_service(WORDS, scaling=AWAKE)
+    price = {"perMillionOutputTokens": "1000"}
+    return (
+        a_service(STORY, model=story, scaling=AWAKE, price=price),
+        a_service(WORDS, scaling=AWAKE),
+    )
 
 
 @cache
