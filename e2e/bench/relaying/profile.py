@@ -7,6 +7,8 @@ calls, and in ``itself`` (in C code that it called directly too).
 from collections import Counter
 
 MOST = 40
+WAITS = {"_worker thread.py", "Writer._gather writer.py"}
+"""Threads that wait for work, which a sampler from outside cannot tell from those that do some."""
 
 
 def profiled(title: str, folded: str) -> str:
@@ -17,6 +19,8 @@ def profiled(title: str, folded: str) -> str:
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
         names = [_name(frame) for frame in stack.split(";")]
+        if names[-1] in WAITS:
+            continue
         inclusive.update(dict.fromkeys(names, int(count)))
         own[names[-1]] += int(count)
         threads["others" if any(n.startswith("Thread.run") for n in names) else "loop"] += int(
