@@ -9,7 +9,7 @@ import grpc
 import pytest
 import tritonclient.grpc as triton
 
-from .conftest import endpoints, service, until
+from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton
 from .test_serving import ask
 
@@ -161,3 +161,18 @@ async def test_a_deadline_of_grpc_ends_the_wait_in_the_hold(rig):
     await until(lambda: not rig.line("net").hold)
     await until(rig.rows)
     assert [row.status for row in rig.rows()] == [504]
+
+
+async def test_a_model_that_does_not_begin_to_answer_is_given_up(tmp_path, http):
+    async with (
+        FakeTriton() as fake,
+        running_gateway(tmp_path, answer_seconds=0.3) as rig,
+    ):
+        fake.gate.clear()
+        rig.know([service("gpt")], endpoints("gpt", fake.port))
+        status, _, text = await ask(http, rig)
+        assert (status, json.loads(text)["error"]["code"]) == (504, "upstream_timeout")
+        await until(lambda: fake.cancelled == 1, 2)
+        assert [row.status for row in rig.rows()] == [504]
+        fake.gate.set()
+        assert (await ask(http, rig))[0] == 200

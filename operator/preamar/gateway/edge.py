@@ -331,8 +331,7 @@ class Edge:
                     text = template.prompt_of(about.chat_template, messages, name)
                     await bounds.cover(call, len(text.encode()), longest)
                 body = generate.body_of(text, wish)
-                async for piece in generate.pieces(self._upstream, visit, name, body, direct):
-                    yield piece
+                return generate.pieces(self._upstream, visit, name, body, direct)
 
             direct = generate.Direct(call, shape) if wish.stream else None
             if direct is None:

@@ -4,7 +4,7 @@ Tokens are counted as the model reports them, so a stream that ends early is cha
 until then. ``[DONE]`` is sent only after the model said why it finished and the ledger knows.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, NamedTuple
 
 import orjson
@@ -156,12 +156,12 @@ def note(call: Call, piece: Piece) -> None:
     call.output_tokens = max(call.output_tokens, piece.output_tokens)
 
 
-async def whole(found: AsyncIterator[Piece], call: Call, shape: Shape) -> bytes:
+async def whole(found: Awaitable[AsyncIterator[Piece]], call: Call, shape: Shape) -> bytes:
     """The complete answer as one body; durable in the ledger when this returns."""
     texts: list[str] = []
     reason = ""
     try:
-        async for piece in found:
+        async for piece in await found:
             note(call, piece)
             texts.append(piece.text)
             reason = piece.finish or reason
@@ -208,7 +208,7 @@ class Direct:
 
 
 async def streamed(
-    found: AsyncIterator[Piece],
+    found: Awaitable[AsyncIterator[Piece]],
     call: Call,
     shape: Shape,
     stream: Stream,
@@ -220,7 +220,7 @@ async def streamed(
     direct.stream = stream
     reason = ""
     began = False
-    async for piece in found:
+    async for piece in await found:
         note(call, piece)
         if not began:
             began = True

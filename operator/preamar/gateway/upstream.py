@@ -101,6 +101,7 @@ class Visit:
         self._most: int | None = None
         self._exchange: Exchange | None = None
         self._attempts = 0
+        self._gave_up = False
 
     def __enter__(self) -> Self:
         return self
@@ -124,19 +125,10 @@ class Visit:
         self, method: str, path: str, extra: bytes, body: bytes, *, repeatable: bool
     ) -> Answer:
         """Send and wait for the answer's head. Raises ``Problem``."""
-        name = self._line.model.name
-        try:
-            async with asyncio.timeout(None) as timer:
-                while True:
-                    replica = await self.enter()
-                    timer.reschedule(
-                        asyncio.get_running_loop().time() + self._upstream.limits.answer_seconds
-                    )
-                    if answer := await self._try(replica, method, path, extra, body, repeatable):
-                        return answer
-                    timer.reschedule(None)
-        except TimeoutError:
-            raise too_slow(name) from None
+        while True:
+            replica = await self.enter()
+            if answer := await self._try(replica, method, path, extra, body, repeatable):
+                return answer
 
     async def _try(
         self, replica: Replica, method: str, path: str, extra: bytes, body: bytes, repeatable: bool
@@ -144,8 +136,12 @@ class Visit:
         name = self._line.model.name
         head = request_bytes(replica, method, path, extra + self._call.time_left(), len(body))
         self._attempts += 1
+        timer: asyncio.TimerHandle | None = None
         try:
             self._exchange = exchange = await replica.pool.take()
+            loop, patience = asyncio.get_running_loop(), self._upstream.limits.answer_seconds
+            # Not ``asyncio.timeout``, whose way through a task costs as much as the rest of this.
+            timer = loop.call_later(patience, self._give_up, exchange)
             answer = await exchange.send(head, body)
         except Left:
             # What it may have done there is done; the rest waits as if it had come just now.
@@ -157,6 +153,8 @@ class Visit:
             self._drop(reached=False)
             problem: Problem = unreachable(name)
         except Lost:
+            if self._gave_up:
+                raise too_slow(name) from None
             self.failed()
             self._call.lost()
             self._drop(reached=True)
@@ -169,10 +167,17 @@ class Visit:
             self._call.lost()
             self._drop(reached=True)
             problem = broken_off(name, stopped=True)
+        finally:
+            if timer is not None:
+                timer.cancel()
         if self._attempts >= ATTEMPTS:
             raise problem
         await self._line.pause(PAUSE_SECONDS * (self._attempts - 1))
         return None
+
+    def _give_up(self, exchange: Exchange) -> None:
+        self._gave_up = True
+        exchange.abort()
 
     def _elsewhere(self, replica: Replica, status: int, repeatable: bool) -> bool:
         """Whether a request that got this status should be asked of another replica: where this one
