@@ -3,6 +3,7 @@ come back; a stream hears that it waits; and a wake that nobody waits for any mo
 """
 
 import asyncio
+import json
 import time
 from collections import Counter
 from math import ceil
@@ -94,7 +95,8 @@ def test_a_stream_to_a_sleeping_model_hears_that_it_waits_and_a_wake_nobody_want
     gaps = [later - earlier for earlier, later in zip([0.0, *told], told, strict=False)]
     assert all(9 <= gap < 20 for gap in gaps), gaps
     texts = [line for _, line in lines if line.startswith(b"data: {")]
-    assert any(b'"finish_reason": "length"' in text for text in texts)
+    chunks = [json.loads(text.removeprefix(b"data: ")) for text in texts]
+    assert any(each["finish_reason"] == "length" for chunk in chunks for each in chunk["choices"])
     assert lines[-1][1] == b"data: [DONE]"
     assert any(line.startswith(b": x-preamar-cold-start-ms: ") for _, line in lines)
 

@@ -141,11 +141,14 @@ def test_the_gateway_can_change_nothing(render):
 def test_one_namespace_can_be_served_with_rights_in_no_other(render):
     manifests = render({"watchNamespace": "team"})
     bound = [m["roleRef"]["name"] for m in manifests if m["kind"] == "ClusterRoleBinding"]
-    assert bound == ["preamar-gateway-tenants"]
-    tenants = named(manifests, "ClusterRole", "preamar-gateway-tenants")["rules"]
-    assert tenants == [
-        {"apiGroups": ["preamar.dev"], "resources": ["tenants"], "verbs": ["list", "watch"]}
-    ]
+    assert bound == ["preamar-operator-tenants", "preamar-gateway-tenants"]
+    for role, rights in (
+        ("gateway", {"tenants": ["list", "watch"]}),
+        ("operator", {"tenants": ["list", "watch"], "tenants/status": ["patch"]}),
+    ):
+        rules = named(manifests, "ClusterRole", f"preamar-{role}-tenants")["rules"]
+        assert {tuple(rule["apiGroups"]) for rule in rules} == {("preamar.dev",)}
+        assert {one: rule["verbs"] for rule in rules for one in rule["resources"]} == rights
     assert named(manifests, "Role", "preamar-operator")["metadata"]["namespace"] == "team"
 
 

@@ -189,7 +189,7 @@ def for_replica(rig, fake):
     replicas = rig.line("gpt").replicas.values()
     return next(
         text
-        for text in map(str, range(1000))
+        for text in (f"{n}. {'Long ago. ' * 9}" for n in range(1000))
         if pick(replicas, 9, 0, affinity.of_text(text)).address.http == fake.port
     )
 

@@ -19,6 +19,7 @@ class Server:
     seed: int = 0
 
 
+ONCE = "Once upon a time there was a harbour in which the tide came twice a day."
 SERVERS = st.lists(
     st.builds(
         Server, st.integers(0, 9), st.sampled_from([0.0, 0.5, 2.0]), st.integers(0, 2**32 - 1)
@@ -76,7 +77,7 @@ def test_requests_that_begin_alike_meet_and_those_that_do_not_are_spread():
     assert alike == affinity.of_text("You are a helpful assistant. " * 40 + "What is a gate?")
     assert len({pick.pick(servers, 8, 0, alike) for _ in range(9)}) == 1
     places = Counter(
-        pick.pick(servers, 8, 0, affinity.of_text(f"{n}. Once")).seed for n in range(4000)
+        pick.pick(servers, 8, 0, affinity.of_text(f"{n}. {ONCE}")).seed for n in range(4000)
     )
     assert len(places) == 4
     assert all(800 < count < 1200 for count in places.values())
@@ -84,7 +85,7 @@ def test_requests_that_begin_alike_meet_and_those_that_do_not_are_spread():
 
 def test_a_replica_that_comes_moves_only_what_it_takes():
     servers = [Server(seed=seed * 7919 + 1) for seed in range(5)]
-    keys = [affinity.of_text(f"{n}. Once") for n in range(2000)]
+    keys = [affinity.of_text(f"{n}. {ONCE}") for n in range(2000)]
     before = [pick.pick(servers[:4], 8, 0, key) for key in keys]
     after = [pick.pick(servers, 8, 0, key) for key in keys]
     moved = [new for old, new in zip(before, after, strict=True) if old is not new]
@@ -93,10 +94,16 @@ def test_a_replica_that_comes_moves_only_what_it_takes():
 
 
 def test_turns_of_one_conversation_meet_and_other_conversations_do_not():
-    first = affinity.of_messages(talk("Be kind.", "Hi"))
-    assert first == affinity.of_messages(talk("Be kind.", "Hi", "And then?", "And then?"))
-    assert first != affinity.of_messages(talk("Be kind.", "Hello"))
-    assert first != affinity.of_messages(talk("Be short.", "Hi"))
+    first = affinity.of_messages(talk(f"Be kind. {ONCE}", "Hi"))
+    assert first == affinity.of_messages(talk(f"Be kind. {ONCE}", "Hi", "And then?", "And then?"))
+    assert first != affinity.of_messages(talk(f"Be kind. {ONCE}", "Hello"))
+    assert first != affinity.of_messages(talk(f"Be short. {ONCE}", "Hi"))
+
+
+def test_what_is_short_belongs_nowhere():
+    assert affinity.of_text("Hi") == affinity.of_text("x" * 63) == affinity.NONE
+    assert affinity.of_messages(talk("Be kind.", "Hi")) == affinity.NONE
+    assert affinity.of_text("x" * 64) != affinity.NONE
 
 
 def test_no_replica_gets_more_than_a_quarter_above_the_mean_for_likeness():

@@ -31,7 +31,7 @@ OPERATOR: tuple[Permission, ...] = (
     Permission("", "pods", ("list", "watch", "patch")),
     Permission("", "persistentvolumeclaims", ("get",)),
     Permission("", "events", ("get", "create", "patch")),
-    Permission("preamar.dev", "tenants", ("get", "list", "watch"), "cluster"),
+    Permission("preamar.dev", "tenants", ("list", "watch"), "cluster"),
     Permission("preamar.dev", "tenants/status", ("patch",), "cluster"),
     Permission("coordination.k8s.io", "leases", ("get", "create", "update"), "own"),
 )

@@ -8,25 +8,29 @@ that its user said.
 from collections.abc import Sequence
 from zlib import crc32
 
-PREFIX = 512
-"""Characters that count. More would tell apart what shares most of its work."""
+SHORTEST, PREFIX = 64, 512
+"""Characters that count: what is shorter is read anew as fast as it is found, and more would tell
+apart what shares most of its work."""
 NONE = 0
 
 
 def of_text(text: str | bytes) -> int:
-    """A number for how a prompt begins; never ``NONE``."""
+    """A number for how a prompt begins; ``NONE`` for a short one."""
+    if len(text) < SHORTEST:
+        return NONE
     begin = text[:PREFIX]
     return crc32(begin.encode() if isinstance(begin, str) else begin) or 1
 
 
 def of_messages(messages: Sequence[dict[str, str]]) -> int:
     """A number for how a conversation begins: up to its first message of a user."""
-    found = NONE
+    found, length = NONE, 0
     for message in messages:
+        length += len(message["content"])
         found = crc32(message["content"][:PREFIX].encode(), found)
         if message["role"] == "user":
             break
-    return found or 1
+    return found or 1 if length >= SHORTEST else NONE
 
 
 def weight(affinity: int, seed: int) -> int:

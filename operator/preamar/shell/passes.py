@@ -44,12 +44,14 @@ class Gathered:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one kind is gathered and decided. ``plan`` raises ``ValidationError`` where the resource
-    says what this version cannot read. ``done`` and ``gone`` are told afterwards."""
+    says what this version cannot read. ``done`` and ``gone`` are told afterwards. ``read`` is False
+    for a kind that the operator may only watch: where the watch is late, it is waited for."""
 
     api_version: str
     plan: Callable[[Gathered], Awaitable[Plan]]
     done: Callable[[Key, Manifest, Plan], None]
     gone: Callable[[Key], None]
+    read: bool = True
 
 
 class Passes:
@@ -83,7 +85,7 @@ class Passes:
             memory = self._memory[key] = Remembered(metadata["uid"])
         seen = self._mirror.children(key)
         late = memory.behind(version_of(metadata), seen)
-        if memory.patient(late):
+        if memory.patient(late) or (None in late and not kind.read):
             return Verdict(recheck_in=LOOK_AGAIN_SECONDS)
         if None in late:
             ref = Ref(kind.api_version, key.kind, key.namespace, key.name)

@@ -36,4 +36,5 @@ def register(
     def done(key: Key, body: Manifest, plan: Plan) -> None:
         """Nothing is kept of a tenant between passes."""
 
-    return Kind(API_VERSION, plan, done, lambda key: accounts.forget_tenant(key.name))
+    gone = lambda key: accounts.forget_tenant(key.name)  # noqa: E731
+    return Kind(API_VERSION, plan, done, gone, read=False)

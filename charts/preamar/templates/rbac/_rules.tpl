@@ -55,7 +55,7 @@ server-side apply, which is create and patch; most go with their owner, so few a
 {{- define "preamar.clusterRules.operator" -}}
 - apiGroups: [preamar.dev]
   resources: [tenants]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [preamar.dev]
   resources: [tenants/status]
   verbs: [patch]

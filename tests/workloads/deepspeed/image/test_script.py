@@ -25,8 +25,10 @@ def own(job):
 @pytest.mark.parametrize("samples", [None, 100], ids=["the job's text", "samples of its own"])
 def test_a_killed_script_goes_on_and_loses_no_sample(own, samples, tmp_path):
     env = OWN | ({"OWN_SAMPLES": str(samples)} if samples else {})
-    pods = own.start(env=env, batch=SPLIT, **ORDER)
-    pods[0].wait_for("step=4 ")
+    # The next save is far enough away for the kill to come before it.
+    order = ORDER | {"steps": 40, "checkpoint__everySteps": 25}
+    pods = own.start(env=env, batch=SPLIT, **order)
+    pods[0].wait_for("step=26 ")
     for pod in pods:
         for rank in pod.ranks():
             os.kill(rank, signal.SIGKILL)
@@ -34,18 +36,18 @@ def test_a_killed_script_goes_on_and_loses_no_sample(own, samples, tmp_path):
     assert codes == [1, 1]
     first = losses(pods[0].text())
 
-    code, message, log = own.run(env=env, batch=SPLIT, attempt=2, **ORDER)
+    code, message, log = own.run(env=env, batch=SPLIT, attempt=2, **order)
     assert code == 0, log[-3000:]
-    assert "from step 3 to 8" in log
+    assert "from step 25 to 40" in log
     assert "all is trained" in log
-    assert (message["outcome"], message["step"], message["consumed"]) == ("Done", 8, 8 * 16)
+    assert (message["outcome"], message["step"], message["consumed"]) == ("Done", 40, 40 * 16)
     found = losses(log)
-    assert sorted(found) == [4, 5, 6, 7, 8]
-    assert found[4] == pytest.approx(first[4], rel=1e-6)
-    assert found[8] < first[1]
+    assert sorted(found) == list(range(26, 41))
+    assert found[26] == pytest.approx(first[26], rel=1e-6)
+    assert found[40] < first[1]
 
     seen = [number for step in taken(own, turns=2).values() for number in step]
-    assert sorted(seen) == list(range(8 * 16))
+    assert sorted(seen) == list(range(40 * 16))
 
 
 def taken(job, turns: int) -> dict[int, list[int]]:
