@@ -169,3 +169,17 @@ def test_rows_reach_the_database_by_themselves_and_together(tmp_path, monkeypatc
 def test_a_folder_that_cannot_be_written_is_refused_with_a_sentence(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         Journal(tmp_path / "missing" / "j")
+
+
+def test_a_write_that_the_disk_takes_in_part_is_an_error_and_not_an_acknowledgement(
+    tmp_path, monkeypatch
+):
+    journal, real = Journal(tmp_path / "j"), os.pwritev
+    journal.append([ROW])
+    monkeypatch.setattr(os, "pwritev", lambda file, parts, at: real(file, [parts[0]], at))
+    with pytest.raises(OSError, match="No space left"):
+        journal.append([replace(ROW, id="r2")])
+    monkeypatch.undo()
+    assert read(tmp_path / "j") == [ROW]
+    journal.append([replace(ROW, id="r3")])
+    assert [row.id for row in read(tmp_path / "j")] == [ROW.id, "r3"]

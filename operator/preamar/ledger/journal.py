@@ -6,6 +6,7 @@ begins again at the start, under another number. A batch that was torn, or is le
 have the number and the checksum that it should have: there the journal ends.
 """
 
+import errno
 import os
 import struct
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class Journal:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(self._file, bytes(SIZE), 0)
+            _written(os.pwrite(self._file, bytes(SIZE), 0), SIZE)
             os.fsync(self._file)
             _sync_folder(path.parent)
         except OSError:
@@ -51,9 +52,10 @@ class Journal:
         """Add a batch, which is durable when this returns."""
         batch = orjson.dumps([_values(row) for row in rows])
         head = _head(self._number, batch)
-        os.pwritev(self._file, [head, batch], self._end)
+        size = len(head) + len(batch)
+        _written(os.pwritev(self._file, [head, batch], self._end), size)
         os.fdatasync(self._file)
-        self._end += len(head) + len(batch)
+        self._end += size
 
     def begin_anew(self) -> None:
         """All that is in it is durable elsewhere."""
@@ -86,6 +88,12 @@ def read(path: Path) -> list[Row]:
         rows += [_row(values) for values in orjson.loads(batch)]
         at += _HEAD.size + length
     return rows
+
+
+def _written(size: int, wanted: int) -> None:
+    """A disk that fills up takes a part of a write, which is no error to the kernel."""
+    if size != wanted:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _head(number: int, batch: bytes) -> bytes:
