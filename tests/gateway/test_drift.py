@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from preamar.gateway import drift
 from preamar.gateway.drift import compared
 from preamar.gateway.engine import Counts, counts_of
+from preamar.ledger import store
 from preamar.ledger.recorded import Recorded, merged, recorded
+from preamar.ledger.rows import Kind, Row, State
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton
@@ -186,3 +188,12 @@ async def test_the_ledger_is_asked_for_what_ended_in_the_time(rig, http):
         assert recorded(engine, "gpt", began - 1, time.time() + 1) == Recorded(3, 0, 0, 21)
         assert recorded(engine, "gpt", time.time() + 1, time.time() + 2) == NOTHING
         assert recorded(engine, "other", began - 1, time.time() + 1) == NOTHING
+
+
+def test_asking_what_a_model_is_like_is_no_inference(tmp_path):
+    engine = store.open_store(tmp_path / "ledger.sqlite")
+    for at, endpoint in enumerate(("/v2/metadata", "grpc/ModelMetadata", "grpc/ModelInfer")):
+        row = Row(f"r{at}", "t", "k", "net", endpoint, Kind.COMPLETIONS, 0, 0, 200, State.DONE, "i", 5000, 5000)  # fmt: skip
+        store.write(engine, [row])
+    assert recorded(engine, "net", 0, 10) == Recorded(1, 0, 0, 0)
+    engine.dispose()

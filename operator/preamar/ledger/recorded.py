@@ -12,7 +12,7 @@ from preamar.ledger.schema import requests
 LONGEST_SECONDS = 24 * 3600
 """A request that began earlier than this before the time asked about has ended by then: it lets the
 database look at few rows."""
-METADATA = "/v2/metadata"
+METADATA = ("/v2/metadata", "grpc/ModelMetadata")
 STREAMS = "grpc/ModelStreamInfer"
 CUT = (499, 500, 502, 504)
 """How a request ends that a model server has seen and that its caller has not got whole."""
@@ -75,7 +75,7 @@ def _sums(engine: Engine, model: str, since: float, which: ColumnElement[bool]) 
     ).where(
         row.model == model,
         row.started >= (since - LONGEST_SECONDS) * 1000,
-        row.endpoint != METADATA,
+        row.endpoint.not_in(METADATA),
         which,
     )
     with engine.connect() as connection:
