@@ -17,13 +17,13 @@ import aiohttp
 from preamar.gateway.engine import LARGEST, Counts, counts_of
 from preamar.gateway.facts import Address
 from preamar.gateway.fleet import Line
+from preamar.ledger.recorded import Interval
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, LOOK_SECONDS, LEAVING_SECONDS = 5.0, 1.0, 0.2
 DEADLINE_SECONDS = 2.0
 AT_ONCE = 50
 MOST_GAPS = 1000
-Interval = tuple[float, float]
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class Engines:
         """Replicas may have come or begun to leave: the latter may be gone in a moment."""
         self._news.set()
 
-    def look(self, now: float) -> None:
-        """Follow who comes and goes. ``now`` in seconds since 1970."""
+    def look(self, now: float) -> dict[str, Line]:
+        """Follow who comes and goes; the lines by model. ``now`` in seconds since 1970."""
         known = {line.model.name: line for line in self._lines()}
         for name in [
             name
@@ -85,11 +85,11 @@ class Engines:
                     before = None if self._first else Counts()
                     counted.servers[address] = Server(now, before)
         self._first = False
+        return known
 
     async def read(self, *, all_: bool = False) -> bool:
         """Read those whose time has come, or all of them. Returns whether one of them leaves."""
-        self.look(time())
-        lines = {line.model.name: line for line in self._lines()}
+        lines = self.look(time())
         now = asyncio.get_running_loop().time()
         due, leaving = [], False
         for name, counted in self.models.items():
@@ -120,33 +120,23 @@ class Engines:
         server.due = loop.time() + (LEAVING_SECONDS if leaves else EVERY_SECONDS)
         # One after the other, so that what is read last is the newest.
         async with server.asked:
-            await self._read(session, name, address, server, leaves)
-
-    async def _read(
-        self,
-        session: aiohttp.ClientSession,
-        name: str,
-        address: Address,
-        server: Server,
-        leaves: bool,
-    ) -> None:
-        counted = self.models.get(name)
-        if counted is None or address not in counted.servers:
-            return
-        try:
-            found = counts_of(await _get(session, address), name)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            log.debug("%s says nothing of what it counted: %s", address.pod, error)
-            if leaves:
-                counted.servers.pop(address, None)
-            if isinstance(error, aiohttp.ClientConnectorError) or leaves:
-                self._ended(counted, server)
-            return
-        if server.counts is not None:
-            news = found.since(server.counts)
-            counted.total = counted.total.plus(news)
-            server.settled = leaves and not news.answered and not news.tokens
-        server.counts, server.since = found, time()
+            counted = self.models.get(name)
+            if counted is None or address not in counted.servers:
+                return
+            try:
+                found = counts_of(await _get(session, address), name)
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                log.debug("%s says nothing of what it counted: %s", address.pod, error)
+                if leaves:
+                    counted.servers.pop(address, None)
+                if isinstance(error, aiohttp.ClientConnectorError) or leaves:
+                    self._ended(counted, server)
+                return
+            if server.counts is not None:
+                news = found.since(server.counts)
+                counted.total = counted.total.plus(news)
+                server.settled = leaves and not news.answered and not news.tokens
+            server.counts, server.since = found, time()
 
     @staticmethod
     def _ended(counted: Counted, server: Server) -> None:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from preamar.ledger.leases import PREPAID, Allowance
@@ -48,22 +47,18 @@ class Terms:
 
     def allowances(self, owner: str, now: float) -> tuple[Allowance, ...]:
         """What has to be leased for a request at ``now``, in seconds since 1970."""
-        return () if self is FREE else _allowances(self, owner, int(now // 60))
-
-
-@lru_cache(4096)
-def _allowances(terms: Terms, owner: str, minute: int) -> tuple[Allowance, ...]:
-    """The same within a minute, since 1970."""
-    period = minute_of(minute * 60)
-    all_ = (
-        (CONCURRENT, "", terms.concurrent),
-        (REQUESTS, period, terms.requests_per_minute),
-        (TOKENS, period, terms.tokens_per_minute),
-        (terms.currency, PREPAID if terms.prepaid else period[:7], terms.budget),
-    )
-    return tuple(
-        Allowance(owner, unit, when, most) for unit, when, most in all_ if most is not None
-    )
+        if self is FREE:
+            return ()
+        period = minute_of(now)
+        all_ = (
+            (CONCURRENT, "", self.concurrent),
+            (REQUESTS, period, self.requests_per_minute),
+            (TOKENS, period, self.tokens_per_minute),
+            (self.currency, PREPAID if self.prepaid else period[:7], self.budget),
+        )
+        return tuple(
+            Allowance(owner, unit, when, most) for unit, when, most in all_ if most is not None
+        )
 
 
 def minute_of(now: float) -> str:
