@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.journeys.watching import job, pods, stalled
+from e2e.journeys.watching import job, pods, stalled, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import OURS, Json, Kube, until
 
@@ -84,19 +84,83 @@ def test_a_rank_that_hangs_is_found_and_the_gang_goes_on_from_its_checkpoint(
     assert told_after["faults"] == 1
 
 
+def test_a_node_that_is_lost_is_not_waited_for(kube: Kube, namespace: str) -> None:
+    kube.apply(a_job("lost", steps=60), namespace)
+
+    def past_a_checkpoint() -> Json | None:
+        status = (job(kube, namespace, "lost") or {}).get("status") or {}
+        return status if (status.get("checkpoint") or {}).get("step", 0) >= 10 else None
+
+    until("a checkpoint is written", 240, past_a_checkpoint, every=0.3)
+    found = pods(kube, namespace, "trainingjob", "lost")
+    frozen = [each for pod in found for each in processes(pod)]
+    node = found[0]["spec"]["nodeName"]
+    frozen.append(kubelet_of(node))
+    for process in frozen:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        # The taint manager does this after five minutes.
+        kube.delete("v1", "Pod", found[0]["metadata"]["name"], namespace)
+        until("the next attempt starts", 240, lambda: _attempt(kube, namespace, "lost") == 2)
+        left = {p["metadata"]["uid"] for p in pods(kube, namespace, "trainingjob", "lost")}
+        assert {p["metadata"]["uid"] for p in found} <= left
+    finally:
+        for process in reversed(frozen):
+            os.kill(process, signal.SIGCONT)
+    status = succeeded(kube, namespace, "lost")["status"]
+    samples = status["samples"]
+    assert (samples["consumed"], samples["skipped"], samples["duplicated"]) == (60 * 16, 0, 0)
+    assert (status["restarts"], status["goodput"]["faults"]) == (0, 0)
+    until("the gateway is back", 120, lambda: kube_ready(kube, "preamar-gateway"))
+
+
+def _attempt(kube: Kube, namespace: str, name: str) -> int:
+    return int((job(kube, namespace, name) or {})["status"]["attempt"])
+
+
+def kube_ready(kube: Kube, deployment: str) -> bool:
+    found = kube.get("apps/v1", "Deployment", deployment, "preamar-system") or {}
+    return bool((found.get("status") or {}).get("readyReplicas"))
+
+
+HIDDEN = "the node's processes are not this machine's: only the host cluster shows them"
+
+
+def processes(pod: Json) -> list[int]:
+    """What runs in a pod, as this machine sees it: each cgroup names its pod."""
+    found = [each for each in numbers() if pod["metadata"]["uid"] in read(each, "cgroup")]
+    return found or pytest.skip(HIDDEN)
+
+
+def kubelet_of(node: str) -> int:
+    """The kubelet of a node."""
+    for each in numbers():
+        words = read(each, "cmdline").split("\0")
+        if words[1:2] == ["kubelet"] and f"--hostname-override={node}" in words:
+            return each
+    pytest.skip(HIDDEN)
+
+
 def a_rank_process(found: list[Json]) -> int:
-    """The process of rank 1, as this machine sees it: its cgroup names the pod."""
-    uid = next(
-        p["metadata"]["uid"]
+    """The process of rank 1."""
+    pod = next(
+        p
         for p in found
         if p["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == "1"
     )
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            inside = uid in (folder / "cgroup").read_text()
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if inside and words[-2:-1] == [b"rank"]:
-            return int(folder.name)
-    pytest.skip("the node's processes are not this machine's: only the host cluster shows them")
+    for each in processes(pod):
+        if read(each, "cmdline").split("\0")[-2:-1] == ["rank"]:
+            return each
+    pytest.fail("no rank runs in its pod")
+
+
+def numbers() -> list[int]:
+    return [int(each.name) for each in Path("/proc").glob("[0-9]*")]
+
+
+def read(process: int, file: str) -> str:
+    """A file of /proc; empty where the process has just ended."""
+    try:
+        return Path(f"/proc/{process}/{file}").read_text()
+    except OSError:
+        return ""

@@ -1,6 +1,7 @@
 """Would the life test notice? Each bug here is one line, put in on purpose, and must turn it red."""
 
 import dataclasses
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -12,7 +13,7 @@ from preamar.core.plan import Applied
 from preamar.core.serving import desired, scaling, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
-from preamar.core.training import endings, lifecycle, policy
+from preamar.core.training import endings, lifecycle, lost, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from tests.life.test_serving import ServingLives
@@ -169,6 +170,14 @@ def counts_a_resize_that_failed(patch):
     patch.setattr(endings, "_of_a_resize", lambda job, kind: False)
 
 
+def waits_for_a_lost_node(patch):
+    patch.setattr(training, "without_lost", lambda observed: observed)
+
+
+def takes_all_that_are_deleted_for_lost(patch):
+    patch.setattr(lost, "PATIENCE", timedelta())
+
+
 def tells_of_no_resize(patch):
     patch.setattr(told_training, "resizes", lambda *_: {})
 
@@ -197,6 +206,8 @@ TRAINING = (
     waits_for_an_agent_for_ever,
     counts_a_resize_that_failed,
     tells_of_no_resize,
+    waits_for_a_lost_node,
+    takes_all_that_are_deleted_for_lost,
 )
 
 

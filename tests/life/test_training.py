@@ -11,7 +11,7 @@ from preamar.core.plan import Ref
 from tests.life.machine import LIVES, Lives
 from tests.life.operator import SETTINGS
 from tests.life.ranks import ATTEMPT, CONVERSION
-from tests.life.world import NAMESPACE, gone, prepares, ref
+from tests.life.world import NAMESPACE, gone, kind_of, prepares, ref
 
 LIMIT = 2
 
@@ -108,6 +108,22 @@ class TrainingLives(Lives):
     def the_agent_comes_and_goes(self, reachable):
         self.world.ranks.reachable = reachable
 
+    @rule()
+    def a_node_is_lost(self):
+        for pod in self.world.live_pods():
+            labels = pod["metadata"]["labels"]
+            if pod["status"]["phase"] == "Running" and not prepares(pod) and ATTEMPT in labels:
+                self.world.lose(pod)
+                # A rank of it that had failed, or fails beside it, may or may not be heard.
+                self.failures.discard(labels[ATTEMPT])
+                self.spoiled.add(labels[ATTEMPT])
+                self.operator.look()
+                return
+
+    @rule()
+    def nodes_come_back(self):
+        self.world.lost.clear()
+
     @rule(how=st.sampled_from(["", "gate", "conversion"]))
     def resizes_go_wrong(self, how):
         self.world.ranks.sabotage = how
@@ -162,7 +178,8 @@ class TrainingLives(Lives):
     @invariant()
     def one_attempt_at_a_time(self):
         if hasattr(self, "world"):
-            who = {p["metadata"]["ownerReferences"][0]["name"] for p in self.ranks()}
+            pods = [p for p in self.ranks() if p["metadata"]["name"] not in self.world.lost]
+            who = {p["metadata"]["ownerReferences"][0]["name"] for p in pods}
             assert len(who) <= 1, f"{who} have pods at once"
 
             made = [j["metadata"]["creationTimestamp"] for j in self.attempts()]
@@ -217,7 +234,8 @@ class TrainingLives(Lives):
         complete = [j for j in jobs if kind_of(j) == "Complete"]
         for made in jobs:
             check_attempt(made, job)
-        alive = self.world.live_pods()
+        lost = self.world.lost
+        alive = [p for p in self.world.live_pods() if p["metadata"]["name"] not in lost]
         if self.users:
             assert told["Succeeded"] == ("False", "ConfigError")
             assert (told["Stalled"][0], alive) == ("True", [])
@@ -269,11 +287,6 @@ def attempts(world):
 
 def name_of(job):
     return job["metadata"]["name"]
-
-
-def kind_of(job):
-    conditions = job.get("status", {}).get("conditions") or [{"type": ""}]
-    return conditions[0]["type"]
 
 
 def check_attempt(made, job):

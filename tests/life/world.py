@@ -31,6 +31,7 @@ class World:
         self.room = 99  # pods that nodes can take at once
         self.loaded = set()  # pods that have loaded their checkpoint
         self.sizes = {}  # attempt -> completions
+        self.lost = set()  # pods on nodes that nobody hears of
 
     def time(self):
         return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -138,8 +139,7 @@ class World:
 
     def _jobs(self):
         for job in self.select("Job"):
-            ended = job.get("status", {}).get("conditions")
-            if not ended and not gone(job):
+            if kind_of(job) in {"", "FailureTarget"} and not gone(job):
                 self._job(job)
 
     def _job(self, job):
@@ -149,13 +149,15 @@ class World:
         self.sizes[job["metadata"]["labels"].get(ATTEMPT)] = wanted
         status = {"startTime": before.get("startTime", self.time())}
         seen = {p["metadata"]["labels"][INDEX] for p in pods}
-        lost = bool(before.get("active")) and len(seen) < wanted
+        # A pod that is being deleted has failed, whether its node says so or not.
+        lost = bool(before.get("active") or kind_of(job)) and len(seen) < wanted
+        lost = lost or any(gone(p) and p["metadata"]["name"] in self.lost for p in pods)
         if lost or any(p["status"]["phase"] == "Failed" for p in pods):
             for pod in pods:
                 if alive(pod) and not gone(pod):
                     self.cluster.remove(ref(pod))
-            if not any(alive(p) for p in self._of(job)):
-                status["conditions"] = [self._condition("Failed")]
+            over = not any(alive(p) for p in self._of(job))
+            status["conditions"] = [self._condition("Failed" if over else "FailureTarget")]
         elif sum(p["status"]["phase"] == "Succeeded" for p in pods) == wanted:
             status["conditions"] = [self._condition("Complete")]
         else:
@@ -170,7 +172,8 @@ class World:
             self.cluster.edit(ref(job), lambda d: d.update(status=status))
 
     def _condition(self, kind):
-        return {"type": kind, "status": "True", "lastTransitionTime": self.time()}
+        why = {} if kind == "Complete" else {"reason": "BackoffLimitExceeded"}
+        return {"type": kind, "status": "True", "lastTransitionTime": self.time(), **why}
 
     def _preparers(self):
         for pod in filter(prepares, self.select("Pod")):
@@ -213,15 +216,16 @@ class World:
             self.loaded.add(name)
 
     def _kubelet(self):
-        for pod in [each for each in self.select("Pod") if not prepares(each)]:
+        heard = [p for p in self.select("Pod") if p["metadata"]["name"] not in self.lost]
+        for pod in [each for each in heard if not prepares(each)]:
             labels = pod["metadata"]["labels"]
             phase, trainer = pod["status"]["phase"], ATTEMPT in labels
             name = pod["metadata"]["name"]
-            if gone(pod) and name not in self.ending:
+            if gone(pod) and name not in self.ending and not self._overdue(pod):
                 self.ending.add(name)  # ending takes a while
             elif gone(pod):
                 self.ending.discard(name)
-                if trainer and phase == "Running" and name in self.loaded:
+                if trainer and phase == "Running" and name in self.loaded and self.owns(labels):
                     job = self._owner(pod)
                     # The kubelet of a Job that is gone still lets its ranks save.
                     self._end(pod, 75, self.ranks.stop(job or self.of_a_gone_job(labels)))
@@ -238,6 +242,21 @@ class World:
         training = [p for p in self.live_pods() if ATTEMPT in p["metadata"]["labels"]]
         if {p["status"]["phase"] for p in training if not gone(p)} == {"Running"}:
             self.ranks.steps_left -= 1  # nothing trains until all are up
+
+    def _overdue(self, pod):
+        """A kubelet that lives does not take a minute to end what must end now."""
+        since = datetime.fromisoformat(pod["metadata"]["deletionTimestamp"])
+        return (self.now - since).total_seconds() > 30
+
+    def owns(self, labels):
+        """Whether no later attempt has claimed the store, so that ranks of this one may save."""
+        others = [p["metadata"] for p in self.select("Pod") if p["metadata"]["name"] in self.loaded]
+        return all(int(labels[ATTEMPT]) >= int(m["labels"].get(ATTEMPT, 0)) for m in others)
+
+    def lose(self, pod):
+        """Its node is gone: nothing of it is heard, and Kubernetes deletes what was there."""
+        self.lost.add(pod["metadata"]["name"])
+        self.cluster.remove(ref(pod))
 
     def of_a_gone_job(self, labels):
         """As much of a deleted Job as its ranks remember."""
@@ -313,6 +332,11 @@ def prepares(pod):
 
 def gone(pod):
     return "deletionTimestamp" in pod["metadata"]
+
+
+def kind_of(job):
+    conditions = job.get("status", {}).get("conditions") or [{"type": ""}]
+    return conditions[-1]["type"]
 
 
 def cost(pod):

@@ -97,6 +97,8 @@ class PodView:
     unschedulable: str = ""
     disrupted: str = ""
     deleting: bool = False
+    delete_by: datetime | None = None
+    """When its grace period ends, where it is being deleted."""
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     containers: tuple[ContainerView, ...] = ()
@@ -127,6 +129,7 @@ class PodView:
             if disrupted.get("status") == "True"
             else "",
             deleting=bool(metadata.get("deletionTimestamp")),
+            delete_by=moment(metadata.get("deletionTimestamp")),
             labels=MappingProxyType(dict(metadata.get("labels") or {})),
             annotations=MappingProxyType(dict(metadata.get("annotations") or {})),
             containers=(

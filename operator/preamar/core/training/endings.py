@@ -19,7 +19,8 @@ STOPPED = 75  # exit code after a verified checkpoint on request
 BROKEN = "ContinuityBroken"  # what was loaded is not what was saved
 UNCONVERTED = "NotConverted"  # a checkpoint of another size, of which we had not heard
 ON_REQUEST = "Stopped"
-LOST = frozenset({"Evicted", "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "Preempting"})
+NODE_LOST = "NodeLost"
+LOST = frozenset({"Evicted", NODE_LOST, "Shutdown", "NodeShutdown", "Terminated", "Preempting"})
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -63,7 +64,9 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         return replace(_told(*resized), free=True)
     if lost is not None:
         why = lost.disrupted or lost.reason
-        return Ending("PodLost", f"Pod {lost.name} was taken away: {why}.", rank(lost), free=True)
+        told = lost.message if lost.reason == NODE_LOST else ""
+        sentence = told or f"Pod {lost.name} was taken away: {why}."
+        return Ending("PodLost", sentence, rank(lost), free=True)
     if own:
         # A rank that hangs while it waits for another may be heard before that one.
         return _told(*min(own, key=lambda found: _waits(found[1])))

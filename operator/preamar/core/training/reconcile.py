@@ -23,6 +23,7 @@ from preamar.core.training.desired import KIND, LEDGER, RESTARTS, STREAK, attemp
 from preamar.core.training.endings import pods_of
 from preamar.core.training.goodput import Ledger
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt, next_step
+from preamar.core.training.lost import without_lost
 from preamar.core.training.notes import STOP
 from preamar.core.training.observe import JobView, Observed, children_named
 from preamar.core.training.prepare_job import prepare_job
@@ -48,6 +49,7 @@ def reconcile(observed: Observed) -> Plan:
     job = observed.job
     if job.metadata.deletion_timestamp:
         return Plan()  # Kubernetes removes the children
+    observed = without_lost(observed)
     step = next_step(observed)
     # What runs is left alone: an edit that cannot be fulfilled only keeps the next from starting.
     starts = step.do in {Do.START, Do.PREPARE, Do.CONVERT}
