@@ -97,12 +97,19 @@ class Kube:
             name=name, namespace=namespace, body=body, content_type="application/merge-patch+json"
         )
 
-    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
-        """Delete in the background; already gone is fine."""
+    def delete(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        grace: int | None = None,
+    ) -> None:
+        """Delete in the background, within ``grace`` seconds; already gone is fine."""
+        body = {"propagationPolicy": "Background"}
+        more = {} if grace is None else {"gracePeriodSeconds": grace}
         try:
-            self.kind(api_version, kind).delete(
-                name=name, namespace=namespace, body={"propagationPolicy": "Background"}
-            )
+            self.kind(api_version, kind).delete(name=name, namespace=namespace, body=body | more)
         except NotFoundError:
             return
 

@@ -85,25 +85,23 @@ def test_a_rank_that_hangs_is_found_and_the_gang_goes_on_from_its_checkpoint(
 
 
 def test_a_node_that_is_lost_is_not_waited_for(kube: Kube, namespace: str) -> None:
-    kube.apply(a_job("lost", steps=60), namespace)
+    kube.apply(a_job("lost", steps=60, workers={"replicas": 1}), namespace)
 
     def past_a_checkpoint() -> Json | None:
         status = (job(kube, namespace, "lost") or {}).get("status") or {}
         return status if (status.get("checkpoint") or {}).get("step", 0) >= 10 else None
 
     until("a checkpoint is written", 240, past_a_checkpoint, every=0.3)
-    found = pods(kube, namespace, "trainingjob", "lost")
-    frozen = [each for pod in found for each in processes(pod)]
-    node = found[0]["spec"]["nodeName"]
-    frozen.append(kubelet_of(node))
+    (pod,) = pods(kube, namespace, "trainingjob", "lost")
+    frozen = [*processes(pod), kubelet_of(pod["spec"]["nodeName"])]
     for process in frozen:
         os.kill(process, signal.SIGSTOP)
     try:
-        # The taint manager does this after five minutes.
-        kube.delete("v1", "Pod", found[0]["metadata"]["name"], namespace)
+        # The taint manager does this after five minutes, and gives it five more to save.
+        kube.delete("v1", "Pod", pod["metadata"]["name"], namespace, grace=5)
         until("the next attempt starts", 240, lambda: _attempt(kube, namespace, "lost") == 2)
-        left = {p["metadata"]["uid"] for p in pods(kube, namespace, "trainingjob", "lost")}
-        assert {p["metadata"]["uid"] for p in found} <= left
+        there = {p["metadata"]["uid"] for p in pods(kube, namespace, "trainingjob", "lost")}
+        assert pod["metadata"]["uid"] in there
     finally:
         for process in reversed(frozen):
             os.kill(process, signal.SIGCONT)
