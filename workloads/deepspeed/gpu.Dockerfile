@@ -11,6 +11,7 @@ RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /build/r
       --requirement /build/requirements.data.txt \
  && DS_BUILD_FUSED_ADAM=1 DS_BUILD_CPU_ADAM=1 MAX_JOBS=4 pip install --no-cache-dir --require-hashes \
       --no-deps --no-build-isolation --requirement /build/requirements.deepspeed.txt
+COPY sitecustomize.py /opt/preamar/
 COPY preamar_train /opt/preamar/preamar_train
 RUN printf '#!/bin/sh\nexec python -m preamar_train "$@"\n' > /usr/local/bin/preamar-train \
  && chmod +x /usr/local/bin/preamar-train \

@@ -98,3 +98,17 @@ print("trained on", engine.dp_world_size, "ranks as", os.environ["LOCAL_RANK"], 
     assert code == 0, log[-3000:]
     assert "trained on 4 ranks as 1" in log
     assert (message["outcome"], message["step"]) == ("Done", 0)
+
+
+def test_a_script_that_ends_right_after_an_exchange_ends_well(job):
+    """One in ten of these was aborted without `sitecustomize`."""
+    (job.folder / "data/brief.py").write_text("""
+import torch, torch.distributed
+torch.distributed.init_process_group("gloo")
+for _ in range(50):
+    torch.distributed.all_reduce(torch.ones(2000))
+""")
+    command = {"PREAMAR_RANK_COMMAND": json.dumps([PYTHON, "/mnt/data/brief.py"])}
+    for attempt in range(1, 6):
+        code, _, log = job.run(pods=1, ranks=4, attempt=attempt, env=command)
+        assert code == 0, log[-3000:]
