@@ -157,10 +157,15 @@ def test_another_optimizer_keeps_other_state(optimizer, adam):
 
 RESIZABLE = [
     *({"zero_stage": stage} for stage in range(4)),
-    {"tensor": 2, "zero_stage": 2},
+    *({"tensor": 2, "zero_stage": stage} for stage in range(3)),
     {"pipeline": 2, "zero_stage": 1},
 ]
-FIXED = [{"expert": 2}, {"expert": 2, "zero_stage": 2}, {"pipeline": 2, "zero_stage": 0}]
+FIXED = [
+    {"expert": 2},
+    {"expert": 2, "zero_stage": 2},
+    {"pipeline": 2, "zero_stage": 0},
+    {"tensor": 2, "zero_stage": 3},
+]
 
 
 @pytest.mark.parametrize("ways", RESIZABLE, ids=str)

@@ -77,11 +77,14 @@ def shareable(shape: Shape) -> int:
 def fixed(terms: Terms) -> str:
     """Why the job's size cannot change once it has trained; empty if it can.
 
-    Dense models with ZeRO 1 to 3 resize by universal checkpoints, pipelines with ZeRO 1 too, and
-    without ZeRO every rank holds the whole state. Universal checkpoints of experts are not
-    carried yet."""
+    Dense models with ZeRO 1 to 3 resize by universal checkpoints, pipelines with ZeRO 1 and split
+    layers up to ZeRO 2, and without ZeRO every rank holds the whole state of its slice. Universal
+    checkpoints of experts are not carried yet, and ZeRO 3 loads them without regard to the slices
+    of a layer (DeepSpeed, load_hp_checkpoint_state_from_checkpoint_dir_stage3)."""
     if terms.expert > 1:
         return "Checkpoints of expert parallelism cannot be taken to another size."
     if terms.pipeline > 1 and terms.zero_stage != 1:
         return "A pipeline can only be taken to another size with ZeRO 1."
+    if terms.tensor > 1 and terms.zero_stage == 3:
+        return "Split layers cannot be taken to another size with ZeRO 3."
     return ""

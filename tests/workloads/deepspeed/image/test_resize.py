@@ -31,10 +31,11 @@ def convert(job, attempt: int):
         pod.kill()
 
 
-def at(job, size: int, attempt: int, stop: int | None = None, **changes):
+def at(job, size: int, attempt: int, stop: int | None = None, copies: int = 0, **changes):
     """One attempt in one pod of so many ranks, with the micro batch of every size; stopped after a
-    step if told to. Exit code, last words, log."""
-    batch = {"global": 16, "micro": 4, "accumulation": 4 // size}
+    step if told to. The ranks hold as many copies of the model, unless told. Exit code, last words,
+    log."""
+    batch = {"global": 16, "micro": 4, "accumulation": 4 // (copies or size)}
     (pod,) = job.start(pods=1, ranks=size, attempt=attempt, batch=batch, **changes)
     if stop:
         pod.wait_for(f"step={stop} ")
@@ -61,6 +62,28 @@ def test_a_resized_run_goes_on_from_exactly_the_same_state(job, stage, precision
     assert abs(float(seen["lossDelta"])) <= proofs.TOLERANCE[precision]
     assert float(seen["pauseSeconds"]) > 0
     assert (after["consumed"], after["skipped"], after["duplicated"]) == (9 * 16, 0, 0)
+
+
+@pytest.mark.parametrize("precision", ["FP32", "BF16"])
+@pytest.mark.parametrize(
+    ("way", "stage"), [("tensor", 0), ("tensor", 1), ("tensor", 2), ("pipeline", 1)]
+)
+def test_a_split_model_goes_on_from_the_same_state_in_more_and_in_fewer_copies(
+    job, way, stage, precision
+):
+    kind = {f"parallelism__{way}": 2, "parallelism__zeroStage": stage, "precision": precision}
+    kind |= {"steps": 12}
+    assert at(job, 2, 1, stop=3, copies=1, **kind)[0] == 75
+    for attempt, size, stop in ((2, 4, 7), (3, 2, None)):
+        code, words = convert(job, attempt)
+        assert (code, words["outcome"]) == (0, "Converted"), words
+        code, after, log = at(job, size, attempt, stop, copies=size // 2, **kind)
+        assert code == (75 if stop else 0), log[-3000:]
+        seen = after["resumed"]
+        assert seen["from"] == 6 - size
+        assert seen["tensors"] >= 60
+        assert abs(float(seen["lossDelta"])) <= proofs.TOLERANCE[precision]
+    assert (after["consumed"], after["skipped"], after["duplicated"]) == (12 * 16, 0, 0)
 
 
 def test_a_run_of_four_sizes_follows_the_curve_of_one(job, unbroken):
