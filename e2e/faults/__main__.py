@@ -1,7 +1,7 @@
-"""``make faults``: crash the operator before and after its writes, and see that nothing is lost.
+"""``make faults-operator``: crash the operator before and after its writes; nothing may be lost.
 
 SHARD=i/n does every n-th point from the i-th; shards may run at once or one after the other, and
-build/faults.json has the points of all of them. RESUME=1 keeps what passed before with these sources.
+build/faults-operator.json has the points of all of them. RESUME=1 keeps what passed before with these sources.
 MOST=n bounds the points. BUG=name plants a bug, and the sweep must fail; BUG=all tries each.
 """
 

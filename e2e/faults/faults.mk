@@ -1,8 +1,10 @@
-.PHONY: faults
+.PHONY: faults faults-operator
 SHARD ?= 1/1
 MOST ?= 40
 
-faults: setup ## crash the operator at its writes; writes build/faults.json (SHARD=i/n RESUME=1 MOST=n BUG=all)
+faults: faults-operator faults-training faults-money faults-gateway ## hours: every part killed wherever it may die, one part after another
+
+faults-operator: setup ## crash the operator at its writes; writes build/faults-operator.json (SHARD=i/n RESUME=1 MOST=n BUG=all)
 	@$(PY) -m e2e.faults --shard $(SHARD) --most $(MOST) $(if $(RESUME),--resume) $(if $(BUG),--bug $(BUG))
 
 .PHONY: faults-money

@@ -103,7 +103,7 @@ def merged(plan: Plan) -> dict[str, Any]:
 
 def write(report: dict[str, Any]) -> Path:
     """The whole report, replaced at once: shards may end together."""
-    out = ROOT / "build/faults.json"
+    out = ROOT / "build/faults-operator.json"
     _write(out, report)
     return out
 
