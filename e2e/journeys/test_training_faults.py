@@ -108,7 +108,8 @@ def test_a_node_that_is_lost_is_not_waited_for(kube: Kube, namespace: str) -> No
     status = succeeded(kube, namespace, "lost")["status"]
     samples = status["samples"]
     assert (samples["consumed"], samples["skipped"], samples["duplicated"]) == (60 * 16, 0, 0)
-    assert (status["restarts"], status["goodput"]["faults"]) == (0, 0)
+    # Nobody's failure, and yet a fault by which the job judges how often it must save.
+    assert (status["restarts"], status["goodput"]["faults"]) == (0, 1)
     until("the gateway is back", 120, lambda: kube_ready(kube, "preamar-gateway"))
 
 
