@@ -16,6 +16,10 @@ from preamar_model.refusal import EXIT_REFUSED, Refusal, last_words, sentence, u
 from preamar_model.repository import Repository
 
 MODELS = "/models"
+CACHE, SECRET = Path("/mnt/cache"), Path("/mnt/credentials")
+ROOTS = Path("/mnt/roots/ca.crt")
+"""More certificates to trust, where the installation has such."""
+DEFAULT_BYTES = 100 * 2**30
 
 
 def main() -> int:
@@ -42,7 +46,19 @@ def main() -> int:
 
 def build(order: orders.Order, models: Path) -> dict[str, object]:
     """Raises `Refusal` for what the user can mend."""
-    found = source.find(order.source)
+    if order.uri is None:
+        return build_from(order.source, order, models)
+    from preamar_model.remote.fetch import Wish, fetched
+
+    secret, roots = (path if path.exists() else None for path in (SECRET, ROOTS))
+    wish = Wish(order.uri, CACHE, order.cache_bytes or DEFAULT_BYTES, secret, order.hosts, roots)
+    with fetched(wish) as folder:
+        return build_from(str(folder), order, models)
+
+
+def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object]:
+    """The same for a model that lies here."""
+    found = source.find(path)
     kind = recognise.recognise(found, order)
     digest = source.check_digest(found, order.digest)
     repository = Repository(models, order)

@@ -26,6 +26,10 @@ class Order:
     max_batch_size: int = 8
     max_delay_microseconds: int = 0
     instances: int = 1
+    uri: str | None = None
+    """A model that is to be fetched; else it is mounted at `source`."""
+    hosts: tuple[str, ...] = ()
+    cache_bytes: int = 0
 
     @property
     def on_gpu(self) -> bool:
@@ -42,7 +46,7 @@ def read(environment: Mapping[str, str]) -> Order:
         batching = body.get("batching") or {}
         order = Order(
             name=str(body["name"]),
-            source=str(body["source"]),
+            source=str(body["source"]) if not body.get("uri") else "",
             format=str(body.get("format") or "Auto"),
             task=str(body.get("task") or "Infer"),
             trust=str(body.get("trust") or "Data"),
@@ -51,6 +55,9 @@ def read(environment: Mapping[str, str]) -> Order:
             max_batch_size=int(batching.get("maxBatchSize") or 8),
             max_delay_microseconds=int(batching.get("maxDelayMicroseconds") or 0),
             instances=int(body.get("instances") or 1),
+            uri=str(body["uri"]) if body.get("uri") else None,
+            hosts=tuple(map(str, body.get("hosts") or ())),
+            cache_bytes=int(body.get("cacheBytes") or 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OrderUnreadable(f"PREAMAR_MODEL is not what the builder reads: {error!r}") from error

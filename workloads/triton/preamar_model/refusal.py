@@ -20,6 +20,7 @@ class Reason(StrEnum):
     MODEL_INVALID = "ModelInvalid"
     DIGEST_MISMATCH = "DigestMismatch"
     CODE_NOT_TRUSTED = "CodeNotTrusted"
+    SOURCE_DENIED = "SourceDenied"
 
 
 class Refusal(Exception):

@@ -1,0 +1,1 @@
+"""Models that lie outside the cluster: found, fetched within bounds, kept."""
