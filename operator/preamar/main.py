@@ -123,6 +123,19 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
         "600",
         "how long some workers of an attempt may hold accelerators while others wait for theirs",
     )
+    flag(
+        "--model-cache-claim",
+        "PREAMAR_MODEL_CACHE_CLAIM",
+        "preamar-models",
+        "the claim in a service's namespace that fetched models are kept on, where it exists",
+    )
+    flag("--model-cache-gib", "PREAMAR_MODEL_CACHE_GIB", "100", "what all of them may have, in GiB")
+    flag(
+        "--model-hosts",
+        "PREAMAR_MODEL_HOSTS",
+        "",
+        "host or host:port, by comma, that models may come from although they are not public",
+    )
     flag("--fleet", "PREAMAR_FLEET", "", "a table of prices and accelerators, as for preamar quote")
     flag("--cluster-domain", "PREAMAR_CLUSTER_DOMAIN", "cluster.local", "the cluster's DNS domain")
     flag(
@@ -159,6 +172,9 @@ def _run_operator(given: argparse.Namespace) -> int:
                 node_local_storage_class=given.node_local_storage_class,
                 gang_seconds=_seconds(given.gang_seconds),
                 fleet=_fleet(given.fleet),
+                model_cache_claim=given.model_cache_claim,
+                model_cache_bytes=int(given.model_cache_gib) * 2**30,
+                model_hosts=tuple(h.strip() for h in given.model_hosts.split(",") if h.strip()),
                 spot_notice_seconds=int(given.spot_notice_seconds),
             ),
             kubeconfig=given.kubeconfig or None,

@@ -149,7 +149,8 @@ class Host:
                 call([*ctr, "images", "rm", one], timeout=120)
 
     def values(self) -> dict[str, Any]:
-        return {}
+        """Journeys serve models from this machine, which no other kind of cluster reaches."""
+        return {"models": {"allowedHosts": [self.network.machine]}}
 
     def endpoints(self) -> Endpoints:
         """By the Service's own address: the machine has a route to it."""

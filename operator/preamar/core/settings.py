@@ -19,6 +19,9 @@ class Settings:
     ``fleet``: what accelerators can do and cost here.
     ``spot_notice_seconds`` is how long before it takes a spot machine the cloud says so: 30 on
     Google Cloud and Azure, 120 on AWS.
+    ``model_cache_claim`` is the claim of a service's namespace that fetched models are kept on,
+    ``model_cache_bytes`` what they may have together, ``model_hosts`` those that models may come
+    from although they are not public (``host`` or ``host:port``).
     ``internal_key`` is the secret from which the tokens of training agents are derived; empty
     where there is none.
     """
@@ -35,4 +38,7 @@ class Settings:
     gang_seconds: int = 600
     fleet: Fleet = SHIPPED
     spot_notice_seconds: int = 30
+    model_cache_claim: str = "preamar-models"
+    model_cache_bytes: int = 100 * 2**30
+    model_hosts: tuple[str, ...] = ()
     internal_key: bytes = field(default=b"", repr=False)

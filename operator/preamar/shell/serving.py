@@ -29,6 +29,7 @@ from preamar.core.serving.observe import (
 )
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.size import aim_of, cold_start_of
+from preamar.core.serving.source import cache_claim
 from preamar.core.settings import Settings
 from preamar.demand.accounts import AccountBook
 from preamar.demand.witness import Witness, witnessed
@@ -112,9 +113,9 @@ def register(
     async def plan(found: Gathered) -> Plan:
         service = InferenceService.model_validate(found.body)
         names = children_named(service)
-        volumes: dict[str, ClaimView] = await claims.named(
-            found.key.namespace, claims_named(service)
-        )
+        cache = cache_claim(service, settings)
+        named = (*claims_named(service), *([cache] if cache else []))
+        volumes: dict[str, ClaimView] = await claims.named(found.key.namespace, named)
         deployment = found.seen.get(names[0])
         name = _name(found.key)
         wanted = demand(name, service, found.pods)

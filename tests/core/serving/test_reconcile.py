@@ -33,7 +33,6 @@ def test_a_deleted_service_is_left_to_the_garbage_collector():
 
 
 BLOCKS = [
-    pytest.param({"model": {"uri": "s3://bucket/model"}}, {}, "Unsupported", "PersistentVolumeClaim", id="a source that is not served"),
     pytest.param({}, {"claims": {}}, "VolumeMissing", "'models' does not exist", id="a missing volume"),
     pytest.param({}, {"claims": {"models": ClaimView("models", "Lost", ("ReadWriteMany",))}}, "VolumeLost", "lost", id="a lost volume"),
     pytest.param({}, {"claims": {"models": ClaimView("models", "Bound", ("ReadWriteOnce",))}}, "VolumeNotShared", "ReadWriteOnce", id="a volume for one node and many replicas"),
@@ -52,7 +51,6 @@ def test_stalls_before_any_pod_exists(spec, facts, reason, words):
 
 
 ASKS = {
-    "model.uri": {"model": {"uri": "hf://org/model"}},
     "model.secretName": {"model": {"secretName": "s"}},
     "model.task": {"model": {"task": "Rank"}},
     "optimize.precision": {"optimize": {"precision": "INT8"}},

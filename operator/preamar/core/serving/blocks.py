@@ -8,11 +8,11 @@ shared. While one of these holds, what runs already is left as it is.
 from enum import StrEnum
 from typing import NamedTuple
 
-from preamar.api.scaling import ScalingMode
 from preamar.core.due import taken
 from preamar.core.serving.desired import shareable
 from preamar.core.serving.limits import unserved
 from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
+from preamar.core.serving.source import most_replicas
 
 
 class Block(StrEnum):
@@ -91,7 +91,7 @@ def _volume(observed: Observed) -> Blocked | None:
                 f"The PersistentVolumeClaim {name!r} has lost its volume. Restore or replace it.",
                 LOOK_AGAIN,
             )
-        most = _most_replicas(observed)
+        most = most_replicas(observed.service)
         if most > 1 and not shareable(claim):
             modes = ", ".join(claim.access_modes) or "none"
             return Blocked(
@@ -102,10 +102,3 @@ def _volume(observed: Observed) -> Blocked | None:
                 LOOK_AGAIN,
             )
     return None
-
-
-def _most_replicas(observed: Observed) -> int:
-    spec = observed.service.spec
-    if spec.scaling.mode == ScalingMode.MANAGED:
-        return max(spec.scaling.max, 1)
-    return spec.replicas

@@ -60,7 +60,7 @@ def _deployment(
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _pace(service, replicas, claim)},
             "template": {
                 "metadata": {"labels": labels(service) | {REVISION: revision}},
-                "spec": pod_spec(service, settings),
+                "spec": pod_spec(service, settings, claim),
             },
         },
     }

@@ -29,6 +29,7 @@ class Fault(StrEnum):
     MODEL_INVALID = "ModelInvalid"
     DIGEST_MISMATCH = "DigestMismatch"
     CODE_NOT_TRUSTED = "CodeNotTrusted"
+    SOURCE_DENIED = "SourceDenied"
     IMAGE = "ImageUnavailable"
     CONFIG = "ContainerConfigInvalid"
     MEMORY = "OutOfMemory"
@@ -44,6 +45,7 @@ BUILDERS = frozenset(
         Fault.MODEL_INVALID,
         Fault.DIGEST_MISMATCH,
         Fault.CODE_NOT_TRUSTED,
+        Fault.SOURCE_DENIED,
     }
 )
 

@@ -11,6 +11,7 @@ from preamar.api.inference import InferenceService, InferenceServiceSpec
 from preamar.api.models import Engine, Precision, SparsityType, Task
 from preamar.api.scaling import Strategy
 from preamar.api.shared import AcceleratorType, Sharing, Topology
+from preamar.core.serving.source import MOUNTED
 
 
 class Unserved(NamedTuple):
@@ -23,14 +24,9 @@ class Unserved(NamedTuple):
 
 UNSERVED: tuple[Unserved, ...] = (
     Unserved(
-        "model.uri",
-        lambda s: not s.model.uri.startswith("pvc://"),
-        "only pvc://claim/path is served so far: copy the model into a PersistentVolumeClaim of this namespace and name it",
-    ),
-    Unserved(
         "model.secretName",
-        lambda s: s.model.secret_name is not None,
-        "a pvc:// source needs no credentials: leave it out",
+        lambda s: s.model.secret_name is not None and s.model.uri.partition("://")[0] in MOUNTED,
+        "a model that is mounted needs no credentials: leave it out, and name those of a registry in runtime.imagePullSecrets",
     ),
     Unserved("model.task", lambda s: s.model.task == Task.RANK, "use Infer, Embed or Generate"),
     Unserved(

@@ -147,7 +147,7 @@ def children_named(service: InferenceService) -> tuple[Ref, ...]:
 
 
 def claims_named(service: InferenceService) -> tuple[str, ...]:
-    """The PersistentVolumeClaims to look up before a pass, in the service's own namespace."""
+    """The PersistentVolumeClaims that the service cannot do without, in its own namespace."""
     try:
         uri = ModelUri.parse(service.spec.model.uri)
     except ValueError:

@@ -1,7 +1,7 @@
 """What does one replica look like?
 
 One pod: an init container that turns the user's model into a Triton repository, and Triton. The
-claim is mounted read-only; what is made from it lives in the pod. The pod holds no API token.
+model comes as ``source`` says; what is made from it lives in the pod. The pod holds no API token.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,11 @@ from json import dumps
 from typing import Any
 
 from preamar.api.inference import InferenceService
-from preamar.api.uri import ModelUri
 from preamar.core.metadata import restricted_container, restricted_pod
+from preamar.core.objects import ClaimView
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
 from preamar.core.serving.observe import model_name
+from preamar.core.serving.source import Supply, supply
 from preamar.core.settings import Settings
 
 PRESTOP_SECONDS = 5  # until every gateway and kube-proxy has heard that the pod is leaving
@@ -22,11 +23,13 @@ GPU_DEFAULTS: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
 PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002))
 
 
-def pod_spec(service: InferenceService, settings: Settings) -> dict[str, Any]:
-    """The spec of a replica's pod. The model's source must be a ``pvc://`` URI."""
+def pod_spec(
+    service: InferenceService, settings: Settings, claim: ClaimView | None
+) -> dict[str, Any]:
+    """The spec of a replica's pod. ``claim`` is the model's, or that of the cache."""
     spec, runtime = service.spec, service.spec.runtime
     gpu = on_gpu(spec.accelerator)
-    uri = ModelUri.parse(spec.model.uri)
+    source = supply(service, settings, claim)
     common = {
         "image": runtime.image or (settings.triton_gpu_image if gpu else settings.triton_image),
         "imagePullPolicy": settings.image_pull_policy,
@@ -40,16 +43,16 @@ def pod_spec(service: InferenceService, settings: Settings) -> dict[str, Any]:
         **common,
         "name": "model",
         "command": ["preamar-model", "build"],
-        "env": environment({"PREAMAR_MODEL": _order(service), "HOME": "/tmp"}, runtime.env),  # noqa: S108
+        "env": environment({"PREAMAR_MODEL": _order(service, source), "HOME": "/tmp"}, runtime.env),  # noqa: S108
         "resources": resources,
         "volumeMounts": [
-            {"name": "source", "mountPath": "/mnt/model", "readOnly": True},
+            *source.mounts,
             {"name": "models", "mountPath": "/models"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
     }
     ours = {
-        "PREAMAR_MODEL": _order(service),
+        "PREAMAR_MODEL": _order(service, source),
         "PREAMAR_DRAIN_SECONDS": str(spec.drain.seconds),
         "OMP_NUM_THREADS": threads(runtime.resources),
         "HOME": "/tmp",  # noqa: S108
@@ -83,10 +86,7 @@ def pod_spec(service: InferenceService, settings: Settings) -> dict[str, Any]:
         "initContainers": [model],
         "containers": [triton],
         "volumes": [
-            {
-                "name": "source",
-                "persistentVolumeClaim": {"claimName": uri.claim, "readOnly": True},
-            },
+            *source.volumes,
             {"name": "models", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
@@ -100,13 +100,12 @@ def pod_spec(service: InferenceService, settings: Settings) -> dict[str, Any]:
     return pod
 
 
-def _order(service: InferenceService) -> str:
+def _order(service: InferenceService, source: Supply) -> str:
     """What the init container should build, as inside.md says."""
     spec = service.spec
-    path = ModelUri.parse(spec.model.uri).path
     order = {
         "name": model_name(service),
-        "source": f"/mnt/model/{path}".rstrip("/"),
+        **source.words,
         "format": spec.model.format.value,
         "task": spec.model.task.value,
         "trust": spec.model.trust.value,

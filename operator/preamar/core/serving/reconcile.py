@@ -9,6 +9,7 @@ from preamar.api.inference_status import InferenceServiceStatus
 from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
 from preamar.core.metadata import status_of
+from preamar.core.objects import ClaimView
 from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
@@ -16,6 +17,7 @@ from preamar.core.serving.faults import Finding, find, steadies_in
 from preamar.core.serving.observe import Observed, children_named, claims_named
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import size_of
+from preamar.core.serving.source import cache_claim, is_fetched, usable_cache
 from preamar.core.serving.status import status
 from preamar.core.serving.verdicts import (
     BAD,
@@ -51,7 +53,7 @@ def reconcile(observed: Observed) -> Plan:
         habit=observed.habit,
         now=observed.now,
     )
-    claim = next((observed.claims.get(name) for name in claims_named(service)), None)
+    claim = _claim(observed)
     wanted = desired(service, observed.settings, decision.replicas, claim)
     told = _status(observed, decision, _trouble(observed, finding), loaded)
     scale = scale_of(service, decision)
@@ -64,6 +66,14 @@ def reconcile(observed: Observed) -> Plan:
         events=(*told[1], *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding),
     )
+
+
+def _claim(observed: Observed) -> ClaimView | None:
+    """The volume that the model lies on, or is fetched to."""
+    service = observed.service
+    named = claims_named(service) or filter(None, (cache_claim(service, observed.settings),))
+    found = next((observed.claims.get(name) for name in named), None)
+    return usable_cache(service, found) if is_fetched(service) else found
 
 
 def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:

@@ -1,0 +1,92 @@
+"""How does a replica come by its model?
+
+From a claim or an image it is mounted, read-only. From anywhere else the init container fetches it
+into a cache: a claim of the installation's name in the service's namespace where there is one that
+its replicas can share, else a volume that comes and goes with the pod. The credentials are a Secret
+that the kubelet mounts; the operator never reads it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from preamar.api.inference import InferenceService
+from preamar.api.scaling import ScalingMode
+from preamar.api.uri import ModelUri
+from preamar.core.objects import ClaimView
+from preamar.core.settings import Settings
+
+MOUNTED = frozenset({"pvc", "image", "oci"})
+"""Schemes whose models the kubelet mounts."""
+ALL, ONE = "ReadWriteMany", frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
+MODEL, CACHE, CREDENTIALS = "/mnt/model", "/mnt/cache", "/mnt/credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Volumes of the pod, mounts of the container that prepares the model, and what it is told."""
+
+    volumes: tuple[dict[str, Any], ...]
+    mounts: tuple[dict[str, Any], ...]
+    words: dict[str, Any]
+
+
+def is_fetched(service: InferenceService) -> bool:
+    """Whether the model has to be brought into the cluster."""
+    return service.spec.model.uri.partition("://")[0] not in MOUNTED
+
+
+def cache_claim(service: InferenceService, settings: Settings) -> str | None:
+    """The claim that fetched models are kept on, if it exists."""
+    return settings.model_cache_claim or None if is_fetched(service) else None
+
+
+def usable_cache(service: InferenceService, claim: ClaimView | None) -> ClaimView | None:
+    """The cache's claim, where all replicas can have it at once."""
+    if claim is None or claim.deleting or claim.phase == "Lost" or not is_fetched(service):
+        return None
+    alone = most_replicas(service) == 1 and ONE & set(claim.access_modes)
+    return claim if ALL in claim.access_modes or alone else None
+
+
+def supply(service: InferenceService, settings: Settings, claim: ClaimView | None) -> Supply:
+    """What the pod gets. ``claim`` is the model's own, or the cache's."""
+    uri = ModelUri.parse(service.spec.model.uri)
+    if uri.scheme == "pvc":
+        place = {"persistentVolumeClaim": {"claimName": uri.claim, "readOnly": True}}
+        return _mounted(place, f"{MODEL}/{uri.path}".rstrip("/"))
+    if uri.scheme in MOUNTED:
+        reference = str(uri).partition("://")[2]
+        pull = settings.image_pull_policy
+        return _mounted({"image": {"reference": reference, "pullPolicy": pull}}, MODEL)
+    cache = usable_cache(service, claim)
+    where = {"persistentVolumeClaim": {"claimName": cache.name}} if cache else {"emptyDir": {}}
+    volumes = [{"name": "cache", **where}]
+    mounts: list[dict[str, Any]] = [{"name": "cache", "mountPath": CACHE}]
+    secret = service.spec.model.secret_name
+    if secret:
+        # Readable by the pod's group alone.
+        source = {"secretName": secret, "defaultMode": 0o440}
+        volumes.append({"name": "credentials", "secret": source})
+        mounts.append({"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True})
+    words = {
+        "uri": str(uri),
+        "hosts": list(settings.model_hosts),
+        "cacheBytes": settings.model_cache_bytes,
+    }
+    return Supply(tuple(volumes), tuple(mounts), words)
+
+
+def most_replicas(service: InferenceService) -> int:
+    """How many pods may want the model at once."""
+    spec = service.spec
+    if spec.scaling.mode == ScalingMode.MANAGED:
+        return max(spec.scaling.max, 1)
+    return spec.replicas
+
+
+def _mounted(place: dict[str, Any], path: str) -> Supply:
+    return Supply(
+        ({"name": "source", **place},),
+        ({"name": "source", "mountPath": MODEL, "readOnly": True},),
+        {"source": path},
+    )
