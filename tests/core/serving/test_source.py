@@ -4,7 +4,9 @@ from json import loads
 
 import pytest
 
-from preamar.core.objects import ClaimView
+from preamar.core.objects import Child, ClaimView
+from preamar.core.plan import ref_of
+from preamar.core.serving.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.settings import Settings
 from tests.core.builders import a_service, condition, seen
@@ -100,3 +102,53 @@ def test_no_claim_is_used_where_the_installation_names_none():
     settings = Settings(model_cache_claim="")
     pod, _ = pod_of(service, settings, **{"": claim("ReadWriteMany")})
     assert parts(pod)[0]["cache"] == PODS_OWN
+
+
+GPU = {"model": {"uri": "hf://o/m", "secretName": "keys"}, "accelerator": {"type": "GPU"}}
+
+
+def jobs(service, **more):
+    claims = {"preamar-models": claim(more.pop("mode", "ReadWriteMany"))}
+    plan = reconcile(seen(service, settings=SETTINGS, claims=claims, **more))
+    return [m for m in plan.apply if m["kind"] == "Job"]
+
+
+def test_a_model_is_fetched_without_an_accelerator_before_its_replicas_have_a_node():
+    (job,) = jobs(a_service(**GPU))
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["preamar-model", "fetch"]
+    assert "nvidia.com/gpu" not in str(container["resources"])
+    assert {v["name"] for v in pod["volumes"]} == {"cache", "credentials", "tmp"}
+    assert "preamar.dev/inferenceservice" not in job["spec"]["template"]["metadata"]["labels"]
+    assert job["metadata"]["ownerReferences"][0]["uid"] == "uid-m"
+
+
+def test_a_job_that_is_there_is_left_alone_and_a_loaded_model_needs_none():
+    service = a_service(**GPU)
+    (job,) = jobs(service)
+    there = {ref_of(job): Child("j", "1", "uid-m")}
+    assert jobs(service, children=there) == []
+    loaded = a_service(**GPU, status={"revision": revision_of(service)})
+    assert jobs(loaded) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "mode"),
+    [
+        ({"accelerator": {"type": "CPU"}}, "ReadWriteMany"),
+        ({"scaling": {"max": 1}}, "ReadWriteOnce"),
+        ({"model": {"uri": "pvc://c/m", "secretName": None}}, "ReadWriteMany"),
+    ],
+    ids=["a node is there", "the cache is one node's", "the model is mounted"],
+)
+def test_nothing_is_fetched_ahead_where_it_would_not_help(change, mode):
+    assert jobs(a_service(**{**GPU, **change}), mode=mode) == []
+
+
+def test_another_model_is_another_job():
+    names = [
+        jobs(a_service(**{**GPU, "model": model}))[0]["metadata"]["name"]
+        for model in ({"uri": "hf://o/m"}, {"uri": "hf://o/m2"}, {"uri": "hf://o/m"})
+    ]
+    assert names[0] == names[2] != names[1]

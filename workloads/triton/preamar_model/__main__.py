@@ -1,22 +1,22 @@
-"""The commands: `preamar-model build` and `preamar-model serve`."""
+"""The commands: `preamar-model build`, `preamar-model fetch` and `preamar-model serve`."""
 
 import os
 import signal
 import sys
 
-USAGE = "usage: preamar-model build | serve [FLAG OF TRITONSERVER ...]"
+USAGE = "usage: preamar-model build | fetch | serve [FLAG OF TRITONSERVER ...]"
 STOPPED = 128 + signal.SIGTERM
 
 
 def main() -> int:
     match sys.argv[1:]:
-        case ["build"]:
+        case [("build" | "fetch") as command]:
             # PID 1 does not hear a signal without a handler: a pod that goes while its model is
             # prepared would be held for its whole grace period, and so would its accelerator.
             signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
-            from preamar_model.build import main as build
+            from preamar_model import build
 
-            return build()
+            return build.main() if command == "build" else build.fetch()
         case ["serve", *flags]:
             from preamar_model.serve import main as serve
 

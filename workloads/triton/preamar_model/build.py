@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from preamar_model import order as orders
@@ -23,22 +25,37 @@ DEFAULT_BYTES = 100 * 2**30
 
 
 def main() -> int:
+    """`preamar-model build`."""
+    return carried_out("built", lambda order: build(order, _models()))
+
+
+def fetch() -> int:
+    """`preamar-model fetch`: the model is brought into the cache, for pods that will want it."""
+    return carried_out("fetched", only_fetched)
+
+
+def _models() -> Path:
+    return Path(os.environ.get("PREAMAR_MODELS", MODELS))
+
+
+def carried_out(done: str, act: Callable[[orders.Order], dict[str, object]]) -> int:
+    """The exit code of an order, after the last words have been written."""
     began = time.monotonic()
     try:
         order = orders.read(os.environ)
-        told = build(order, Path(os.environ.get("PREAMAR_MODELS", MODELS)))
+        told = act(order)
     except Refusal as refusal:
         last_words(refusal.as_json())
         print(f"refused: {refusal.as_json()}", file=sys.stderr)
         return EXIT_REFUSED
     except Exception as error:  # noqa: BLE001 - the last frame: everything else is the world's
-        text = sentence(f"Building the model repository failed: {type(error).__name__}: {error}")
+        text = sentence(f"The model could not be {done}: {type(error).__name__}: {error}")
         last_words(text)
         print(text, file=sys.stderr)
         return 1
     last_words(json.dumps(told))
     print(
-        f"built {order.name} in {time.monotonic() - began:.1f} s: {json.dumps(told)}",
+        f"{done} {order.name} in {time.monotonic() - began:.1f} s: {json.dumps(told)}",
         file=sys.stderr,
     )
     return 0
@@ -48,12 +65,23 @@ def build(order: orders.Order, models: Path) -> dict[str, object]:
     """Raises `Refusal` for what the user can mend."""
     if order.uri is None:
         return build_from(order.source, order, models)
+    with _here(order) as folder:
+        return build_from(str(folder), order, models)
+
+
+def only_fetched(order: orders.Order) -> dict[str, object]:
+    """Raises `Refusal` for what the user can mend, a wrong digest included."""
+    with _here(order) as folder:
+        found = source.find(str(folder))
+        return {"digest": source.check_digest(found, order.digest), "bytes": found.bytes()}
+
+
+def _here(order: orders.Order) -> AbstractContextManager[Path]:
     from preamar_model.remote.fetch import Wish, fetched
 
     secret, roots = (path if path.exists() else None for path in (SECRET, ROOTS))
-    wish = Wish(order.uri, CACHE, order.cache_bytes or DEFAULT_BYTES, secret, order.hosts, roots)
-    with fetched(wish) as folder:
-        return build_from(str(folder), order, models)
+    most = order.cache_bytes or DEFAULT_BYTES
+    return fetched(Wish(order.uri or "", CACHE, most, secret, order.hosts, roots))
 
 
 def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object]:

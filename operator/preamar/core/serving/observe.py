@@ -19,6 +19,7 @@ from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
 from preamar.core.serving.habit import Habit
 from preamar.core.serving.metering import Drift
+from preamar.core.serving.source import fetch_name, may_be_fetched_ahead
 from preamar.core.settings import Settings
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
@@ -139,10 +140,12 @@ class Observed:
 def children_named(service: InferenceService) -> tuple[Ref, ...]:
     """Where the children of a service are, whether they exist or not."""
     namespace, name = service.metadata.namespace or "", f"{service.metadata.name}-serve"
+    ahead = [Ref("batch/v1", "Job", namespace, fetch_name(service))]
     return (
         Ref("apps/v1", "Deployment", namespace, name),
         Ref("v1", "Service", namespace, name),
         Ref("policy/v1", "PodDisruptionBudget", namespace, name),
+        *(ahead if may_be_fetched_ahead(service) else ()),
     )
 
 

@@ -15,6 +15,7 @@ from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
 from preamar.core.serving.faults import Finding, find, steadies_in
 from preamar.core.serving.observe import Observed, children_named, claims_named
+from preamar.core.serving.prefetch import prefetch
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import size_of
 from preamar.core.serving.source import cache_claim, is_fetched, usable_cache
@@ -57,6 +58,8 @@ def reconcile(observed: Observed) -> Plan:
     wanted = desired(service, observed.settings, decision.replicas, claim)
     told = _status(observed, decision, _trouble(observed, finding), loaded)
     scale = scale_of(service, decision)
+    ahead = _ahead(observed, claim, loaded)
+    wanted = (*ahead, *wanted)  # first, so that it need not wait for the others' refusals
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         scale=scale,
@@ -66,6 +69,12 @@ def reconcile(observed: Observed) -> Plan:
         events=(*told[1], *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding),
     )
+
+
+def _ahead(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:
+    """The Job that fetches the model. One that is there is never changed, as all Jobs."""
+    job = None if loaded else prefetch(observed.service, observed.settings, claim)
+    return (job,) if job is not None and ref_of(job) not in observed.children else ()
 
 
 def _claim(observed: Observed) -> ClaimView | None:

@@ -13,6 +13,8 @@ from preamar.api.inference import InferenceService
 from preamar.api.scaling import ScalingMode
 from preamar.api.uri import ModelUri
 from preamar.core.objects import ClaimView
+from preamar.core.placement import on_gpu
+from preamar.core.plan import digest_of
 from preamar.core.settings import Settings
 
 MOUNTED = frozenset({"pvc", "image", "oci"})
@@ -35,9 +37,21 @@ def is_fetched(service: InferenceService) -> bool:
     return service.spec.model.uri.partition("://")[0] not in MOUNTED
 
 
+def fetch_name(service: InferenceService) -> str:
+    """The Job that fetches this very model ahead of its replicas."""
+    model = service.spec.model
+    words = {"uri": model.uri, "digest": model.digest, "secret": model.secret_name}
+    return f"{service.metadata.name}-fetch-{digest_of(words)[:8]}"
+
+
 def cache_claim(service: InferenceService, settings: Settings) -> str | None:
     """The claim that fetched models are kept on, if it exists."""
     return settings.model_cache_claim or None if is_fetched(service) else None
+
+
+def may_be_fetched_ahead(service: InferenceService) -> bool:
+    """Whether there may be a Job that does."""
+    return is_fetched(service) and on_gpu(service.spec.accelerator)
 
 
 def usable_cache(service: InferenceService, claim: ClaimView | None) -> ClaimView | None:

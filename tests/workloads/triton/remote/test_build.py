@@ -4,10 +4,12 @@ import hashlib
 import io
 import pickle
 import zipfile
+from dataclasses import replace
 
 import graphs
 import pytest
 from preamar_model import build as command
+from preamar_model.order import Order
 from preamar_model.refusal import Refusal
 from running import build_here
 
@@ -70,6 +72,18 @@ def a_checkpoint() -> bytes:
 def test_a_pickle_is_refused_under_any_name(name, kind, build):
     done = build(name, a_checkpoint() if kind == "torch" else a_pickle(kind))
     assert (done.code, done.told["reason"]) == (64, "CodeNotTrusted")
+
+
+def test_a_model_that_was_fetched_ahead_is_built_without_its_place(build, graph, secure, tmp_path):
+    secure.files["/m.onnx"] = graph
+    order = Order("m", "", uri=f"https://{secure.host}/m.onnx", hosts=(secure.host,))
+    told = command.only_fetched(order)
+    assert told == {"digest": "sha256:" + hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
+    assert not (tmp_path / "models").exists()
+    assert build("m.onnx", graph).code == 0
+    assert len(secure.gets()) == 1
+    with pytest.raises(Refusal):
+        command.only_fetched(replace(order, digest="sha256:" + "0" * 64))
 
 
 def test_a_place_that_is_away_is_the_worlds_fault_and_tried_again(build, secure, monkeypatch):
