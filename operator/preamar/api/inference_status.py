@@ -85,6 +85,10 @@ class Measured(Seen):
     latency: Signed | None = Field(
         default=None, description='Median seconds per request, such as "0.012".'
     )
+    latency_p99: Signed | None = Field(
+        default=None,
+        description='Seconds that one request in a hundred exceeds, such as "0.031".',
+    )
     throughput: Signed | None = Field(
         default=None, description='Requests per second, such as "84.5".'
     )
@@ -96,6 +100,9 @@ class Measured(Seen):
 class Optimization(Seen):
     """What optimisation changed."""
 
+    artefact: ShortText | None = Field(
+        default=None, description="The optimised model in its cache, such as minilm-6f1c2a9b04."
+    )
     before: Measured | None = Field(default=None, description="The model as it came.")
     after: Measured | None = Field(default=None, description="The model as it is served.")
     layers_kept: Annotated[tuple[ShortText, ...], Field(max_length=256)] = Field(

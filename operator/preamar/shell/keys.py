@@ -6,7 +6,7 @@ A resource is its own key; a child or a pod leads to its resource by the label i
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from preamar.core.serving.observe import SERVICE_LABEL
+from preamar.core.serving.observe import SERVICE_LABEL, WORK_LABEL
 from preamar.core.training.observe import JOB_LABEL
 
 SERVICE_KIND, JOB_KIND, TENANT_KIND = "InferenceService", "TrainingJob", "Tenant"
@@ -29,7 +29,7 @@ def owner_key(metadata: Mapping[str, Any]) -> Key | None:
     """The resource that a child or a pod belongs to."""
     labels = metadata.get("labels") or {}
     namespace = metadata.get("namespace") or ""
-    if name := labels.get(SERVICE_LABEL):
+    if name := labels.get(SERVICE_LABEL) or labels.get(WORK_LABEL):
         return Key(SERVICE_KIND, namespace, name)
     if name := labels.get(JOB_LABEL):
         return Key(JOB_KIND, namespace, name)

@@ -19,6 +19,7 @@ from preamar.core.plan import Manifest, Plan
 from preamar.core.pods import PodView
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
+    SERVICE_LABEL,
     Demand,
     DeploymentView,
     Observed,
@@ -118,7 +119,8 @@ def register(
         volumes: dict[str, ClaimView] = await claims.named(found.key.namespace, named)
         deployment = found.seen.get(names[0])
         name = _name(found.key)
-        wanted = demand(name, service, found.pods)
+        replicas = tuple(p for p in found.pods if SERVICE_LABEL in p.labels)
+        wanted = demand(name, service, replicas)
         known = (found.body.get("status") or {}).get("learned") or {}
         metrics.scaling.learned(name, wanted, known)
         return reconcile(
@@ -128,7 +130,8 @@ def register(
                 settings=settings,
                 children=await found.children(names),
                 deployment=deployment.view if deployment else None,
-                pods=found.pods,
+                pods=replicas,
+                workers=tuple(p for p in found.pods if SERVICE_LABEL not in p.labels),
                 claims=volumes,
                 demand=wanted,
                 habit=habits.of(

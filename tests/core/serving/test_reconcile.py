@@ -53,10 +53,13 @@ def test_stalls_before_any_pod_exists(spec, facts, reason, words):
 ASKS = {
     "model.secretName": {"model": {"secretName": "s"}},
     "model.task": {"model": {"task": "Rank"}},
-    "optimize.precision": {"optimize": {"precision": "INT8"}},
-    "optimize.sparsity.type": {"optimize": {"sparsity": {"type": "TwoFour"}}},
+    "optimize.precision": {"optimize": {"precision": "FP8"}},
+    "optimize.sparsity.type": {
+        "accelerator": {"type": "GPU"},
+        "optimize": {"sparsity": {"type": "TwoFour"}},
+    },
     "optimize.engine": {"accelerator": {"type": "GPU"}, "optimize": {"engine": "TensorRT"}},
-    "optimize.calibrationUri": {"optimize": {"calibrationUri": "pvc://a/b"}},
+    "optimize.calibrationUri": {"optimize": {"calibrationUri": "s3://a/b"}},
     "parallelism.nodes": {"parallelism": {"nodes": 2}},
     "parallelism.tensor": {"parallelism": {"tensor": 2}},
     "parallelism.pipeline": {"parallelism": {"pipeline": 2}},

@@ -12,7 +12,7 @@ from preamar.core.due import taken
 from preamar.core.serving.desired import shareable
 from preamar.core.serving.limits import unserved
 from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
-from preamar.core.serving.source import most_replicas
+from preamar.core.serving.source import is_optimized, most_replicas
 
 
 class Block(StrEnum):
@@ -45,6 +45,8 @@ def blocked(observed: Observed) -> Blocked | None:
 
 def _unsupported(observed: Observed) -> Blocked | None:
     sentence = unserved(observed.service)
+    if not sentence and is_optimized(observed.service) and not observed.settings.model_cache_claim:
+        sentence = "This installation keeps no optimised models: models.cache.claimName is empty."
     return Blocked(Block.UNSUPPORTED, sentence, None) if sentence else None
 
 
@@ -76,13 +78,20 @@ def _taken(observed: Observed) -> Blocked | None:
 
 
 def _volume(observed: Observed) -> Blocked | None:
-    for name in claims_named(observed.service):
+    service = observed.service
+    cache = observed.settings.model_cache_claim if is_optimized(service) else ""
+    for name in (*claims_named(service), *([cache] if cache else [])):
         claim = observed.claims.get(name)
         if claim is None or claim.deleting:
             return Blocked(
                 Block.VOLUME_MISSING,
                 f"The PersistentVolumeClaim {name!r} does not exist in namespace "
-                f"{observed.service.metadata.namespace}. Create it and put the model there.",
+                f"{service.metadata.namespace}. "
+                + (
+                    "Create it, for optimised models to be kept on (ReadWriteMany)."
+                    if name == cache
+                    else "Create it and put the model there."
+                ),
                 LOOK_AGAIN,
             )
         if claim.phase == "Lost":

@@ -11,6 +11,7 @@ from preamar.core.metadata import child_metadata, labels_of
 from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Manifest, digest_of
+from preamar.core.serving.earlier import MADE_OF, made_of
 from preamar.core.serving.observe import SERVICE_LABEL
 from preamar.core.serving.pod import PORTS, pod_spec
 from preamar.core.settings import Settings
@@ -47,7 +48,7 @@ def _deployment(
     service: InferenceService, settings: Settings, replicas: int, claim: ClaimView | None
 ) -> dict[str, Any]:
     revision = revision_of(service)
-    metadata = _metadata(service) | {"annotations": {REVISION: revision}}
+    metadata = _metadata(service) | {"annotations": {REVISION: revision, MADE_OF: made_of(service)}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -11,7 +11,13 @@ from preamar.api.inference import InferenceService, InferenceServiceSpec
 from preamar.api.models import Engine, Precision, SparsityType, Task
 from preamar.api.scaling import Strategy
 from preamar.api.shared import AcceleratorType, Sharing, Topology
+from preamar.core.placement import on_gpu
 from preamar.core.serving.source import MOUNTED
+
+
+def _small(spec: InferenceServiceSpec) -> bool:
+    """Formats that CPUs do not compute in."""
+    return spec.optimize.precision in {Precision.FP8, Precision.FP4}
 
 
 class Unserved(NamedTuple):
@@ -30,18 +36,20 @@ UNSERVED: tuple[Unserved, ...] = (
     ),
     Unserved("model.task", lambda s: s.model.task == Task.RANK, "use Infer, Embed or Generate"),
     Unserved(
-        "optimize.precision", lambda s: s.optimize.precision != Precision.NONE, "set it to None"
+        "optimize.precision",
+        lambda s: s.optimize.precision != Precision.NONE and (on_gpu(s.accelerator) or _small(s)),
+        "on a CPU FP16, BF16 and INT8 are made, on a GPU none yet: set it to None",
     ),
     Unserved(
         "optimize.sparsity.type",
-        lambda s: s.optimize.sparsity.type != SparsityType.NONE,
-        "set it to None",
+        lambda s: s.optimize.sparsity.type != SparsityType.NONE and on_gpu(s.accelerator),
+        "models are pruned for CPUs only so far: set it to None",
     ),
     Unserved("optimize.engine", lambda s: s.optimize.engine != Engine.NONE, "set it to None"),
     Unserved(
         "optimize.calibrationUri",
-        lambda s: s.optimize.calibration_uri is not None,
-        "leave it out: nothing is optimised yet",
+        lambda s: not (s.optimize.calibration_uri or "pvc://").startswith("pvc://"),
+        "samples are read from a pvc:// so far: copy them into a PersistentVolumeClaim",
     ),
     Unserved("parallelism.nodes", lambda s: s.parallelism.nodes > 1, "set it to 1"),
     Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1, "set it to 1"),

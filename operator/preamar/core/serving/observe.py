@@ -17,12 +17,20 @@ from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
+from preamar.core.serving.earlier import MADE_OF
 from preamar.core.serving.habit import Habit
 from preamar.core.serving.metering import Drift
-from preamar.core.serving.source import fetch_name, may_be_fetched_ahead
+from preamar.core.serving.source import (
+    fetch_name,
+    is_optimized,
+    may_be_fetched_ahead,
+    optimize_name,
+)
 from preamar.core.settings import Settings
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
+WORK_LABEL = "preamar.dev/works-for"
+"""Of pods that do something for a service and serve nothing: no Service may select them."""
 
 
 class Carried(NamedTuple):
@@ -87,6 +95,7 @@ class DeploymentView:
     available: int = 0
     refused: str = ""
     deleting: bool = False
+    made_of: str = ""
 
     @classmethod
     def of(cls, body: Manifest) -> Self:
@@ -110,6 +119,7 @@ class DeploymentView:
             if failure.get("status") == "True"
             else "",
             deleting=bool(metadata.get("deletionTimestamp")),
+            made_of=(metadata.get("annotations") or {}).get(MADE_OF, ""),
         )
 
 
@@ -118,7 +128,7 @@ class Observed:
     """Everything a pass may look at.
 
     ``children`` holds what stands under each of ``children_named(service)``, other people's
-    objects included. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
+    objects included. ``pods`` are replicas, ``workers`` the pods that prepare their model. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
     are the other services of the installation with the same model name, deleted ones left out.
     """
 
@@ -128,6 +138,7 @@ class Observed:
     children: Children = field(default_factory=lambda: MappingProxyType({}))
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
+    workers: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     demand: Demand = field(default_factory=Demand)
     habit: Habit | None = None
@@ -140,12 +151,13 @@ class Observed:
 def children_named(service: InferenceService) -> tuple[Ref, ...]:
     """Where the children of a service are, whether they exist or not."""
     namespace, name = service.metadata.namespace or "", f"{service.metadata.name}-serve"
-    ahead = [Ref("batch/v1", "Job", namespace, fetch_name(service))]
+    jobs = [fetch_name(service)] if may_be_fetched_ahead(service) else []
+    jobs += [optimize_name(service)] if is_optimized(service) else []
     return (
         Ref("apps/v1", "Deployment", namespace, name),
         Ref("v1", "Service", namespace, name),
         Ref("policy/v1", "PodDisruptionBudget", namespace, name),
-        *(ahead if may_be_fetched_ahead(service) else ()),
+        *(Ref("batch/v1", "Job", namespace, job) for job in jobs),
     )
 
 

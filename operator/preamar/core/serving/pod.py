@@ -105,7 +105,6 @@ def _order(service: InferenceService, source: Supply) -> str:
     spec = service.spec
     order = {
         "name": model_name(service),
-        **source.words,
         "format": spec.model.format.value,
         "task": spec.model.task.value,
         "trust": spec.model.trust.value,
@@ -113,7 +112,7 @@ def _order(service: InferenceService, source: Supply) -> str:
         "accelerator": spec.accelerator.type.value,
         "batching": spec.runtime.batching.model_dump(by_alias=True, mode="json"),
         "instances": spec.runtime.instances,
-    }
+    } | source.words
     return dumps(order, sort_keys=True)
 
 

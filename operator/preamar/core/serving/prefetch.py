@@ -15,12 +15,17 @@ from preamar.core.metadata import child_metadata, labels_of, restricted_containe
 from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu, scheduling
 from preamar.core.plan import Manifest
-from preamar.core.serving.observe import SERVICE_LABEL, model_name
-from preamar.core.serving.source import ALL, fetch_name, supply, usable_cache
+from preamar.core.serving.observe import SERVICE_LABEL, WORK_LABEL, model_name
+from preamar.core.serving.source import (
+    ALL,
+    fetch_name,
+    is_optimized,
+    mounted_source,
+    usable_cache,
+)
 from preamar.core.settings import Settings
 
 KIND = "InferenceService"
-FETCH_LABEL = "preamar.dev/fetch"
 HOURS = 6
 KEPT_SECONDS = 600
 CPU = Accelerator(type=AcceleratorType.CPU)
@@ -31,10 +36,12 @@ def prefetch(
 ) -> Manifest | None:
     """The Job, where one helps. ``claim`` is the cache's."""
     cache = usable_cache(service, claim)
+    if is_optimized(service):  # whoever optimises it fetches it
+        return None
     if not on_gpu(service.spec.accelerator) or cache is None or ALL not in cache.access_modes:
         return None
     name = service.metadata.name
-    pods = labels_of(FETCH_LABEL, name, "triton", "model-fetch")
+    pods = labels_of(WORK_LABEL, name, "triton", "model-fetch")
     # A replica's label on these pods would make replicas of them.
     own = labels_of(SERVICE_LABEL, name, "triton", "model-fetch")
     return {
@@ -60,7 +67,7 @@ def prefetch(
 
 def _pod(service: InferenceService, settings: Settings, cache: ClaimView) -> dict[str, Any]:
     source, runtime, model = (
-        supply(service, settings, cache),
+        mounted_source(service, settings, cache),
         service.spec.runtime,
         service.spec.model,
     )

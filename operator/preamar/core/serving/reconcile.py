@@ -5,6 +5,8 @@ calls ``reconcile``, and carries the ``Plan`` out. A plan carried out in full le
 plan; tests/life holds us to that.
 """
 
+from dataclasses import replace
+
 from preamar.api.inference_status import InferenceServiceStatus
 from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
@@ -13,12 +15,15 @@ from preamar.core.objects import ClaimView
 from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired
+from preamar.core.serving.earlier import earlier
 from preamar.core.serving.faults import Finding, find, steadies_in
 from preamar.core.serving.observe import Observed, children_named, claims_named
+from preamar.core.serving.optimize_job import optimize_job
+from preamar.core.serving.optimized import Optimized, Stand, optimized
 from preamar.core.serving.prefetch import prefetch
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import size_of
-from preamar.core.serving.source import cache_claim, is_fetched, usable_cache
+from preamar.core.serving.source import cache_claim, is_fetched, is_optimized, usable_cache
 from preamar.core.serving.status import status
 from preamar.core.serving.verdicts import (
     BAD,
@@ -43,6 +48,12 @@ def reconcile(observed: Observed) -> Plan:
     block = blocked(observed)
     if block is not None:
         return _wait_for_a_person(observed, block)
+    work = optimized(observed)
+    served = _served(observed, work)
+    if served is None:
+        return _prepare(observed, work)
+    made = _job(observed, work)
+    observed, service = served, served.service
     loaded = loaded_once(observed)
     finding = find(current_pods(observed), observed.now)
     decision = size_of(
@@ -56,10 +67,10 @@ def reconcile(observed: Observed) -> Plan:
     )
     claim = _claim(observed)
     wanted = desired(service, observed.settings, decision.replicas, claim)
-    told = _status(observed, decision, _trouble(observed, finding), loaded)
+    told = _status(observed, decision, _trouble(observed, finding, work), loaded, work)
     scale = scale_of(service, decision)
     ahead = _ahead(observed, claim, loaded)
-    wanted = (*ahead, *wanted)  # first, so that it need not wait for the others' refusals
+    wanted = (*made, *ahead, *wanted)  # first, so that it need not wait for the others' refusals
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         scale=scale,
@@ -71,6 +82,38 @@ def reconcile(observed: Observed) -> Plan:
     )
 
 
+def _served(observed: Observed, work: Optimized) -> Observed | None:
+    """With the service as its replicas are made: while the model is being optimised, or cannot be,
+    as those that there were before; None where there are none."""
+    if work.stand in {Stand.UNASKED, Stand.DONE}:
+        return observed
+    deployment = observed.deployment
+    if deployment is None or deployment.deleting:
+        return None
+    before = earlier(observed.service, deployment.made_of)
+    return replace(observed, service=before) if before is not None else None
+
+
+def _prepare(observed: Observed, work: Optimized) -> Plan:
+    """No replica yet: the model is being made."""
+    service, trouble = observed.service, _trouble(observed, None, work)
+    wanted, events = _status(observed, None, trouble, False, work)
+    job = _job(observed, work)
+    apply = due(job, service.metadata.uid, observed.children, observed.applied, observed.refused)
+    return Plan(apply=apply, status=wanted, events=events, recheck_in=NOT_WATCHED)
+
+
+def _job(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
+    """The Job that optimises the model. One that is there is never changed, as all Jobs."""
+    service, settings = observed.service, observed.settings
+    cache = observed.claims.get(settings.model_cache_claim)
+    if work.stand != Stand.WORKING or cache is None:
+        return ()
+    known = service.status.optimization
+    job = optimize_job(service, settings, cache, known.artefact if known else None)
+    return () if ref_of(job) in observed.children else (job,)
+
+
 def _ahead(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:
     """The Job that fetches the model. One that is there is never changed, as all Jobs."""
     job = None if loaded else prefetch(observed.service, observed.settings, claim)
@@ -80,15 +123,20 @@ def _ahead(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[M
 def _claim(observed: Observed) -> ClaimView | None:
     """The volume that the model lies on, or is fetched to."""
     service = observed.service
-    named = claims_named(service) or filter(None, (cache_claim(service, observed.settings),))
-    found = next((observed.claims.get(name) for name in named), None)
-    return usable_cache(service, found) if is_fetched(service) else found
+    name = cache_claim(service, observed.settings)
+    cache = observed.claims.get(name) if name else None
+    if is_optimized(service):
+        return cache
+    if is_fetched(service):
+        return usable_cache(service, cache)
+    return next((observed.claims.get(name) for name in claims_named(service)), None)
 
 
 def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
     """What runs is left as it is, but a user who wants zero replicas gets his accelerators back."""
     trouble = Trouble(block.reason, block.message)
-    wanted, events = _status(observed, None, trouble, loaded_once(observed))
+    work = optimized(observed)
+    wanted, events = _status(observed, None, trouble, loaded_once(observed), work)
     deployment, service = observed.deployment, observed.service
     ref = children_named(service)[0]
     child = observed.children.get(ref)
@@ -107,7 +155,7 @@ def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
     )
 
 
-def _trouble(observed: Observed, finding: Finding | None) -> Trouble | None:
+def _trouble(observed: Observed, finding: Finding | None, work: Optimized) -> Trouble | None:
     refusal = refusal_of(children_named(observed.service), observed.refused)
     if refusal:
         return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
@@ -116,6 +164,8 @@ def _trouble(observed: Observed, finding: Finding | None) -> Trouble | None:
     deployment = observed.deployment
     if deployment is not None and deployment.refused:
         return Trouble(Reason.REFUSED, f"Pods are refused: {deployment.refused}")
+    if work.stand == Stand.REFUSED:
+        return Trouble(work.reason, work.message)
     return None
 
 
@@ -134,11 +184,15 @@ def _victims(
 
 
 def _status(
-    observed: Observed, decision: Decision | None, trouble: Trouble | None, loaded: bool
+    observed: Observed,
+    decision: Decision | None,
+    trouble: Trouble | None,
+    loaded: bool,
+    work: Optimized,
 ) -> tuple[Manifest | None, tuple[Event, ...]]:
     """The status if it is news, and the events that go with it."""
     before = observed.service.status
-    wanted, told = status(observed, decision, trouble, loaded)
+    wanted, told = status(observed, decision, trouble, loaded, work)
     if InferenceServiceStatus.model_validate(wanted) == before:
         return None, ()
     events = transitions(before.conditions, told, TOLD, BAD)

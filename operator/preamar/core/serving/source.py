@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preamar.api.inference import InferenceService
+from preamar.api.models import Precision, SparsityType
 from preamar.api.scaling import ScalingMode
 from preamar.api.uri import ModelUri
 from preamar.core.objects import ClaimView
@@ -21,6 +22,8 @@ MOUNTED = frozenset({"pvc", "image", "oci"})
 """Schemes whose models the kubelet mounts."""
 ALL, ONE = "ReadWriteMany", frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
 MODEL, CACHE, CREDENTIALS = "/mnt/model", "/mnt/cache", "/mnt/credentials"
+ARTEFACTS = ".optimized"
+"""Beside the fetched models, whose eviction leaves hidden folders alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,41 @@ def is_fetched(service: InferenceService) -> bool:
     return service.spec.model.uri.partition("://")[0] not in MOUNTED
 
 
+def is_optimized(service: InferenceService) -> bool:
+    """Whether the model is changed before it is served."""
+    wish = service.spec.optimize
+    return wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
+
+
+def artefact(service: InferenceService) -> str:
+    """The folder of the optimised model, of what decides about it."""
+    model, wish = service.spec.model, service.spec.optimize
+    words = {
+        "model": [model.uri, model.digest, model.task.value, model.trust.value],
+        "wish": wish.model_dump(by_alias=True, mode="json"),
+        "of": service.metadata.name,
+    }
+    return f"{service.metadata.name}-{digest_of(words)[:10]}"
+
+
+def optimize_name(service: InferenceService) -> str:
+    """The Job that makes it."""
+    name = artefact(service)
+    return f"{name[:-11][:40]}-optimize-{name[-10:]}"
+
+
 def fetch_name(service: InferenceService) -> str:
     """The Job that fetches this very model ahead of its replicas."""
     model = service.spec.model
     words = {"uri": model.uri, "digest": model.digest, "secret": model.secret_name}
-    return f"{service.metadata.name}-fetch-{digest_of(words)[:8]}"
+    words |= {"of": service.metadata.name}
+    return f"{service.metadata.name[:40]}-fetch-{digest_of(words)[:8]}"
 
 
 def cache_claim(service: InferenceService, settings: Settings) -> str | None:
-    """The claim that fetched models are kept on, if it exists."""
-    return settings.model_cache_claim or None if is_fetched(service) else None
+    """The claim that fetched and optimised models are kept on, if it exists."""
+    wanted = is_fetched(service) or is_optimized(service)
+    return settings.model_cache_claim or None if wanted else None
 
 
 def may_be_fetched_ahead(service: InferenceService) -> bool:
@@ -56,14 +84,28 @@ def may_be_fetched_ahead(service: InferenceService) -> bool:
 
 def usable_cache(service: InferenceService, claim: ClaimView | None) -> ClaimView | None:
     """The cache's claim, where all replicas can have it at once."""
-    if claim is None or claim.deleting or claim.phase == "Lost" or not is_fetched(service):
+    if claim is None or claim.deleting or claim.phase == "Lost":
         return None
     alone = most_replicas(service) == 1 and ONE & set(claim.access_modes)
     return claim if ALL in claim.access_modes or alone else None
 
 
 def supply(service: InferenceService, settings: Settings, claim: ClaimView | None) -> Supply:
-    """What the pod gets. ``claim`` is the model's own, or the cache's."""
+    """What a replica gets. ``claim`` is the model's own, or the cache's."""
+    if not is_optimized(service):
+        return mounted_source(service, settings, claim)
+    return Supply(
+        ({"name": "cache", "persistentVolumeClaim": {"claimName": settings.model_cache_claim}},),
+        ({"name": "cache", "mountPath": CACHE, "readOnly": True},),
+        # Of the original's words these are not true of the artefact; who made it has looked.
+        {"source": f"{CACHE}/{ARTEFACTS}/{artefact(service)}", "format": "Auto", "digest": None},
+    )
+
+
+def mounted_source(
+    service: InferenceService, settings: Settings, claim: ClaimView | None
+) -> Supply:
+    """The same for the model as it came."""
     uri = ModelUri.parse(service.spec.model.uri)
     if uri.scheme == "pvc":
         place = {"persistentVolumeClaim": {"claimName": uri.claim, "readOnly": True}}

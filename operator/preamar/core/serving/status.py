@@ -15,6 +15,7 @@ from preamar.core.serving.desired import revision_of
 from preamar.core.serving.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
+from preamar.core.serving.optimized import Optimized, Stand
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal
 from preamar.core.serving.verdicts import Trouble, verdicts
@@ -23,14 +24,18 @@ KEPT_DECISIONS = 20
 
 
 def status(
-    observed: Observed, decision: Decision | None, trouble: Trouble | None, loaded: bool
+    observed: Observed,
+    decision: Decision | None,
+    trouble: Trouble | None,
+    loaded: bool,
+    work: Optimized,
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
     """The whole status to write, as JSON, and the verdicts in it. ``decision`` is None where
     sizes are not decided at present; the last one is then kept."""
     service, deployment = observed.service, observed.deployment
     before = service.status
     told = (
-        *verdicts(observed, decision, trouble, loaded),
+        *verdicts(observed, decision, trouble, loaded, work),
         *metering(service, observed.drift),
     )
     now_true: dict[str, Any] = {
@@ -46,6 +51,10 @@ def status(
         now_true["model"] = _model(service)
     elif before.revision:  # what did load once; the present revision has not
         now_true["revision"] = before.revision
+    if work.told:
+        now_true["optimization"] = dict(work.told)
+    elif before.optimization and work.stand != Stand.UNASKED:  # replicas may start from it yet
+        now_true["optimization"] = _dumped(before.optimization)
     now_true |= _decisions(observed, decision)
     if measured := learned(observed):
         now_true["learned"] = measured

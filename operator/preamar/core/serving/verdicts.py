@@ -16,6 +16,7 @@ from preamar.core.serving.blocks import Block
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.faults import BUILDERS, Fault, is_ready
 from preamar.core.serving.observe import Observed
+from preamar.core.serving.optimized import Optimized, Stand, Why
 from preamar.core.serving.scaling import Decision
 
 
@@ -28,7 +29,6 @@ class Reason(StrEnum):
     LOADED = "Loaded"
     PROGRESSING = "Progressing"
     REFUSED = "Refused"
-    NOT_REQUESTED = "NotRequested"
     SIZED = "SizeReached"
     RESIZING = "Resizing"
 
@@ -48,8 +48,8 @@ WAKES = {
     ScalingMode.EXTERNAL: "whoever sizes it wakes it, while requests wait",
     ScalingMode.FIXED: "none will until spec.replicas is raised",
 }
-TOLD = frozenset({"Ready", "Stalled", metering.TYPE})
-BAD: frozenset[str] = frozenset({*Fault, *Block, Reason.REFUSED, *metering.BAD})
+TOLD = frozenset({"Ready", "Stalled", "Optimized", metering.TYPE})
+BAD: frozenset[str] = frozenset({*Fault, *Block, *Why, Reason.REFUSED, *metering.BAD})
 
 
 def loaded_once(observed: Observed) -> bool:
@@ -70,11 +70,17 @@ def ready_pods(observed: Observed) -> tuple[PodView, ...]:
 
 
 def verdicts(
-    observed: Observed, decision: Decision | None, trouble: Trouble | None, loaded: bool
+    observed: Observed,
+    decision: Decision | None,
+    trouble: Trouble | None,
+    loaded: bool,
+    work: Optimized,
 ) -> tuple[Verdict, ...]:
     """The conditions, in the order in which people read them."""
     wanted = decision.replicas if decision else observed.service.spec.replicas
     ready = _ready(observed, wanted, trouble, loaded)
+    if work.stand == Stand.WORKING and trouble is None and decision is None:
+        ready = Verdict("Ready", "False", work.stand, "The model is optimised before it is served.")
     stalled = trouble is not None and ready.status != "True"
     return (
         ready,
@@ -82,9 +88,21 @@ def verdicts(
         if stalled and trouble
         else Verdict("Stalled", "False", Reason.PROGRESSING, "Nothing stands in the way."),
         _model(trouble, loaded),
-        Verdict("Optimized", "False", Reason.NOT_REQUESTED, "No optimisation is asked for."),
+        _optimized(work),
         _scaled(observed, wanted, decision, trouble),
     )
+
+
+def _optimized(work: Optimized) -> Verdict:
+    if work.stand == Stand.DONE:
+        kept = len(work.told.get("layersKept", ()))
+        more = f" {kept} layers were kept as they were." if kept else ""
+        return Verdict("Optimized", "True", work.stand, f"It is within the tolerance.{more}")
+    if work.stand == Stand.REFUSED:
+        return Verdict("Optimized", "False", work.reason, work.message)
+    if work.stand == Stand.WORKING:
+        return Verdict("Optimized", "Unknown", work.stand, "A Job makes the optimised model.")
+    return Verdict("Optimized", "False", work.stand, "No optimisation is asked for.")
 
 
 def _ready(observed: Observed, wanted: int, trouble: Trouble | None, loaded: bool) -> Verdict:
