@@ -1,19 +1,23 @@
-"""The commands: `preamar-model build`, `preamar-model fetch` and `preamar-model serve`."""
+"""The commands: `preamar-model build`, `fetch`, `optimize` and `serve`."""
 
 import os
 import signal
 import sys
 
-USAGE = "usage: preamar-model build | fetch | serve [FLAG OF TRITONSERVER ...]"
+USAGE = "usage: preamar-model build | fetch | optimize | serve [FLAG OF TRITONSERVER ...]"
 STOPPED = 128 + signal.SIGTERM
 
 
 def main() -> int:
     match sys.argv[1:]:
-        case [("build" | "fetch") as command]:
+        case [("build" | "fetch" | "optimize") as command]:
             # PID 1 does not hear a signal without a handler: a pod that goes while its model is
             # prepared would be held for its whole grace period, and so would its accelerator.
             signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
+            if command == "optimize":
+                from preamar_model.optimize.command import main as optimize
+
+                return optimize()
             from preamar_model import build
 
             return build.main() if command == "build" else build.fetch()

@@ -174,7 +174,9 @@ class Encoder:
         g = self.graph
         weight = self._take(f"{name}.weight", out, into)
         bias = self._take(f"{name}.bias", weight.shape[0])
-        product = g.add("MatMul", state, g.weight("w", weight.T * np.float32(factor)))
+        # Named as in the checkpoint: layers that optimisation keeps are told of by this name.
+        scaled = g.weight("w", weight.T * np.float32(factor))
+        product = g.add("MatMul", state, scaled, output=f"{name}.product")
         return g.add("Add", product, g.weight("b", bias * np.float32(factor)))
 
     def _norm(self, name: str, state: str) -> str:

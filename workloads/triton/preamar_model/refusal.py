@@ -21,6 +21,9 @@ class Reason(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch"
     CODE_NOT_TRUSTED = "CodeNotTrusted"
     SOURCE_DENIED = "SourceDenied"
+    OPTIMIZATION_UNSUPPORTED = "OptimizationUnsupported"
+    OPTIMIZATION_TOO_INACCURATE = "OptimizationTooInaccurate"
+    CALIBRATION_INVALID = "CalibrationInvalid"
 
 
 class Refusal(Exception):

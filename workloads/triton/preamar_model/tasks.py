@@ -23,6 +23,8 @@ from preamar_model.tensors import TYPES
 from preamar_model.tokenizer import Tokens, max_tokens, store_tokenizer
 
 ENCODER_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+HEAD = "preamar_embedding"
+"""The output of a graph to which pooling was added."""
 
 
 def tensor(name: str, kind: str, dims: list[int]) -> Mapping[str, object]:
@@ -98,7 +100,7 @@ def _headed(source: Source, folder: object) -> int:
         (
             t
             for t in signature.outputs
-            if t.name in {"sentence_embedding", "embedding"} and len(t.shape) == 2
+            if t.name in {"sentence_embedding", "embedding", HEAD} and len(t.shape) == 2
         ),
         None,
     )
@@ -114,7 +116,8 @@ def _headed(source: Source, folder: object) -> int:
         )
     how = pooling.read(source)
     width = wanted.shape[-1] * (1 if ready else len(how.modes))
-    _Addition(model).write(wanted.name, None if ready else how, width)
+    if wanted.name != HEAD:  # it has come back from `preamar-model optimize`
+        _Addition(model).write(wanted.name, None if ready else how, width)
     onnx_file.store(source, name, model, folder)
     return width
 
@@ -132,19 +135,17 @@ class _Addition:
                 f"The ONNX model uses opset {onnx_file.opset(self.model)}; export it with 13 or later."
             )
         if how is None:
-            self.add("Identity", tensor_name, output="preamar_embedding")
+            self.add("Identity", tensor_name, output=HEAD)
         else:
             if not any(value.name == "attention_mask" for value in self.model.graph.input):
                 raise unsupported(
                     "The ONNX model takes no attention_mask, so padding would change its embeddings."
                 )
             pooling.Head(self, onnx_file.opset(self.model)).write(
-                tensor_name, "attention_mask", how, "preamar_embedding"
+                tensor_name, "attention_mask", how, HEAD
             )
         del self.model.graph.output[:]
-        value = onnx.helper.make_tensor_value_info(
-            "preamar_embedding", onnx.TensorProto.FLOAT, ["batch", width]
-        )
+        value = onnx.helper.make_tensor_value_info(HEAD, onnx.TensorProto.FLOAT, ["batch", width])
         self.model.graph.output.append(value)
 
     def add(self, op: str, *inputs: str, output: str | None = None, **attributes: object) -> str:

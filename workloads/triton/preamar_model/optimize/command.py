@@ -1,0 +1,168 @@
+"""How is a model optimised? Prepare, prune, lower the precision, keep what breaks the tolerance,
+judge on inputs that nothing was chosen by, measure, publish.
+
+Exit codes as for `build`: 0 done (the termination message says what came of it), 64 the wish
+cannot be fulfilled and nothing was published, 1 a fault of the world, to be retried.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+
+from preamar_model import build, onnx_file, source, tensors
+from preamar_model.optimize import floats, keep, key, measure, publish, recipe, samples, zeros
+from preamar_model.optimize import wish as wishes
+from preamar_model.optimize.error import Judge
+from preamar_model.optimize.session import Session
+from preamar_model.optimize.wish import Wish
+from preamar_model.refusal import EXIT_REFUSED, Reason, Refusal, last_words, sentence
+
+NAMED = 20
+"""Layers named in the termination message; the record beside the model names all."""
+QUICK_SECONDS = 1.0
+
+
+def main() -> int:
+    began = time.monotonic()
+    try:
+        wish = wishes.read(os.environ)
+        told = optimize(wish)
+    except Refusal as refusal:
+        last_words(refusal.as_json())
+        print(f"refused: {refusal.as_json()}", file=sys.stderr)
+        return EXIT_REFUSED
+    except Exception as error:  # noqa: BLE001 - the last frame: everything else is the world's
+        text = sentence(f"Optimising the model failed: {type(error).__name__}: {error}")
+        last_words(text)
+        print(text, file=sys.stderr)
+        return 1
+    text = json.dumps(_short(told))
+    last_words(text)
+    print(f"optimised {wish.name} in {time.monotonic() - began:.1f} s: {text}", file=sys.stderr)
+    return 0
+
+
+def optimize(wish: Wish) -> dict[str, object]:
+    """What is recorded beside the model. Raises `Refusal` for what the user can mend."""
+    target = Path(wish.target)
+    found = source.find(wish.source)
+    calibration = source.find(wish.calibration).digest() if wish.calibration else None
+    name = key.key(wish, found.digest(), calibration)
+    if record := publish.held(target, name):
+        return record | {"cached": True}
+    aside = publish.begin(target)
+    try:
+        with tempfile.TemporaryDirectory(prefix="preamar-") as folder:
+            record, model = _made(wish, found, Path(folder))
+        size = publish.write(aside, model, found)
+        record["after"]["bytes"] = size
+        publish.finish(aside, target, record | {"key": name})
+    finally:
+        publish.abandon(target)
+    return record | {"key": name, "cached": False}
+
+
+def _made(
+    wish: Wish, found: source.Source, folder: Path
+) -> tuple[dict[str, object], onnx.ModelProto]:
+    # The model that is compared with is the one that would be served, made by the builder itself.
+    build.build(wish.order(), folder / "before")
+    before = folder / "before" / wish.name / "1"
+    path = before / onnx_file.MODEL
+    signature = tensors.signature(onnx.load(str(path), load_external_data=False))
+    given = samples.collect(wish, found, signature, before)
+    reference = Session(str(path))
+    prepared = floats.prepared(path)
+    recipes = recipe.recipes(wish, prepared, given.calibration, folder)
+    chosen, result = _chosen(wish, recipes, reference, given)
+    after = Session(result.model)
+    error = Judge(wish.task, reference, given.held_out)(after)
+    if not error <= wish.tolerance:
+        raise _inaccurate(wish, error)
+    speeds = measure.compare([reference, after], given.one, given.many)
+    kept = [*chosen.unsuited(), *result.kept]
+    told = [
+        {
+            "latency": f"{speed.p50:.6f}",
+            "latencyP99": f"{speed.p99:.6f}",
+            "throughput": f"{speed.throughput:.2f}",
+            "error": f"{worst:.6f}",
+        }
+        for speed, worst in zip(speeds, (0.0, error), strict=True)
+    ]
+    size = sum(p.stat().st_size for p in before.glob("model.*") if p.suffix != ".py")
+    record = {
+        "before": {"bytes": size} | told[0],
+        "after": {"bytes": 0} | told[1],
+        "error": f"{error:.6f}",
+        "tolerance": f"{wish.tolerance:g}",
+        "layersKept": list(dict.fromkeys(kept)),
+        "layers": len(chosen.layers()),
+        "precision": wish.precision,
+        "scheme": str(chosen.scheme) if chosen.scheme else None,
+        "sparsity": {
+            "type": wish.sparsity,
+            "ratio": f"{wish.ratio:g}",
+            "zeros": f"{zeros.share(chosen.pruned(frozenset(result.kept))):.4f}",
+        },
+        "calibration": "drawn" if given.drawn else "given",
+        "samples": {"calibration": len(given.calibration), "selection": len(given.selection), "heldOut": len(given.held_out)},
+        "tools": key.tools(),
+        "machine": key.machine(),
+    }  # fmt: skip
+    return record, result.model
+
+
+def _chosen(
+    wish: Wish, recipes: list[recipe.Recipe], reference: Session, given: samples.Samples
+) -> tuple[recipe.Recipe, keep.Found]:
+    """The fastest recipe that can be kept within the tolerance."""
+    judge = Judge(wish.task, reference, given.selection)
+    until = time.monotonic() + wish.seconds
+
+    def left(end: float = until) -> float:
+        return end - time.monotonic()
+
+    least = float("inf")
+    for each in _fastest_first(recipes, given):
+        result = keep.search(each, _of(judge), each.layers(), wish.tolerance, left)
+        if isinstance(result, keep.Found):
+            return each, result
+        least = min(least, result.error)
+    raise _inaccurate(wish, least)
+
+
+def _of(judge: Judge) -> Callable[[onnx.ModelProto], float]:
+    return lambda model: judge(Session(model))
+
+
+def _fastest_first(recipes: list[recipe.Recipe], given: samples.Samples) -> list[recipe.Recipe]:
+    if len(recipes) == 1:
+        return recipes
+    sessions = [Session(each(frozenset())) for each in recipes]
+    speeds = measure.compare(sessions, given.one, given.many, QUICK_SECONDS)
+    order = sorted(range(len(recipes)), key=lambda at: speeds[at].throughput, reverse=True)
+    return [recipes[at] for at in order]
+
+
+def _inaccurate(wish: Wish, error: float) -> Refusal:
+    wanted = " and ".join(w for w in (wish.sparsity, wish.precision) if w != "None")
+    return Refusal(
+        Reason.OPTIMIZATION_TOO_INACCURATE,
+        f"{wanted} changes the model's answers by {error:.2g} at best, spec.optimize.tolerance allows "
+        f"{wish.tolerance:g}; nothing was published. Raise the tolerance, choose a milder "
+        "optimisation (BF16, FP16, a smaller ratio), or give calibration data of your own.",
+    )
+
+
+def _short(told: dict[str, object]) -> dict[str, object]:
+    """What fits a termination message."""
+    kept = told["layersKept"]
+    rest = {k: v for k, v in told.items() if k not in {"files", "layersKept"}}
+    return rest | {"layersKept": kept[:NAMED], "layersKeptCount": len(kept)}

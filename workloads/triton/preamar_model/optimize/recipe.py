@@ -1,0 +1,91 @@
+"""What is done to a graph, all but the layers that are kept? Pruning first, on the float weights,
+then the precision.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from preamar_model.optimize import half, integers, layers, narrow, pairs, rows, zeros
+from preamar_model.optimize.integers import Quantizer, Scheme
+from preamar_model.optimize.session import Feed
+from preamar_model.optimize.wish import Wish, unable
+
+
+class Recipe:
+    def __init__(self, wish: Wish, floats: onnx.ModelProto, quantizer: Quantizer | None) -> None:
+        self.wish = wish
+        self.floats = floats
+        self.quantizer = quantizer
+
+    @property
+    def scheme(self) -> Scheme | None:
+        return self.quantizer.scheme if self.quantizer else None
+
+    def layers(self) -> list[str]:
+        """The layers that this changes, in the graph's order."""
+        wish, found = self.wish, set()
+        if wish.sparsity == "Structured":
+            found |= {pair.first.name for pair in pairs.find(self.floats)}
+        elif wish.sparsity != "None":
+            found |= {layer.name for layer in zeros.suited(self.floats, wish.sparsity)}
+        if wish.precision in half.KINDS:
+            found |= {layer.name for layer in layers.find(self.floats)}
+        if wish.precision == "INT8":
+            ops = {"MatMul", "Gemm", "Gather"}
+            ops |= set() if self.scheme in {Scheme.DYNAMIC, None} else {"Conv"}
+            found |= {layer.name for layer in layers.find(self.floats) if layer.op in ops}
+        return [node.name for node in self.floats.graph.node if node.name in found]
+
+    def unsuited(self) -> list[str]:
+        """The layers whose shape does not allow the pruning that was asked for."""
+        wish = self.wish
+        if wish.sparsity != "TwoFour":
+            return []
+        suited = {layer.name for layer in zeros.suited(self.floats, wish.sparsity)}
+        return [
+            layer.name
+            for layer in zeros.suited(self.floats, "Unstructured")
+            if layer.name not in suited
+        ]
+
+    def pruned(self, kept: frozenset[str]) -> onnx.ModelProto:
+        """A new graph whose weights are floats still."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.floats)
+        if self.wish.sparsity == "Structured":
+            return narrow.narrowed(model, self.wish.ratio, kept)
+        if self.wish.sparsity != "None":
+            return zeros.pruned(model, self.wish.sparsity, self.wish.ratio, kept)
+        return model
+
+    def __call__(self, kept: frozenset[str]) -> onnx.ModelProto:
+        model = self.pruned(kept)
+        if self.wish.precision in half.KINDS:
+            return half.narrowed(model, self.wish.precision, kept)
+        if self.wish.precision == "INT8":
+            model = rows.quantized(model, kept)
+            return self.quantizer(model, kept) if self.quantizer else model
+        return model
+
+
+def recipes(
+    wish: Wish, floats: onnx.ModelProto, samples: Sequence[Feed], folder: Path
+) -> list[Recipe]:
+    """All that are worth a try. Raises `Refusal` when the graph has nothing to change."""
+    quantizers: list[Quantizer | None] = [None]
+    if wish.precision == "INT8":
+        schemes = integers.schemes(floats)
+        quantizers = [Quantizer(scheme, samples, folder) for scheme in schemes] or [None]
+    found = [Recipe(wish, floats, quantizer) for quantizer in quantizers]
+    if wish.sparsity == "Structured" and not pairs.find(floats):
+        raise unable(
+            "The model has no two layers with only a bias and an activation between them, so no "
+            "units can be taken out; attention heads and channels that meet a residual are never. "
+            "Choose sparsity.type Unstructured, or prune and fine-tune before you store the model."
+        )
+    if not any(recipe.layers() for recipe in found):
+        wanted = wish.sparsity if wish.precision == "None" else wish.precision
+        raise unable(f"The model has no layer with weights to which {wanted} applies.")
+    return [recipe for recipe in found if recipe.layers()]

@@ -1,0 +1,109 @@
+"""Which optimisation was ordered? The operator's words, from the variable PREAMAR_OPTIMIZE.
+
+What this machine cannot do is refused here, with the hardware or tool that can.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from preamar_model.order import NAME, Order, OrderUnreadable
+from preamar_model.refusal import Reason, Refusal, invalid
+
+PRECISIONS = ("None", "FP16", "BF16", "INT8")
+SPARSITIES = ("None", "TwoFour", "Unstructured", "Structured")
+TASKS = ("Infer", "Embed", "Generate")
+SECONDS = 600.0
+ELSEWHERE = {
+    "FP8": "FP8 needs a GPU of compute capability 8.9 or newer and an engine that TensorRT builds "
+    "there (spec.optimize.engine: TensorRT); a CPU has no FP8 arithmetic: choose INT8.",
+    "FP4": "FP4 needs a GPU of compute capability 10.0 or newer, weights that NVIDIA ModelOpt "
+    "quantised, and an engine that TensorRT builds there; a CPU has no FP4 arithmetic: choose INT8.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    name: str
+    source: str
+    target: str
+    task: str = "Infer"
+    precision: str = "None"
+    sparsity: str = "None"
+    ratio: float = 0.5
+    """The share of weights to drop, above 0 and below 1."""
+    tolerance: float = 0.01
+    calibration: str | None = None
+    seconds: float = SECONDS
+    """How long the search for layers to keep may take."""
+
+    def order(self) -> Order:
+        """The same model as the builder is told of it."""
+        return Order(name=self.name, source=self.source, task=self.task)
+
+    def canonical(self) -> Mapping[str, object]:
+        """What decides about the artefact; names and places do not."""
+        return {
+            "task": self.task,
+            "precision": self.precision,
+            "sparsity": {"type": self.sparsity, "ratio": self.ratio},
+            "tolerance": self.tolerance,
+        }
+
+
+def read(environment: Mapping[str, str]) -> Wish:
+    """Raises `OrderUnreadable`, or `Refusal` for what a CPU cannot do."""
+    text = environment.get("PREAMAR_OPTIMIZE")
+    if not text:
+        raise OrderUnreadable("PREAMAR_OPTIMIZE is not set")
+    try:
+        body = json.loads(text)
+        sparsity = body.get("sparsity") or {}
+        wish = Wish(
+            name=str(body["name"]),
+            source=str(body["source"]),
+            target=str(body["target"]),
+            task=str(body.get("task") or "Infer"),
+            precision=str(body.get("precision") or "None"),
+            sparsity=str(sparsity.get("type") or "None"),
+            ratio=float(sparsity.get("ratio") or 0.5),
+            tolerance=float(body["tolerance"]) if "tolerance" in body else 0.01,
+            calibration=str(body["calibration"]) if body.get("calibration") else None,
+            seconds=float(body.get("seconds") or SECONDS),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OrderUnreadable(f"PREAMAR_OPTIMIZE cannot be read: {error!r}") from error
+    if str(body.get("engine") or "None") != "None":
+        raise unable(
+            "A TensorRT engine is built on a GPU of the kind that serves it; on a CPU leave "
+            "spec.optimize.engine at None."
+        )
+    _possible(wish)
+    return wish
+
+
+def _possible(wish: Wish) -> None:
+    if wish.precision in ELSEWHERE:
+        raise unable(ELSEWHERE[wish.precision])
+    for word, value, known in (
+        ("precision", wish.precision, PRECISIONS),
+        ("sparsity.type", wish.sparsity, SPARSITIES),
+        ("task", wish.task, TASKS),
+    ):
+        if value not in known:
+            raise unable(f"The {word} {value!r} is not one of {', '.join(known)}.")
+    if not NAME.fullmatch(wish.name):
+        raise invalid(f"The model name {wish.name!r} cannot be served.")
+    if wish.precision == "None" and wish.sparsity == "None":
+        raise unable("Nothing is to be optimised: set spec.optimize.precision or sparsity.type.")
+    if wish.sparsity != "None" and not 0 < wish.ratio < 1:
+        raise unable("spec.optimize.sparsity.ratio is a share above 0 and below 1.")
+    if wish.sparsity == "TwoFour" and wish.ratio != 0.5:
+        raise unable("TwoFour drops two weights of each four: set sparsity.ratio to 0.5.")
+    # Written so that NaN, which compares false with everything, is refused too.
+    if not 0 <= wish.tolerance <= 1:
+        raise unable("spec.optimize.tolerance is a share from 0 to 1.")
+
+
+def unable(message: str) -> Refusal:
+    return Refusal(Reason.OPTIMIZATION_UNSUPPORTED, message)
