@@ -12,6 +12,7 @@ import onnx
 from onnx import version_converter
 
 from preamar_model import onnx_file
+from preamar_model.optimize import gemm
 from preamar_model.optimize.wish import unable
 
 OPSET = 17
@@ -40,7 +41,7 @@ def prepared(path: Path) -> onnx.ModelProto:
             ) from error
     model = _folded(model)
     _name(model)
-    return model
+    return gemm.split(model)
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:

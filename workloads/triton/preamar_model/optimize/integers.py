@@ -29,9 +29,8 @@ class Scheme(StrEnum):
 def schemes(model: onnx.ModelProto) -> list[Scheme]:
     """Which are worth a try: by what the graph is made of."""
     ops = {layer.op for layer in layers.find(model)}
-    if "Conv" in ops:
-        return [Scheme.PRODUCTS, Scheme.STATIC]
-    return [Scheme.DYNAMIC] if ops & {"MatMul", "Gemm"} else []
+    dynamic = [Scheme.DYNAMIC] if "MatMul" in ops else []
+    return [Scheme.PRODUCTS, Scheme.STATIC, *dynamic] if "Conv" in ops else dynamic
 
 
 class Quantizer:
@@ -43,10 +42,13 @@ class Quantizer:
         self.ranges = folder / f"{scheme}.ranges"
 
     def __call__(self, model: onnx.ModelProto, kept: frozenset[str]) -> onnx.ModelProto:
+        """A new graph. ``model`` is of no use afterwards: the tool moves its weights to a file."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic
         from onnxruntime.quantization import quantize_static as static
 
-        names = [n.name for n in model.graph.node if n.name in kept]
+        names = self._chosen(model, kept)
+        if not names:  # to the quantizer, an empty list means everything
+            return model
         types = [QuantType.QUInt8, QuantType.QInt8]
         with _quiet(), tempfile.TemporaryDirectory(prefix="preamar-") as folder:
             target = Path(folder, "quantized.onnx")
@@ -54,11 +56,10 @@ class Quantizer:
                 quantize_dynamic(
                     model,
                     target,
-                    # Gemm has no kernel of this kind; ONNX Runtime splits it into a product first.
-                    op_types_to_quantize=["MatMul", "Gemm"],
+                    op_types_to_quantize=["MatMul"],
                     per_channel=True,
                     weight_type=types[1],
-                    nodes_to_exclude=names,
+                    nodes_to_quantize=names,
                     extra_options={"MatMulConstBOnly": True},
                 )
             else:
@@ -68,15 +69,39 @@ class Quantizer:
                     target,
                     _Reader(self.samples),
                     quant_format=QuantFormat.QDQ,
-                    op_types_to_quantize=["Conv", "MatMul", "Gemm"] if products else None,
+                    op_types_to_quantize=["Conv", "MatMul"] if products else None,
                     per_channel=True,
                     activation_type=types[0],
                     weight_type=types[1],
-                    nodes_to_exclude=names,
+                    nodes_to_quantize=names,
                     extra_options={"MatMulConstBOnly": True},
                     calibration_cache_path=str(self.ranges),
                 )
             return onnx.load(str(target))
+
+    def _chosen(self, model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:
+        """The nodes to make integers of, by name: a kept layer must find floats around it."""
+        ops = {"MatMul"} if self.scheme is Scheme.DYNAMIC else {"MatMul", "Conv"}
+        chosen = {layer.name for layer in layers.free(model, kept) if layer.op in ops}
+        if self.scheme is Scheme.STATIC:
+            chosen |= _between(model, chosen)
+        return [node.name for node in model.graph.node if node.name in chosen]
+
+
+def _between(model: onnx.ModelProto, chosen: set[str]) -> set[str]:
+    """The nodes that take nothing but what comes of chosen layers."""
+    known = {layer.name for layer in layers.find(model)}
+    weights = set(layers.held(model))
+    integer: set[str] = set()
+    found: set[str] = set()
+    for node in model.graph.node:  # producers come before consumers
+        inputs = [name for name in node.input if name and name not in weights]
+        if node.name in chosen or (
+            node.name not in known and inputs and all(name in integer for name in inputs)
+        ):
+            integer.update(node.output)
+            found.add(node.name)
+    return found
 
 
 class _Reader:

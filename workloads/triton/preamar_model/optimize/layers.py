@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 PLACES = {"MatMul": 1, "Gemm": 1, "Conv": 1, "ConvTranspose": 1, "Gather": 0}
 """Which input of the node is the weight."""
-LEAST = 256
+LEAST = 64
 """Numbers; below that a tensor is no weight worth touching."""
 
 

@@ -33,7 +33,7 @@ class Recipe:
         if wish.precision in half.KINDS:
             found |= {layer.name for layer in layers.find(self.floats)}
         if wish.precision == "INT8":
-            ops = {"MatMul", "Gemm", "Gather"}
+            ops = {"MatMul", "Gather"}
             ops |= set() if self.scheme in {Scheme.DYNAMIC, None} else {"Conv"}
             found |= {layer.name for layer in layers.find(self.floats) if layer.op in ops}
         return [node.name for node in self.floats.graph.node if node.name in found]

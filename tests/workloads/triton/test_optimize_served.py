@@ -1,0 +1,119 @@
+"""What is optimised is built and served as any model, and answers as it was judged to."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import optimize, optimize_command, record
+from running import ROOT, build_here, environment
+
+TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.", "42"]
+TOLERANCE = 0.03
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory, minilm) -> Path:
+    target = tmp_path_factory.mktemp("optimised") / "minilm"
+    order = {
+        "name": "minilm",
+        "source": str(minilm),
+        "target": str(target),
+        "task": "Embed",
+        "precision": "INT8",
+        "tolerance": str(TOLERANCE),
+    }
+    done = optimize_command(order, "from preamar_model.optimize import measure\nmeasure.SECONDS = 1\nmeasure.compare.__defaults__ = (1.0,)")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory, decoder_source) -> Path:
+    folder = tmp_path_factory.mktemp("optimised")
+    target = folder / "story"
+    order = {
+        "name": "story",
+        "source": str(decoder_source),
+        "target": str(target),
+        "task": "Generate",
+        "precision": "INT8",
+    }
+    done = optimize(order, folder / "message")
+    assert done.code == 0, done.log
+    return target
+
+
+def test_int8_minilm_is_within_its_tolerance_and_less_than_a_third_as_large(int8):
+    told = record(int8)
+    assert 0 < float(told["error"]) <= TOLERANCE
+    assert told["after"]["bytes"] < told["before"]["bytes"] / 3
+    assert told["after"]["bytes"] == (int8 / "model.onnx").stat().st_size
+    assert float(told["after"]["latency"]) < float(told["before"]["latency"])
+
+
+def test_an_optimised_encoder_and_decoder_are_served(int8, decoder, alone, served, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    for name, source, task in (("minilm", int8, "Embed"), ("story", decoder, "Generate")):
+        own = tmp_path / f"built-{name}"
+        done = build_here({"name": name, "source": str(source), "task": task}, own)
+        assert done.code == 0, done.log
+        (own / name).rename(models / name)
+    server = alone(models)
+    server.wait(["minilm", "story"])
+    wanted, counts = served.embed(*TEXTS)
+    got, counted = server.embed(*TEXTS)
+    cosines = (np.array(wanted) * np.array(got)).sum(1)  # both are of length one
+    assert 1 - cosines.min() <= TOLERANCE
+    assert not np.allclose(wanted, got, atol=1e-4), "it is the unoptimised model that answers"
+    assert counted == counts
+    wish = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
+    plain, small = (
+        "".join(event["TEXT"] for event in each.stream("story", **wish))
+        for each in (served, server)
+    )
+    assert plain
+    assert small[:4] == plain[:4]
+
+
+def test_what_was_optimised_can_be_optimised_again(decoder, tmp_path):
+    order = {
+        "name": "story",
+        "source": str(decoder),
+        "target": str(tmp_path / "again"),
+        "task": "Generate",
+        "precision": "FP16",
+    }
+    done = optimize(order, tmp_path / "message")
+    assert done.code == 0, done.log
+    assert not (tmp_path / "again/preamar-optimization.json").samefile(
+        decoder / "preamar-optimization.json"
+    )
+    assert done.told["precision"] == "FP16"
+
+
+def test_the_image_keeps_what_the_quantizer_imports():
+    """The rest of onnxruntime/transformers is removed from the image."""
+    code = (
+        "import json, sys, onnxruntime.quantization\n"
+        "files = [m.__file__ or '' for m in list(sys.modules.values()) if getattr(m, '__file__', None)]\n"
+        "print(json.dumps([f.partition('/onnxruntime/')[2] for f in files if '/onnxruntime/' in f]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    used = {
+        f for f in json.loads(done.stdout) if not f.startswith(("quantization/", "capi/", "__"))
+    }
+    text = (ROOT / "workloads/triton/Dockerfile").read_text()
+    kept = set(re.findall(r"onnxruntime/(transformers/\w+\.py)", text))
+    assert used == kept
+    assert not re.search(r"onnxruntime/quantization(?!\.)", re.sub(r"#.*", "", text))
