@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from graphs import save, value
 from networks import optimize, optimize_command, record
+from onnx import TensorProto, helper
 from running import ROOT, build_here, environment
 
 TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.", "42"]
@@ -78,6 +81,30 @@ def test_an_optimised_encoder_and_decoder_are_served(int8, decoder, alone, serve
     )
     assert plain
     assert small[:4] == plain[:4]
+
+
+def test_an_encoder_that_is_onnx_already_keeps_the_pooling_that_was_added(tmp_path):
+    table = np.random.default_rng(1).standard_normal((20, 64)).astype(np.float32)
+    folder = tmp_path / "m"
+    folder.mkdir()
+    save(
+        folder / "model.onnx",
+        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])],
+        [value(n, TensorProto.INT64, "b", "t") for n in ("input_ids", "attention_mask")],
+        [value("last_hidden_state", TensorProto.FLOAT, "b", "t", 64)],
+        {"table": table},
+    )
+    (folder / "config.json").write_text('{"max_position_embeddings": 64}')
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\na")
+    order = {"name": "m", "source": str(folder), "target": str(tmp_path / "out"), "task": "Embed"}
+    done = optimize(order | {"precision": "INT8"}, tmp_path / "message")
+    assert done.code == 0, done.log
+    built = build_here({"name": "m", "source": str(tmp_path / "out"), "task": "Embed"}, tmp_path / "models")  # fmt: skip
+    assert built.code == 0, built.log
+    feed = {"input_ids": np.int64([[4, 5, 0]]), "attention_mask": np.int64([[1, 1, 0]])}
+    session = onnxruntime.InferenceSession(tmp_path / "models/m/1/model.onnx")
+    wanted = (table[4] + table[5]) / 2
+    assert session.run(None, feed)[0][0] == pytest.approx(wanted, abs=0.02)
 
 
 def test_what_was_optimised_can_be_optimised_again(decoder, tmp_path):

@@ -31,6 +31,11 @@ def prepared(path: Path) -> onnx.ModelProto:
             "optimised on a CPU. Optimise it before you store it."
         )
     model = onnx.load(str(path))
+    # Old exporters list weights as inputs too: a caller could then change them, so nothing folds.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     if onnx_file.opset(model) < OLDEST:
         try:
             model = version_converter.convert_version(model, OPSET)

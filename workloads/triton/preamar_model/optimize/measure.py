@@ -10,7 +10,7 @@ import numpy as np
 
 from preamar_model.optimize.session import Feed, Session
 
-SECONDS = 6.0
+SECONDS = 3.0
 ROUNDS = 200
 LEAST = 10
 WARM = 3
