@@ -2,6 +2,7 @@
 
 import json
 import signal
+import tempfile
 from pathlib import Path
 
 import networks
@@ -118,6 +119,13 @@ def test_a_kill_between_two_artefacts_loses_neither(tmp_path):
     done = optimize(order(tmp_path, tolerance="0.000001"), tmp_path / "message")
     assert done.code == 64
     assert record(tmp_path / "out/m")["key"] == first, "the artefact before is put back"
+
+
+def test_a_pod_that_can_write_nothing_but_the_target_will_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])
+    assert optimize(order(tmp_path), tmp_path / "message").code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["m"]
 
 
 def test_samples_of_ones_own_are_used_and_said(tmp_path):

@@ -5,7 +5,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from preamar_model.optimize import error, floats, half, layers, narrow, pairs, rows, wish, zeros
+from preamar_model.optimize import (
+    error,
+    floats,
+    half,
+    layers,
+    narrow,
+    pairs,
+    rows,
+    samples,
+    wish,
+    zeros,
+)
 from preamar_model.optimize.integers import Quantizer, Scheme
 from preamar_model.optimize.recipe import recipes
 from preamar_model.optimize.session import Session
@@ -139,6 +150,27 @@ def test_convolutions_are_made_integers_but_for_those_kept(tmp_path):
         assert not any("w2" in name for name in ints)
     everything = frozenset(layer.name for layer in layers.find(model))
     assert judge(Session(Quantizer(Scheme.STATIC, feeds[:6], tmp_path)(model, everything))) == 0
+
+
+def test_ranges_choice_and_gate_share_no_sample_drawn_or_given(tmp_path):
+    from preamar_model import source, tensors
+
+    path = networks.layered(tmp_path / "model.onnx")
+    signature = tensors.signature(onnx.load(path))
+    (tmp_path / "own").mkdir()
+    given = np.random.default_rng(0).standard_normal((20, 4, networks.WIDTH)).astype(np.float32)
+    np.savez(tmp_path / "own/a.npz", x=given)
+    for calibration in (None, str(tmp_path / "own")):
+        order = wish.Wish("m", str(path), "t", precision="INT8", calibration=calibration)
+        found = samples.collect(order, source.find(str(path)), signature, tmp_path)
+        sets = [
+            {feed["x"].tobytes() for feed in part}
+            for part in (found.calibration, found.selection, found.held_out)
+        ]
+        assert min(map(len, sets)) >= 6
+        assert len(set.union(*sets)) == sum(map(len, sets))
+        again = samples.collect(order, source.find(str(path)), signature, tmp_path)
+        assert {feed["x"].tobytes() for feed in again.held_out} == sets[2], "the same each time"
 
 
 def test_the_error_is_nothing_for_the_same_and_infinite_for_no_number():

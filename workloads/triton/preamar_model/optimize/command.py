@@ -58,6 +58,10 @@ def optimize(wish: Wish) -> dict[str, object]:
         return record | {"cached": True}
     aside = publish.begin(target)
     try:
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError:  # nothing can be written but the target's volume
+            tempfile.tempdir = str(publish.working(target))
         with tempfile.TemporaryDirectory(prefix="preamar-") as folder:
             record, model = _made(wish, found, Path(folder))
         size = publish.write(aside, model, found)

@@ -41,14 +41,22 @@ def begin(target: Path) -> Path:
     aside, old = _aside(target, "optimizing"), _aside(target, "replaced")
     if old.exists() and not target.exists():
         old.rename(target)
-    for path in (aside, old):
+    for path in (aside, old, _aside(target, "working")):
         shutil.rmtree(path, ignore_errors=True)
     aside.mkdir()
     return aside
 
 
 def abandon(target: Path) -> None:
-    shutil.rmtree(_aside(target, "optimizing"), ignore_errors=True)
+    for word in ("optimizing", "working"):
+        shutil.rmtree(_aside(target, word), ignore_errors=True)
+
+
+def working(target: Path) -> Path:
+    """Where intermediate files may go when the pod's own file system is read-only."""
+    path = _aside(target, "working")
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def write(aside: Path, model: onnx.ModelProto, source: Source) -> int:
