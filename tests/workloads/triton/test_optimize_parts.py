@@ -92,6 +92,14 @@ def test_channels_are_taken_out_between_convolutions_but_not_through_a_residual(
         recipes(order, tied, [], tmp_path)
 
 
+def test_a_bias_that_two_layers_share_is_not_cut_for_one_of_them(tmp_path):
+    model = onnx.load(networks.layered(tmp_path / "m.onnx"))
+    for node in model.graph.node:
+        if "b2" in node.input:
+            node.input[list(node.input).index("b2")] = "b1"
+    assert pairs.find(model) == []
+
+
 @pytest.mark.parametrize(("precision", "digits"), [("FP16", 11), ("BF16", 8)])
 def test_sixteen_bits_halve_the_file_and_round_as_they_say(tmp_path, precision, digits):
     prepared = floats.prepared(networks.layered(tmp_path / "m.onnx"))
