@@ -65,18 +65,19 @@ def build(order: orders.Order, models: Path) -> dict[str, object]:
     """Raises `Refusal` for what the user can mend."""
     if order.uri is None:
         return build_from(order.source, order, models)
-    with _here(order) as folder:
+    with here(order) as folder:
         return build_from(str(folder), order, models)
 
 
 def only_fetched(order: orders.Order) -> dict[str, object]:
     """Raises `Refusal` for what the user can mend, a wrong digest included."""
-    with _here(order) as folder:
+    with here(order) as folder:
         found = source.find(str(folder))
         return {"digest": source.check_digest(found, order.digest), "bytes": found.bytes()}
 
 
-def _here(order: orders.Order) -> AbstractContextManager[Path]:
+def here(order: orders.Order) -> AbstractContextManager[Path]:
+    """The model of an order with a `uri`, fetched; it stays while the context lasts."""
     from preamar_model.remote.fetch import Wish, fetched
 
     secret, roots = (path if path.exists() else None for path in (SECRET, ROOTS))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -32,7 +33,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         wish = wishes.read(os.environ)
-        told = optimize(wish)
+        told = carried_out(wish)
     except Refusal as refusal:
         last_words(refusal.as_json())
         print(f"refused: {refusal.as_json()}", file=sys.stderr)
@@ -48,10 +49,22 @@ def main() -> int:
     return 0
 
 
+def carried_out(wish: Wish) -> dict[str, object]:
+    """The model is fetched if it lies elsewhere, optimised, and earlier artefacts of it go."""
+    if wish.uri is None:
+        told = optimize(wish)
+    else:
+        with build.here(wish.elsewhere()) as folder:
+            told = optimize(replace(wish, source=str(folder)))
+    publish.forget_others(Path(wish.target), wish.kept)
+    return told
+
+
 def optimize(wish: Wish) -> dict[str, object]:
     """What is recorded beside the model. Raises `Refusal` for what the user can mend."""
     target = Path(wish.target)
     found = source.find(wish.source)
+    source.check_digest(found, wish.digest)
     calibration = source.find(wish.calibration).digest() if wish.calibration else None
     name = key.key(wish, found.digest(), calibration)
     if record := publish.held(target, name):

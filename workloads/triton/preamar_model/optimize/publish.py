@@ -4,11 +4,13 @@ made durable, then renamed; `preamar-optimization.json` holds the digest of ever
 A kill leaves a directory whose name begins with a dot, which the next run removes.
 """
 
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
@@ -86,6 +88,18 @@ def finish(aside: Path, target: Path, record: Mapping[str, object]) -> None:
     aside.rename(target)
     _sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def forget_others(target: Path, kept: Iterable[str]) -> None:
+    """Removes artefacts that the same service had before, those apart that replicas may start from
+    yet. Theirs is the same name with another ending of ten hexadecimal digits."""
+    name, _, ending = target.name.rpartition("-")
+    if not re.fullmatch(r"[0-9a-f]{10}", ending):
+        return
+    for other in target.parent.glob(f"{glob.escape(name)}-*"):
+        same = re.fullmatch(r"[0-9a-f]{10}", other.name.removeprefix(f"{name}-"))
+        if same and other != target and other.name not in set(kept):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def digest(path: Path) -> str:

@@ -34,12 +34,25 @@ class Wish:
     """The share of weights to drop, above 0 and below 1."""
     tolerance: float = 0.01
     calibration: str | None = None
+    digest: str | None = None
+    """Of the model as it comes; another is refused."""
+    trust: str = "Data"
+    uri: str | None = None
+    """A model that is to be fetched; else it lies at `source`."""
+    hosts: tuple[str, ...] = ()
+    cache_bytes: int = 0
+    kept: tuple[str, ...] = ()
+    """Artefacts of the same model beside `target` that may still be served; others go."""
     seconds: float = SECONDS
     """How long the search for layers to keep may take."""
 
     def order(self) -> Order:
         """The same model as the builder is told of it."""
-        return Order(name=self.name, source=self.source, task=self.task)
+        return Order(name=self.name, source=self.source, task=self.task, trust=self.trust)
+
+    def elsewhere(self) -> Order:
+        """What the fetcher is told."""
+        return Order(self.name, "", uri=self.uri, hosts=self.hosts, cache_bytes=self.cache_bytes)
 
     def canonical(self) -> Mapping[str, object]:
         """What decides about the artefact; names and places do not."""
@@ -61,7 +74,7 @@ def read(environment: Mapping[str, str]) -> Wish:
         sparsity = body.get("sparsity") or {}
         wish = Wish(
             name=str(body["name"]),
-            source=str(body["source"]),
+            source=str(body["source"]) if not body.get("uri") else "",
             target=str(body["target"]),
             task=str(body.get("task") or "Infer"),
             precision=str(body.get("precision") or "None"),
@@ -69,6 +82,12 @@ def read(environment: Mapping[str, str]) -> Wish:
             ratio=float(sparsity.get("ratio") or 0.5),
             tolerance=float(body["tolerance"]) if "tolerance" in body else 0.01,
             calibration=str(body["calibration"]) if body.get("calibration") else None,
+            digest=str(body["digest"]) if body.get("digest") else None,
+            trust=str(body.get("trust") or "Data"),
+            uri=str(body["uri"]) if body.get("uri") else None,
+            hosts=tuple(map(str, body.get("hosts") or ())),
+            cache_bytes=int(body.get("cacheBytes") or 0),
+            kept=tuple(map(str, body.get("kept") or ())),
             seconds=float(body.get("seconds") or SECONDS),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,0 +1,71 @@
+"""What the operator orders: a model that may lie elsewhere, held to its digest, and one artefact kept."""
+
+import hashlib
+from pathlib import Path
+
+import networks
+import pytest
+from networks import optimize
+from preamar_model import build as builds
+from preamar_model.optimize import measure
+
+from tests.workloads.triton.remote.servers import Web, certificate
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """Speeds of toy networks are of no interest."""
+    monkeypatch.setattr(measure, "SECONDS", 0.02)
+    monkeypatch.setattr(measure.compare, "__defaults__", (0.02,))
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    (tmp_path / "tls").mkdir()
+    made = Web(certificate(tmp_path / "tls"))
+    monkeypatch.setattr(builds, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(builds, "ROOTS", tmp_path / "tls/ca.crt")
+    yield made
+    made.close()
+
+
+def order(tmp_path: Path, **more: object) -> dict:
+    source = tmp_path / "model.onnx"
+    if not source.exists():
+        networks.layered(source)
+    base = {"name": "m", "precision": "INT8", "tolerance": "0.05", "source": str(source)}
+    return base | {"target": str(tmp_path / "out/m-0123456789")} | more
+
+
+def test_a_model_that_lies_elsewhere_is_fetched_and_optimised(web, tmp_path):
+    wish = order(tmp_path)
+    web.files["/m.onnx"] = Path(wish.pop("source")).read_bytes()
+    wish |= {"uri": f"https://{web.host}/m.onnx", "hosts": [web.host]}
+    done = optimize(wish, tmp_path / "message")
+    assert done.code == 0, done.log
+    assert (tmp_path / "out/m-0123456789/model.onnx").exists()
+    done = optimize(wish, tmp_path / "message")
+    assert done.told["cached"] is True
+    assert len(web.gets()) == 1
+
+
+def test_a_model_with_another_digest_is_not_optimised(tmp_path):
+    wish = order(tmp_path)
+    right = "sha256:" + hashlib.sha256(Path(wish["source"]).read_bytes()).hexdigest()
+    done = optimize(wish | {"digest": "sha256:" + "0" * 64}, tmp_path / "message")
+    assert (done.code, done.told["reason"]) == (64, "DigestMismatch")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert optimize(wish | {"digest": right}, tmp_path / "message").code == 0
+
+
+def test_earlier_artefacts_of_the_same_service_go_and_nobody_elses(tmp_path):
+    out = tmp_path / "out"
+    gone, kept = (
+        ["m-aaaaaaaaaa", "m-bbbbbbbbbb"],
+        ["m-cccccccccc", "m-x-aaaaaaaaaa", "m-short", "n-aaaaaaaaaa"],
+    )
+    for name in (*gone, *kept):
+        (out / name).mkdir(parents=True)
+    done = optimize(order(tmp_path, kept=["m-cccccccccc"]), tmp_path / "message")
+    assert done.code == 0, done.log
+    assert sorted(p.name for p in out.iterdir()) == sorted([*kept, "m-0123456789"])
