@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from preamar.api.meta import Seen, Status
-from preamar.api.texts import SeenTime, Sentence, ShortText, Signed, Whole
+from preamar.api.texts import Flag, SeenTime, Sentence, ShortText, Signed, Whole
 
 BIG = 2**53
 
@@ -76,6 +76,46 @@ class Learned(Seen):
     )
 
 
+class Fit(Seen):
+    """How the model was made to fit into memory, or why it was given up. It belongs to one revision:
+    an edit of what runs starts anew."""
+
+    revision: ShortText = Field(
+        default="", description="The revision that this is about, such as 6f1c2a9b3e."
+    )
+    edition: ShortText = Field(
+        default="",
+        description="The whole spec without its size, such as 0d4e8f6a1b; a service that was given up is tried again under another.",
+    )
+    asked: Whole = Field(
+        default=1,
+        ge=1,
+        le=BIG,
+        description="Requests in one batch at most, as asked for, such as 16.",
+    )
+    max_batch_size: Whole = Field(
+        default=1,
+        ge=1,
+        le=BIG,
+        description="Requests in one batch at most, as copies are made, such as 4.",
+    )
+    attempts: Whole = Field(
+        default=0, ge=0, le=BIG, description="How often the batch was halved, such as 2."
+    )
+    given_up: Flag = Field(
+        default=False,
+        description="Whether the copies were removed until the spec is edited, such as false.",
+    )
+    reason: ShortText = Field(default="", description="Why, in one word, such as OutOfMemory.")
+    message: Sentence = Field(
+        default="",
+        description="Why, in a sentence, such as Batches of 4 instead of 16: with 8 a replica ran out of memory.",
+    )
+    at: SeenTime | None = Field(
+        default=None, description="Since when, such as 2027-01-31T18:00:00Z."
+    )
+
+
 class Measured(Seen):
     """One side of the comparison before and after optimisation."""
 
@@ -137,6 +177,10 @@ class InferenceServiceStatus(Status):
         default=(), description="The last 20 changes of size, newest first."
     )
     learned: Learned | None = Field(default=None, description="What was measured of this model.")
+    fit: Fit | None = Field(
+        default=None,
+        description="How the model was made to fit into memory, or why it was given up.",
+    )
     optimization: Optimization | None = Field(
         default=None, description="What optimisation changed."
     )

@@ -17,6 +17,7 @@ from preamar.api.inference import InferenceService
 from preamar.core.objects import ClaimView
 from preamar.core.plan import Manifest, Plan
 from preamar.core.pods import PodView
+from preamar.core.serving.fit import as_made
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
     SERVICE_LABEL,
@@ -136,7 +137,7 @@ def register(
                 demand=wanted,
                 habit=habits.of(
                     name,
-                    aim_of(service),
+                    aim_of(as_made(service)),
                     wanted,
                     cold_start_of(service),
                     service.spec.scaling.max,

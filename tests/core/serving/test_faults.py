@@ -24,7 +24,6 @@ CASES = [
     ([a_pod(SERVICE, server(waiting="ImagePullBackOff", waiting_message="not found"))], "ImageUnavailable", "triton:1"),
     ([a_pod(SERVICE, server(waiting="InvalidImageName"), created=later(0))], "ImageUnavailable", "imagePullSecrets"),
     ([a_pod(SERVICE, server(waiting="CreateContainerConfigError", waiting_message='secret "x" not found'))], "ContainerConfigInvalid", 'secret "x" not found'),
-    ([a_pod(SERVICE, server(restarts=1, ended_before=Ended(137, "OOMKilled")))], "OutOfMemory", "limits.memory"),
     ([a_pod(SERVICE, server(waiting="CrashLoopBackOff", restarts=3, ended_before=Ended(1, "Error", "bad weights")))], "ModelCrashes", "bad weights"),
     ([a_pod(SERVICE, init(waiting="CrashLoopBackOff", restarts=3, ended_before=Ended(2, "Error", "disk")))], "ModelPreparationFails", "tried again"),
     ([a_pod(SERVICE, unschedulable="0/1 nodes: 1 Insufficient nvidia.com/gpu")], "Unschedulable", "Insufficient nvidia.com/gpu"),

@@ -12,7 +12,7 @@ from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Manifest, digest_of
 from preamar.core.serving.earlier import MADE_OF, made_of
-from preamar.core.serving.observe import SERVICE_LABEL
+from preamar.core.serving.observe import BATCH_LABEL, SERVICE_LABEL
 from preamar.core.serving.pod import PORTS, pod_spec
 from preamar.core.settings import Settings
 
@@ -28,14 +28,35 @@ def revision_of(service: InferenceService) -> str:
     return digest_of({"spec": [p.model_dump(by_alias=True, mode="json") for p in parts]})[:10]
 
 
+def edition_of(service: InferenceService) -> str:
+    """All that was written, its size left out, in ten characters. Others write sizes all the time,
+    so that a new generation alone does not say that a person has changed anything."""
+    spec = service.spec.model_dump(by_alias=True, mode="json", exclude={"replicas"})
+    return digest_of({"spec": spec})[:10]
+
+
+def with_batch(service: InferenceService, batch: int) -> InferenceService:
+    """The service as if that batch had been asked for."""
+    spec = service.spec
+    if batch == spec.runtime.batching.max_batch_size:
+        return service
+    batching = spec.runtime.batching.model_copy(update={"max_batch_size": batch})
+    runtime = spec.runtime.model_copy(update={"batching": batching})
+    return service.model_copy(update={"spec": spec.model_copy(update={"runtime": runtime})})
+
+
 def desired(
-    service: InferenceService, settings: Settings, replicas: int, claim: ClaimView | None
+    service: InferenceService,
+    settings: Settings,
+    replicas: int,
+    claim: ClaimView | None,
+    batch: int,
 ) -> tuple[Manifest, ...]:
     """The children, in the order in which they are made: a pod finds its Service there."""
     return (
         _service(service),
         _disruption_budget(service),
-        _deployment(service, settings, replicas, claim),
+        _deployment(service, settings, replicas, claim, batch),
     )
 
 
@@ -45,9 +66,16 @@ def labels(service: InferenceService) -> dict[str, str]:
 
 
 def _deployment(
-    service: InferenceService, settings: Settings, replicas: int, claim: ClaimView | None
+    service: InferenceService,
+    settings: Settings,
+    replicas: int,
+    claim: ClaimView | None,
+    batch: int,
 ) -> dict[str, Any]:
+    # The smaller batch is our answer and not the user's words: the revision stays.
     revision = revision_of(service)
+    smaller = batch < service.spec.runtime.batching.max_batch_size
+    marked = {REVISION: revision} | ({BATCH_LABEL: str(batch)} if smaller else {})
     metadata = _metadata(service) | {"annotations": {REVISION: revision, MADE_OF: made_of(service)}}
     return {
         "apiVersion": "apps/v1",
@@ -58,21 +86,27 @@ def _deployment(
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": 3600,
             "selector": {"matchLabels": _selector(service)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": _pace(service, replicas, claim)},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": _pace(service, replicas, claim, smaller),
+            },
             "template": {
-                "metadata": {"labels": labels(service) | {REVISION: revision}},
-                "spec": pod_spec(service, settings, claim),
+                "metadata": {"labels": labels(service) | marked},
+                "spec": pod_spec(with_batch(service, batch), settings, claim),
             },
         },
     }
 
 
-def _pace(service: InferenceService, replicas: int, claim: ClaimView | None) -> dict[str, int]:
+def _pace(
+    service: InferenceService, replicas: int, claim: ClaimView | None, smaller: bool
+) -> dict[str, int]:
     """No capacity is lost in a roll-out, unless an additional pod could wait for ever: for a GPU
-    that the others hold, or for a volume that one node or one pod has for itself."""
+    that the others hold, or for a volume that one node or one pod has for itself. A pod that runs
+    out of memory may hold the only GPU, so those that take its place come after it."""
     one_node = claim is not None and not shareable(claim)
     several_gpus = on_gpu(service.spec.accelerator) and replicas > 1
-    if one_node or several_gpus:
+    if one_node or several_gpus or smaller:
         return {"maxSurge": 0, "maxUnavailable": 1}
     return {"maxSurge": 1, "maxUnavailable": 0}
 

@@ -12,12 +12,12 @@ from json import loads
 from typing import Any
 
 from preamar.core.pods import ContainerView, PodView
+from preamar.core.serving.memory import REFUSED, exceeded, sentence
 from preamar.core.stuck import Judge, misconfigured, unschedulable, without_image
 
 STEADY = timedelta(seconds=60)
 """A container that has crashed before is trusted again once it has run for so long."""
 CRASHES = 2
-USERS_FAULT = 64  # exit code of the init container when another try would end alike
 LONGEST_TAIL = 600
 
 
@@ -52,18 +52,31 @@ BUILDERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault with its sentence. ``in_grace`` seconds are left until it counts; None: it does."""
+    """A fault with its sentence. ``in_grace`` seconds are left until it counts; None: it does.
+    ``container``: whose end it is, if it is one's."""
 
     fault: Fault
     message: str
     in_grace: float | None = None
+    container: ContainerView | None = None
 
 
-def find(pods: Iterable[PodView], now: datetime) -> Finding | None:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What pods were made with, as far as it tells causes apart."""
+
+    gpu: bool = False
+    batch: int = 1
+
+
+Found = Callable[[PodView, datetime], Finding | None]
+
+
+def find(pods: Iterable[PodView], now: datetime, made: Made) -> Finding | None:
     """The surest finding over all pods that are not ready; one that counts before one in grace."""
     found = [
         finding
-        for judge in JUDGES
+        for judge in judges(made)
         for pod in pods
         if not pod.deleting and not pod.over and not is_ready(pod, now)
         for finding in (judge(pod, now),)
@@ -91,7 +104,7 @@ def steadies_in(pod: PodView, now: datetime) -> float:
 def _refused_by_builder(pod: PodView, _now: datetime) -> Finding | None:
     model = pod.container("model")
     end = model.last_end if model else None
-    if end is None or end.exit_code != USERS_FAULT:
+    if end is None or end.exit_code != REFUSED:
         return None
     reason, sentence = _explained(end.message)
     return Finding(reason, sentence)
@@ -110,18 +123,22 @@ def _explained(message: str) -> tuple[Fault, str]:
     return fault, sentence
 
 
-def _out_of_memory(pod: PodView, _now: datetime) -> Finding | None:
-    for c in pod.containers:
-        if c.last_end is not None and c.last_end.reason == "OOMKilled":
-            return Finding(
-                Fault.MEMORY,
-                f"Container {c.name} needs more memory than it may use and was killed "
-                f"({_times(c)}). Raise runtime.resources.limits.memory.",
-            )
-    return None
+def out_of_memory(made: Made) -> Found:
+    """Finds the container that ran out of memory, and says of which."""
+
+    def found(pod: PodView, _now: datetime) -> Finding | None:
+        for c in pod.containers:
+            memory = exceeded(c, gpu=made.gpu)
+            if memory is not None:
+                words = sentence(memory, c, _times(c), made.batch)
+                return Finding(Fault.MEMORY, words, container=c)
+        return None
+
+    return found
 
 
-def _crashing(pod: PodView, _now: datetime) -> Finding | None:
+def crashing(pod: PodView, _now: datetime) -> Finding | None:
+    """The container that ends again and again."""
     for c in pod.containers:
         end = c.last_end
         if end is None or (end.exit_code == 0 and c.init):
@@ -134,16 +151,18 @@ def _crashing(pod: PodView, _now: datetime) -> Finding | None:
                 Fault.PREPARATION,
                 f"Preparing the model fails with exit code {end.exit_code} ({_times(c)}) and is "
                 f"tried again.{said}",
+                container=c,
             )
         return Finding(
             Fault.CRASH,
             f"The model server ends with exit code {end.exit_code} ({_times(c)}) while it loads "
             f"or serves the model.{said}",
+            container=c,
         )
     return None
 
 
-def _not_started(judge: Judge) -> Callable[[PodView, datetime], Finding | None]:
+def _not_started(judge: Judge) -> Found:
     def found(pod: PodView, now: datetime) -> Finding | None:
         cause = judge(pod, now)
         return Finding(Fault(cause.cause), cause.message, cause.in_grace) if cause else None
@@ -151,14 +170,16 @@ def _not_started(judge: Judge) -> Callable[[PodView, datetime], Finding | None]:
     return found
 
 
-JUDGES: tuple[Callable[[PodView, datetime], Finding | None], ...] = (
-    _refused_by_builder,
-    _not_started(without_image),
-    _not_started(misconfigured),
-    _out_of_memory,
-    _crashing,
-    _not_started(unschedulable),
-)
+def judges(made: Made) -> tuple[Found, ...]:
+    """The surest first."""
+    return (
+        _refused_by_builder,
+        _not_started(without_image),
+        _not_started(misconfigured),
+        out_of_memory(made),
+        crashing,
+        _not_started(unschedulable),
+    )
 
 
 def _times(container: ContainerView) -> str:

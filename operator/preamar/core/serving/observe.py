@@ -33,6 +33,15 @@ WORK_LABEL = "preamar.dev/works-for"
 """Of pods that do something for a service and serve nothing: no Service may select them."""
 
 
+BATCH_LABEL = "preamar.dev/batch"
+
+
+def batch_of(labels: Mapping[str, str]) -> int | None:
+    """The batch that a pod was made with, where that is less than was asked for."""
+    text = labels.get(BATCH_LABEL, "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
 class Carried(NamedTuple):
     """What one replica has: requests that run there, and output tokens they may still ask for."""
 
@@ -88,6 +97,8 @@ class DeploymentView:
     generation: int = 0
     observed_generation: int = 0
     revision: str = ""
+    batch: int | None = None
+    """What its pods are made with, where that is less than was asked for."""
     wanted: int = 0
     replicas: int = 0
     updated: int = 0
@@ -110,6 +121,9 @@ class DeploymentView:
             generation=int(metadata.get("generation") or 0),
             observed_generation=int(status.get("observedGeneration") or 0),
             revision=(metadata.get("annotations") or {}).get("preamar.dev/revision", ""),
+            batch=batch_of(
+                ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+            ),
             wanted=int(spec.get("replicas", 1)),
             replicas=int(status.get("replicas") or 0),
             updated=int(status.get("updatedReplicas") or 0),

@@ -12,11 +12,13 @@ from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
 from preamar.core.metadata import status_of
 from preamar.core.objects import ClaimView
+from preamar.core.placement import on_gpu
 from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
-from preamar.core.serving.desired import KIND, desired
+from preamar.core.serving.desired import KIND, desired, with_batch
 from preamar.core.serving.earlier import earlier
-from preamar.core.serving.faults import Finding, find, steadies_in
+from preamar.core.serving.faults import Finding, Made, find, steadies_in
+from preamar.core.serving.fit import Fit, fit_of, made_with, steps
 from preamar.core.serving.observe import Observed, children_named, claims_named
 from preamar.core.serving.optimize_job import optimize_job
 from preamar.core.serving.optimized import Optimized, Stand, optimized
@@ -52,32 +54,36 @@ def reconcile(observed: Observed) -> Plan:
     served = _served(observed, work)
     if served is None:
         return _prepare(observed, work)
-    made = _job(observed, work)
+    jobs = _job(observed, work)
     observed, service = served, served.service
     loaded = loaded_once(observed)
-    finding = find(current_pods(observed), observed.now)
+    fit = fit_of(observed)
+    made = Made(on_gpu(service.spec.accelerator), fit.batch)
+    finding = find(made_with(observed, fit), observed.now, made)
     decision = size_of(
-        service,
+        with_batch(service, fit.batch),
         demand=observed.demand,
         pods=observed.pods,
         loaded=loaded,
-        failing=finding is not None and finding.in_grace is None,
+        failing=fit.given_up is not None or (finding is not None and finding.in_grace is None),
         habit=observed.habit,
         now=observed.now,
     )
     claim = _claim(observed)
-    wanted = desired(service, observed.settings, decision.replicas, claim)
-    told = _status(observed, decision, _trouble(observed, finding, work), loaded, work)
+    # The size that is wanted stays the user's word; what was given up has no pods all the same.
+    replicas = 0 if fit.given_up else decision.replicas
+    wanted = desired(service, observed.settings, replicas, claim, fit.batch)
+    told = _status(observed, decision, _trouble(observed, finding, work, fit), loaded, work, fit)
     scale = scale_of(service, decision)
     ahead = _ahead(observed, claim, loaded)
-    wanted = (*made, *ahead, *wanted)  # first, so that it need not wait for the others' refusals
+    wanted = (*jobs, *ahead, *wanted)  # first, so that it need not wait for the others' refusals
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         scale=scale,
-        marks=_victims(observed, decision, apply),
+        marks=_victims(observed, replicas, apply),
         apply=apply,
         status=told[0],
-        events=(*told[1], *resized(observed, scale, decision)),
+        events=(*told[1], *steps(observed, fit), *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding),
     )
 
@@ -96,8 +102,8 @@ def _served(observed: Observed, work: Optimized) -> Observed | None:
 
 def _prepare(observed: Observed, work: Optimized) -> Plan:
     """No replica yet: the model is being made."""
-    service, trouble = observed.service, _trouble(observed, None, work)
-    wanted, events = _status(observed, None, trouble, False, work)
+    service, trouble = observed.service, _trouble(observed, None, work, None)
+    wanted, events = _status(observed, None, trouble, False, work, None)
     job = _job(observed, work)
     apply = due(job, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(apply=apply, status=wanted, events=events, recheck_in=NOT_WATCHED)
@@ -136,7 +142,7 @@ def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
     """What runs is left as it is, but a user who wants zero replicas gets his accelerators back."""
     trouble = Trouble(block.reason, block.message)
     work = optimized(observed)
-    wanted, events = _status(observed, None, trouble, loaded_once(observed), work)
+    wanted, events = _status(observed, None, trouble, loaded_once(observed), work, None)
     deployment, service = observed.deployment, observed.service
     ref = children_named(service)[0]
     child = observed.children.get(ref)
@@ -155,10 +161,14 @@ def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
     )
 
 
-def _trouble(observed: Observed, finding: Finding | None, work: Optimized) -> Trouble | None:
+def _trouble(
+    observed: Observed, finding: Finding | None, work: Optimized, fit: Fit | None
+) -> Trouble | None:
     refusal = refusal_of(children_named(observed.service), observed.refused)
     if refusal:
         return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
+    if fit is not None and fit.given_up is not None:
+        return fit.given_up
     if finding is not None and finding.in_grace is None:
         return Trouble(finding.fault, finding.message)
     deployment = observed.deployment
@@ -169,18 +179,16 @@ def _trouble(observed: Observed, finding: Finding | None, work: Optimized) -> Tr
     return None
 
 
-def _victims(
-    observed: Observed, decision: Decision, apply: tuple[Manifest, ...]
-) -> tuple[Mark, ...]:
+def _victims(observed: Observed, replicas: int, apply: tuple[Manifest, ...]) -> tuple[Mark, ...]:
     """Marks for the pods that should go, if this plan makes the Deployment smaller: whoever chose
     the size, the law or an autoscaler."""
     ref = children_named(observed.service)[0]
     deployment = observed.deployment
     if ref not in map(ref_of, apply):
         return ()
-    if deployment is not None and deployment.wanted <= decision.replicas:
+    if deployment is not None and deployment.wanted <= replicas:
         return ()
-    return marks(ref.namespace, observed.pods, observed.demand.pods, decision.replicas)
+    return marks(ref.namespace, observed.pods, observed.demand.pods, replicas)
 
 
 def _status(
@@ -189,10 +197,11 @@ def _status(
     trouble: Trouble | None,
     loaded: bool,
     work: Optimized,
+    fit: Fit | None,
 ) -> tuple[Manifest | None, tuple[Event, ...]]:
     """The status if it is news, and the events that go with it."""
     before = observed.service.status
-    wanted, told = status(observed, decision, trouble, loaded, work)
+    wanted, told = status(observed, decision, trouble, loaded, work, fit)
     if InferenceServiceStatus.model_validate(wanted) == before:
         return None, ()
     events = transitions(before.conditions, told, TOLD, BAD)

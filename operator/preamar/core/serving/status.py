@@ -12,6 +12,7 @@ from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.serving.desired import revision_of
+from preamar.core.serving.fit import Fit, told_fit
 from preamar.core.serving.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
@@ -29,13 +30,14 @@ def status(
     trouble: Trouble | None,
     loaded: bool,
     work: Optimized,
+    fit: Fit | None,
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
-    """The whole status to write, as JSON, and the verdicts in it. ``decision`` is None where
-    sizes are not decided at present; the last one is then kept."""
+    """The whole status to write, as JSON, and the verdicts in it. ``decision`` and ``fit`` are None
+    where they are not judged at present; what was told last is then kept."""
     service, deployment = observed.service, observed.deployment
     before = service.status
     told = (
-        *verdicts(observed, decision, trouble, loaded, work),
+        *verdicts(observed, decision, trouble, loaded, work, fit.sentence if fit else ""),
         *metering(service, observed.drift),
     )
     now_true: dict[str, Any] = {
@@ -58,6 +60,10 @@ def status(
     now_true |= _decisions(observed, decision)
     if measured := learned(observed):
         now_true["learned"] = measured
+    if fit is not None and (made := told_fit(observed, fit)):
+        now_true["fit"] = made
+    elif fit is None and before.fit is not None:
+        now_true["fit"] = _dumped(before.fit)
     return now_true, told
 
 

@@ -42,7 +42,9 @@ class Trouble:
 
 
 VOLUMES = frozenset({Block.VOLUME_MISSING, Block.VOLUME_LOST, Block.VOLUME_NOT_SHARED})
-MODEL_TROUBLES: frozenset[str] = frozenset({*BUILDERS, *VOLUMES, Fault.PREPARATION, Fault.CRASH})
+MODEL_TROUBLES: frozenset[str] = frozenset(
+    {*BUILDERS, *VOLUMES, Fault.MEMORY, Fault.PREPARATION, Fault.CRASH}
+)
 WAKES = {
     ScalingMode.MANAGED: "the first request wakes it",
     ScalingMode.EXTERNAL: "whoever sizes it wakes it, while requests wait",
@@ -75,12 +77,16 @@ def verdicts(
     trouble: Trouble | None,
     loaded: bool,
     work: Optimized,
+    note: str,
 ) -> tuple[Verdict, ...]:
-    """The conditions, in the order in which people read them."""
+    """The conditions, in the order in which people read them. ``note``: what is otherwise than it
+    was asked for, and no trouble."""
     wanted = decision.replicas if decision else observed.service.spec.replicas
     ready = _ready(observed, wanted, trouble, loaded)
     if work.stand == Stand.WORKING and trouble is None and decision is None:
         ready = Verdict("Ready", "False", work.stand, "The model is optimised before it is served.")
+    if note and trouble is None:
+        ready = ready._replace(message=f"{ready.message} {note}")
     stalled = trouble is not None and ready.status != "True"
     return (
         ready,

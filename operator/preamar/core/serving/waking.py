@@ -10,6 +10,7 @@ from preamar.api.scaling import ScalingMode
 from preamar.core.metadata import API_VERSION
 from preamar.core.plan import Event, Plan, Ref, Scale
 from preamar.core.serving.desired import KIND
+from preamar.core.serving.fit import as_made
 from preamar.core.serving.observe import Observed
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal, size_of
@@ -22,7 +23,7 @@ def wake(observed: Observed) -> Plan:
     if not observed.demand.queued or not _sleeps(service) or not loaded_once(observed):
         return Plan()
     decision = size_of(
-        service,
+        as_made(service),
         demand=observed.demand,
         pods=(),
         loaded=True,
