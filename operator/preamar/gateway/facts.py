@@ -66,7 +66,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             return None
         status = body.get("status") or {}
         runtime = spec.get("runtime") or {}
-        batch = int((runtime.get("batching") or {}).get("maxBatchSize", 8))
+        batch = _batch(runtime, status)
         hold = spec.get("hold") or {}
         access = spec.get("access") or {}
         listed = access.get("mode") == "Listed"
@@ -91,6 +91,14 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _batch(runtime: Mapping[str, Any], status: Mapping[str, Any]) -> int:
+    """As asked, or the smaller one that replicas were made with after one ran out of memory; they
+    refuse what is larger."""
+    asked = int((runtime.get("batching") or {}).get("maxBatchSize", 8))
+    made = (status.get("fit") or {}).get("maxBatchSize")
+    return min(asked, made) if isinstance(made, int) and made > 0 else asked
 
 
 def _seconds(given: Any) -> float | None:
@@ -183,6 +191,6 @@ def slim(body: Mapping[str, Any]) -> dict[str, Any]:
     status = body.get("status")
     if isinstance(status, Mapping):
         slimmed["status"] = {
-            key: status[key] for key in ("model", "conditions", "learned") if key in status
+            key: status[key] for key in ("model", "conditions", "learned", "fit") if key in status
         }
     return slimmed
