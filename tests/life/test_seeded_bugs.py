@@ -6,16 +6,17 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from preamar.core import due
 from preamar.core.plan import Applied
-from preamar.core.serving import desired, scaling, victims
+from preamar.core.serving import desired, fit, scaling, verdicts, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
 from preamar.core.training import endings, lifecycle, lost, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
+from tests.life.test_fit import FitLives
 from tests.life.test_serving import ServingLives
 from tests.life.test_training import TrainingLives
 
@@ -40,6 +41,25 @@ class Resized(TrainingLives):
         self.user_changes_the_size(replicas)
         for _ in range(3):
             self.all_goes_well(4)
+
+
+class Broken(FitLives):
+    """A life that begins with what goes wrong, and with time to see what becomes of it."""
+
+    @initialize(what=st.sampled_from(["no memory", "less memory", "crash", "edit", "first crash"]))
+    def begins(self, what):
+        super().begins()
+        if what in {"crash", "edit"}:
+            self.time_passes_while_somebody_waits(1)
+        if what.endswith("memory"):
+            self.memory_becomes(1 if what == "no memory" else 4)
+        else:
+            self.the_model_crashes()
+        if what == "edit":
+            self.user_changes_the_model("two")
+        if what == "crash":
+            self.somebody_deletes_a_pod()
+        self.time_passes_while_somebody_waits(1)
 
 
 def never_repairs(patch):
@@ -67,7 +87,7 @@ def forgets_the_version_of_what_it_sent(patch):
 
 def ignores_the_size(patch):
     real = desired.desired
-    patch.setattr(serving, "desired", lambda s, c, n, claim: real(s, c, 1, claim))
+    patch.setattr(serving, "desired", lambda s, c, n, *rest: real(s, c, 1, *rest))
 
 
 def always_writes_status(patch):
@@ -108,6 +128,48 @@ def forgets_what_earlier_marks_left(patch):
         return tuple(dataclasses.replace(mark, value="-1") for mark in real(*arguments))
 
     patch.setattr(serving, "marks", always_minus_one)
+
+
+def halves_for_ever(patch):
+    patch.setattr(fit, "HALVINGS", 99)
+
+
+def never_gives_up(patch):
+    patch.setattr(fit, "_hopeless", lambda *_: None)
+
+
+def counts_an_old_pod_again(patch):
+    patch.setattr(fit, "made_with", lambda observed, _: verdicts.current_pods(observed))
+
+
+def halves_for_a_crash(patch):
+    patch.setattr(fit, "exceeded", lambda container, gpu: container.last_end)
+
+
+def forgets_the_batch_over_a_restart(patch):
+    patch.setattr(told_serving, "told_fit", lambda *_: {})
+
+
+def does_not_release(patch):
+    real = desired.desired
+    patch.setattr(serving, "desired", lambda s, c, n, *rest: real(s, c, s.spec.replicas, *rest))
+
+
+def releases_what_answers(patch):
+    patch.setattr(fit, "is_ready", lambda *_: False)
+
+
+def gives_up_what_was_ready(patch):
+    patch.setattr(fit, "loaded_once", lambda _: False)
+
+
+def stays_given_up_after_an_edit(patch):
+    patch.setattr(fit, "edition_of", lambda _: "same")
+    patch.setattr(fit, "revision_of", lambda _: "same")
+
+
+def tells_no_gateway(patch):
+    patch.setattr(serving, "_trouble", lambda *_: None)
 
 
 def starts_beside_the_old_pods(patch):
@@ -192,6 +254,18 @@ SERVING = (
     marks_nobody,
     forgets_what_earlier_marks_left,
 )
+FITTING = (
+    halves_for_ever,
+    never_gives_up,
+    counts_an_old_pod_again,
+    halves_for_a_crash,
+    forgets_the_batch_over_a_restart,
+    does_not_release,
+    releases_what_answers,
+    gives_up_what_was_ready,
+    stays_given_up_after_an_edit,
+    tells_no_gateway,
+)
 TRAINING = (
     starts_beside_the_old_pods,
     counts_in_memory_only,
@@ -216,6 +290,13 @@ def test_the_life_of_a_service_shows_a_bug(bug, monkeypatch):
     bug(monkeypatch)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(ServingLives, settings=QUICK)
+
+
+@pytest.mark.parametrize("bug", FITTING, ids=lambda bug: bug.__name__)
+def test_the_life_of_what_does_not_fit_shows_a_bug(bug, monkeypatch):
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Broken, settings=settings(QUICK, stateful_step_count=4))
 
 
 @pytest.mark.parametrize("bug", TRAINING, ids=lambda bug: bug.__name__)

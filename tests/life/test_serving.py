@@ -57,10 +57,11 @@ class ServingOperator(Operator):
         return deployment["spec"]["replicas"] if deployment else 0
 
     def standing(self):
-        """Pods that count, by name: their revision, whether they are ready, and their tokens."""
+        """Pods that count, by name: what they were made from, since sets of pods shrink apart,
+        whether they are ready, and their tokens."""
         return {
             pod["metadata"]["name"]: (
-                pod["metadata"]["labels"]["preamar.dev/revision"],
+                (pod["metadata"]["labels"]["preamar.dev/revision"], pod["spec"]),
                 ready(pod),
                 self.demand.pods.get(pod["status"].get("podIP"), Carried()).tokens_left,
             )

@@ -6,7 +6,7 @@ None of it looks at the operator's code.
 """
 
 from datetime import UTC, datetime, timedelta
-from json import dumps
+from json import dumps, loads
 
 from preamar.cluster.memory import MemoryCluster
 from preamar.core.plan import Ref
@@ -22,6 +22,10 @@ class World:
         self.dies_in = None
         self.cluster = MemoryCluster(clock=self.time, before=self._write)
         self.model_loads = True
+        self.fits = (
+            ROOMY  # the largest batch for which replicas have memory; below 0: not even to prepare
+        )
+        self.crashes = False  # whether model servers end while they load
         self.ranks = Ranks(3)
         self.born = 0
         self.ending = set()
@@ -234,14 +238,42 @@ class World:
                 self._place(pod)
             elif phase == "Running" and CONVERSION in labels:
                 self._end(pod, *self.ranks.convert(), container="converter")
-            elif phase == "Running" and not trainer and not ready(pod) and self.model_loads:
-                status = self._running(name, ready=True)
-                self.cluster.edit(ref(pod), lambda p, s=status: p.update(status=s))
+            elif phase == "Running" and not trainer:
+                self._serves(pod)
             elif phase == "Running" and trainer:
                 self._trains(pod)
         training = [p for p in self.live_pods() if ATTEMPT in p["metadata"]["labels"]]
         if {p["status"]["phase"] for p in training if not gone(p)} == {"Running"}:
             self.ranks.steps_left -= 1  # nothing trains until all are up
+
+    def _serves(self, pod):
+        """A replica loads its model and is ready, or ends and is started again."""
+        status = self._ends_again(pod)
+        if status is None and self.model_loads and not ready(pod):
+            running = {"state": {"running": {"startedAt": self.time()}}}
+            servers = [c | running for c in containers(pod) if c["name"] == "triton"]
+            status = self._running(pod["metadata"]["name"], ready=True)
+            status["containerStatuses"] = servers
+        if status not in (None, pod["status"]):
+            self.cluster.edit(ref(pod), lambda p: p.update(status=status))
+
+    def _ends_again(self, pod):
+        name, end = "triton", {"exitCode": 1, "reason": "Error", "message": "as told"}
+        if batch_of(pod) > self.fits:
+            name = "triton" if self.fits >= 0 else "model"
+            end = {"exitCode": 137, "reason": "OOMKilled"}
+        elif not self.crashes or ready(pod):
+            return None
+        if any(c["lastState"]["terminated"]["finishedAt"] == self.time() for c in containers(pod)):
+            return pod["status"]  # a start takes a while
+        container = {
+            "name": name,
+            "restartCount": restarts(pod) + 1,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": end | {"finishedAt": self.time()}},
+        }
+        kind = "initContainerStatuses" if name == "model" else "containerStatuses"
+        return self._running(pod["metadata"]["name"], ready=False) | {kind: [container]}
 
     def _overdue(self, pod):
         """A kubelet that lives does not take a minute to end what must end now."""
@@ -319,6 +351,7 @@ NO_ROOM = {
     ],
 }
 INDEX = "batch.kubernetes.io/job-completion-index"
+ROOMY = 999
 
 
 def ref(body):
@@ -342,6 +375,21 @@ def kind_of(job):
 def cost(pod):
     annotations = pod["metadata"].get("annotations", {})
     return int(annotations.get("controller.kubernetes.io/pod-deletion-cost", 0))
+
+
+def containers(pod):
+    status = pod["status"]
+    return status.get("containerStatuses", []) + status.get("initContainerStatuses", [])
+
+
+def restarts(pod):
+    return max([0, *(c.get("restartCount", 0) for c in containers(pod))])
+
+
+def batch_of(pod):
+    """The batch that a replica, or what makes it, was ordered to have."""
+    order = loads(pod["spec"]["initContainers"][0]["env"][0]["value"])
+    return order["batching"]["maxBatchSize"]
 
 
 def alive(pod):
