@@ -8,6 +8,7 @@ from preamar.api.training_status import TrainingJobStatus
 from preamar.core.objects import ClaimView
 from preamar.core.plan import digest_of
 from preamar.core.pods import PodView
+from preamar.core.serving.desired import edition_of, revision_of
 from preamar.core.serving.observe import Demand, DeploymentView
 from preamar.core.serving.reconcile import reconcile as serve
 from preamar.core.training.observe import JobView
@@ -46,8 +47,22 @@ conditions = st.lists(
     max_size=3,
 )
 labels = st.dictionaries(
-    st.sampled_from(["preamar.dev/attempt", "batch.kubernetes.io/job-completion-index"]),
-    st.sampled_from(["0", "1", "x", ""]),
+    st.sampled_from(
+        ["preamar.dev/attempt", "batch.kubernetes.io/job-completion-index", "preamar.dev/batch"]
+    ),
+    st.sampled_from(["0", "1", "x", "", "9" * 63, "²"]),
+).map(lambda found: found | {"preamar.dev/revision": revision_of(a_service())})
+fits = st.none() | st.fixed_dictionaries(
+    {"revision": st.sampled_from([revision_of(a_service()), "other"])},
+    optional={
+        "edition": st.sampled_from([edition_of(a_service()), "other"]),
+        "maxBatchSize": st.integers(-1, 99),
+        "asked": st.integers(-1, 99),
+        "givenUp": st.booleans(),
+        "reason": words,
+        "message": words,
+        "at": words,
+    },
 )
 pods = st.builds(
     lambda name, found, more: PodView.of(
@@ -100,10 +115,10 @@ keys = st.sampled_from(
 )
 
 
-@given(some_pods, claims, st.none() | st.integers(0, 10**6), st.integers(0, 5))
-def test_a_service(found, volumes, in_flight, replicas):
-    deployment = DeploymentView("d", "1", replicas=replicas, ready=replicas)
-    service = a_service(replicas=replicas)
+@given(some_pods, claims, st.none() | st.integers(0, 10**6), st.integers(0, 5), fits)
+def test_a_service(found, volumes, in_flight, replicas, fit):
+    deployment = DeploymentView("d", "1", wanted=replicas, replicas=replicas, ready=replicas)
+    service = a_service(replicas=replicas, status={"fit": fit})
     plan = serve(
         seen(service, pods=found, claims=volumes, demand=Demand(in_flight), deployment=deployment)
     )

@@ -118,6 +118,7 @@ FOUND = [
     pytest.param(SERVICE, [pod(builder(REFUSED, 9))], Fit(16, 16), id="a model that is not there yet is waited for"),
     pytest.param(loaded(SERVICE), [pod(server(CRASHED, 99, loops=True))], Fit(16, 16), id="crashes of what was ready do not end it"),
     pytest.param(told(SERVICE, 2, given_up=True), [], Fit(16, 2, AN_HOUR_AGO, Trouble("OutOfMemory", "why")), id="what was given up stays so"),
+    pytest.param(told(SERVICE, 2, given_up=True, reason="{"), [], Fit(16, 2, AN_HOUR_AGO, Trouble("ModelCrashes", "why")), id="also where its reason is no word of ours"),
     pytest.param(told(SERVICE, 2, given_up=True, edition="other"), [], Fit(16, 16), id="an edit starts anew"),
 ]  # fmt: skip
 

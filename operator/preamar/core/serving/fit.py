@@ -101,7 +101,9 @@ def known_fit(observed: Observed) -> Fit:
     if told is not None and told.revision == revision:
         if told.given_up and told.edition != edition_of(service):
             return fit
-        why = Trouble(told.reason, told.message) if told.given_up else None
+        # Another version may have had other words; a condition needs one.
+        reason = Fault(told.reason) if told.reason in set(Fault) else Fault.CRASH
+        why = Trouble(reason, told.message) if told.given_up else None
         fit = Fit(asked, _within(told.max_batch_size, asked), moment(told.at), why)
     if deployment is not None and deployment.revision == revision and deployment.batch is not None:
         # Smaller than what is told: an operator died before it could tell.
