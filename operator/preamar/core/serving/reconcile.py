@@ -5,27 +5,21 @@ calls ``reconcile``, and carries the ``Plan`` out. A plan carried out in full le
 plan; tests/life holds us to that.
 """
 
-from dataclasses import replace
-
 from preamar.api.inference_status import InferenceServiceStatus
 from preamar.core.conditions import transitions
 from preamar.core.due import due, refusal_of
 from preamar.core.metadata import status_of
-from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired, with_batch
-from preamar.core.serving.earlier import earlier
 from preamar.core.serving.faults import Finding, Made, find, steadies_in
 from preamar.core.serving.fit import Fit, fit_of, made_with, steps
-from preamar.core.serving.observe import Observed, children_named, claims_named
-from preamar.core.serving.optimize_job import optimize_job
+from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of
+from preamar.core.serving.observe import Observed, children_named
 from preamar.core.serving.optimized import Optimized, Stand, optimized
-from preamar.core.serving.prefetch import prefetch
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import size_of
-from preamar.core.serving.source import cache_claim, is_fetched, is_optimized, usable_cache
 from preamar.core.serving.status import status
 from preamar.core.serving.verdicts import (
     BAD,
@@ -51,10 +45,10 @@ def reconcile(observed: Observed) -> Plan:
     if block is not None:
         return _wait_for_a_person(observed, block)
     work = optimized(observed)
-    served = _served(observed, work)
+    served = served_of(observed, work)
     if served is None:
         return _prepare(observed, work)
-    jobs = _job(observed, work)
+    jobs = optimizer(observed, work)
     observed, service = served, served.service
     loaded = loaded_once(observed)
     fit = fit_of(observed)
@@ -69,13 +63,13 @@ def reconcile(observed: Observed) -> Plan:
         habit=observed.habit,
         now=observed.now,
     )
-    claim = _claim(observed)
+    claim = claim_of(observed)
     # The size that is wanted stays the user's word; what was given up has no pods all the same.
     replicas = 0 if fit.given_up else decision.replicas
     wanted = desired(service, observed.settings, replicas, claim, fit.batch)
     told = _status(observed, decision, _trouble(observed, finding, work, fit), loaded, work, fit)
     scale = scale_of(service, decision)
-    ahead = _ahead(observed, claim, loaded)
+    ahead = fetcher(observed, claim, loaded)
     wanted = (*jobs, *ahead, *wanted)  # first, so that it need not wait for the others' refusals
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
@@ -88,54 +82,13 @@ def reconcile(observed: Observed) -> Plan:
     )
 
 
-def _served(observed: Observed, work: Optimized) -> Observed | None:
-    """With the service as its replicas are made: while the model is being optimised, or cannot be,
-    as those that there were before; None where there are none."""
-    if work.stand in {Stand.UNASKED, Stand.DONE}:
-        return observed
-    deployment = observed.deployment
-    if deployment is None or deployment.deleting:
-        return None
-    before = earlier(observed.service, deployment.made_of)
-    return replace(observed, service=before) if before is not None else None
-
-
 def _prepare(observed: Observed, work: Optimized) -> Plan:
     """No replica yet: the model is being made."""
     service, trouble = observed.service, _trouble(observed, None, work, None)
     wanted, events = _status(observed, None, trouble, False, work, None)
-    job = _job(observed, work)
+    job = optimizer(observed, work)
     apply = due(job, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(apply=apply, status=wanted, events=events, recheck_in=NOT_WATCHED)
-
-
-def _job(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
-    """The Job that optimises the model. One that is there is never changed, as all Jobs."""
-    service, settings = observed.service, observed.settings
-    cache = observed.claims.get(settings.model_cache_claim)
-    if work.stand != Stand.WORKING or cache is None:
-        return ()
-    known = service.status.optimization
-    job = optimize_job(service, settings, cache, known.artefact if known else None)
-    return () if ref_of(job) in observed.children else (job,)
-
-
-def _ahead(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:
-    """The Job that fetches the model. One that is there is never changed, as all Jobs."""
-    job = None if loaded else prefetch(observed.service, observed.settings, claim)
-    return (job,) if job is not None and ref_of(job) not in observed.children else ()
-
-
-def _claim(observed: Observed) -> ClaimView | None:
-    """The volume that the model lies on, or is fetched to."""
-    service = observed.service
-    name = cache_claim(service, observed.settings)
-    cache = observed.claims.get(name) if name else None
-    if is_optimized(service):
-        return cache
-    if is_fetched(service):
-        return usable_cache(service, cache)
-    return next((observed.claims.get(name) for name in claims_named(service)), None)
 
 
 def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:

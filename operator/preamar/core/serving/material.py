@@ -1,0 +1,57 @@
+"""What must be made before replicas can start, and what are they made of meanwhile?
+
+A Job optimises the model where that is asked for, or brings it into the cache before there is a node.
+While either is under way, the replicas that there were are served and sized as they were made.
+"""
+
+from dataclasses import replace
+
+from preamar.core.objects import ClaimView
+from preamar.core.plan import Manifest, ref_of
+from preamar.core.serving.earlier import earlier
+from preamar.core.serving.observe import Observed, claims_named
+from preamar.core.serving.optimize_job import optimize_job
+from preamar.core.serving.optimized import Optimized, Stand
+from preamar.core.serving.prefetch import prefetch
+from preamar.core.serving.source import cache_claim, is_fetched, is_optimized, usable_cache
+
+
+def served_of(observed: Observed, work: Optimized) -> Observed | None:
+    """With the service as its replicas are made: while the model is being optimised, or cannot be,
+    as those that there were before; None where there are none."""
+    if work.stand in {Stand.UNASKED, Stand.DONE}:
+        return observed
+    deployment = observed.deployment
+    if deployment is None or deployment.deleting:
+        return None
+    before = earlier(observed.service, deployment.made_of)
+    return replace(observed, service=before) if before is not None else None
+
+
+def optimizer(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
+    """The Job that optimises the model. One that is there is never changed, as all Jobs."""
+    service, settings = observed.service, observed.settings
+    cache = observed.claims.get(settings.model_cache_claim)
+    if work.stand != Stand.WORKING or cache is None:
+        return ()
+    known = service.status.optimization
+    job = optimize_job(service, settings, cache, known.artefact if known else None)
+    return () if ref_of(job) in observed.children else (job,)
+
+
+def fetcher(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:
+    """The Job that fetches the model. One that is there is never changed, as all Jobs."""
+    job = None if loaded else prefetch(observed.service, observed.settings, claim)
+    return (job,) if job is not None and ref_of(job) not in observed.children else ()
+
+
+def claim_of(observed: Observed) -> ClaimView | None:
+    """The volume that the model lies on, or is fetched to."""
+    service = observed.service
+    name = cache_claim(service, observed.settings)
+    cache = observed.claims.get(name) if name else None
+    if is_optimized(service):
+        return cache
+    if is_fetched(service):
+        return usable_cache(service, cache)
+    return next((observed.claims.get(name) for name in claims_named(service)), None)
