@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preamar.core.objects import ClaimView
 from preamar.core.plan import digest_of, ref_of
 from preamar.core.serving.reconcile import reconcile as serve
 from preamar.core.training.reconcile import reconcile as train
@@ -25,13 +26,30 @@ def plans(name, capacity, kind, env):
     return [*serve(seen(service)).apply, *train(watched(job)).apply]
 
 
+def prepared(name, capacity, kind, env):
+    """Pods that bring a model, or make another of it."""
+    change = {"optimize": {"precision": "INT8"}} if kind == "CPU" else {}
+    service = a_service(
+        name,
+        accelerator={"type": kind},
+        placement={"capacity": capacity},
+        model={"uri": "hf://o/m", "secretName": "keys"},
+        runtime={"env": [{"name": "HOME", "value": "/"}] if env else []},
+        **change,
+    )
+    cache = {"preamar-models": ClaimView("preamar-models", "Bound", ("ReadWriteMany",))}
+    made = serve(seen(service, claims=cache)).apply
+    assert next(m["kind"] for m in made) == "Job"
+    return made
+
+
 def pods(manifests):
     return [m["spec"]["template"]["spec"] for m in manifests if "template" in m["spec"]]
 
 
 @given(names, capacities, types, st.booleans())
 def test_pods_are_restricted_and_hold_no_token(name, capacity, kind, env):
-    for pod in pods(plans(name, capacity, kind, env)):
+    for pod in pods([*plans(name, capacity, kind, env), *prepared(name, capacity, kind, env)]):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -108,7 +108,8 @@ GPU = {"model": {"uri": "hf://o/m", "secretName": "keys"}, "accelerator": {"type
 
 
 def jobs(service, **more):
-    claims = {"preamar-models": claim(more.pop("mode", "ReadWriteMany"))}
+    mode = more.pop("mode", "ReadWriteMany")
+    claims = {"preamar-models": claim(mode), "c": ClaimView("c", "Bound", ("ReadWriteMany",))}
     plan = reconcile(seen(service, settings=SETTINGS, claims=claims, **more))
     return [m for m in plan.apply if m["kind"] == "Job"]
 

@@ -13,13 +13,14 @@ from preamar.api.inference import InferenceService
 from preamar.api.shared import Accelerator, AcceleratorType
 from preamar.core.metadata import child_metadata, labels_of, restricted_container, restricted_pod
 from preamar.core.objects import ClaimView
-from preamar.core.placement import on_gpu, scheduling
+from preamar.core.placement import scheduling
 from preamar.core.plan import Manifest
 from preamar.core.serving.observe import SERVICE_LABEL, WORK_LABEL, model_name
 from preamar.core.serving.source import (
     ALL,
     fetch_name,
     is_optimized,
+    may_be_fetched_ahead,
     mounted_source,
     usable_cache,
 )
@@ -36,9 +37,10 @@ def prefetch(
 ) -> Manifest | None:
     """The Job, where one helps. ``claim`` is the cache's."""
     cache = usable_cache(service, claim)
-    if is_optimized(service):  # whoever optimises it fetches it
+    cache = usable_cache(service, claim)
+    if not may_be_fetched_ahead(service) or is_optimized(service):  # which fetches it itself
         return None
-    if not on_gpu(service.spec.accelerator) or cache is None or ALL not in cache.access_modes:
+    if cache is None or ALL not in cache.access_modes:
         return None
     name = service.metadata.name
     pods = labels_of(WORK_LABEL, name, "triton", "model-fetch")
