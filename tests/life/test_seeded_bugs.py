@@ -10,7 +10,7 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from preamar.core import due
 from preamar.core.plan import Applied
-from preamar.core.serving import desired, fit, scaling, verdicts, victims
+from preamar.core.serving import desired, fit, fit_kept, scaling, verdicts, victims
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
 from preamar.core.training import endings, lifecycle, lost, policy
@@ -164,8 +164,8 @@ def gives_up_what_was_ready(patch):
 
 
 def stays_given_up_after_an_edit(patch):
-    patch.setattr(fit, "edition_of", lambda _: "same")
-    patch.setattr(fit, "revision_of", lambda _: "same")
+    patch.setattr(fit_kept, "edition_of", lambda _: "same")
+    patch.setattr(fit_kept, "revision_of", lambda _: "same")
 
 
 def tells_no_gateway(patch):

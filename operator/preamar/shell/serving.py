@@ -17,7 +17,7 @@ from preamar.api.inference import InferenceService
 from preamar.core.objects import ClaimView
 from preamar.core.plan import Manifest, Plan
 from preamar.core.pods import PodView
-from preamar.core.serving.fit import as_made
+from preamar.core.serving.fit_kept import as_made
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
     SERVICE_LABEL,

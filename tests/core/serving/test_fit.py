@@ -10,7 +10,8 @@ from preamar.api.inference import InferenceService
 from preamar.core.plan import Event
 from preamar.core.pods import ContainerView, Ended
 from preamar.core.serving.desired import edition_of, revision_of
-from preamar.core.serving.fit import HALVINGS, RELEASED, Fit, as_made, fit_of
+from preamar.core.serving.fit import HALVINGS, RELEASED, fit_of
+from preamar.core.serving.fit_kept import Fit, as_made
 from preamar.core.serving.observe import Demand, DeploymentView
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.verdicts import Trouble

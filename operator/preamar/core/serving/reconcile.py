@@ -14,7 +14,8 @@ from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
 from preamar.core.serving.desired import KIND, desired, with_batch
 from preamar.core.serving.faults import Finding, Made, find, steadies_in
-from preamar.core.serving.fit import Fit, fit_of, made_with, steps
+from preamar.core.serving.fit import fit_of, made_with
+from preamar.core.serving.fit_kept import Fit, steps
 from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of
 from preamar.core.serving.observe import Observed, children_named
 from preamar.core.serving.optimized import Optimized, Stand, optimized

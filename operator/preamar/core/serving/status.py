@@ -12,7 +12,7 @@ from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.serving.desired import revision_of
-from preamar.core.serving.fit import Fit, told_fit
+from preamar.core.serving.fit_kept import Fit, told_fit
 from preamar.core.serving.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed

@@ -10,7 +10,7 @@ from preamar.api.scaling import ScalingMode
 from preamar.core.metadata import API_VERSION
 from preamar.core.plan import Event, Plan, Ref, Scale
 from preamar.core.serving.desired import KIND
-from preamar.core.serving.fit import as_made
+from preamar.core.serving.fit_kept import as_made
 from preamar.core.serving.observe import Observed
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal, size_of
