@@ -273,6 +273,23 @@ def test_the_size_follows_the_batch_that_replicas_have():
     )
 
 
+def test_a_sleeping_model_is_woken_at_the_size_that_its_smaller_batch_needs():
+    goal = {"target": {"signal": "QueueSeconds", "value": "3"}}
+    conditions = [{"type": "Stalled", "status": "False", "reason": "Progressing", "message": ""}]
+    sleeping = told(loaded(asking(16, replicas=0, scaling=goal)), 4)
+    service = with_status(sleeping, {"conditions": conditions, "observedGeneration": 3})
+    observed = seen(service, demand=Demand(8, 8, 8))
+    assert wake(observed).scale == reconcile(observed).scale
+    assert wake(observed).scale.replicas == 3  # of 4 at a time, for 8 and what chance adds
+
+
+def test_why_another_revision_was_given_up_is_not_told_of_this_one():
+    gone_before = {"fit": told(SERVICE, 2, given_up=True).status.fit.json_body()}
+    edited = with_status(asking(16, model={"uri": "pvc://models/two"}), gone_before)
+    plan = reconcile(seen(edited, pods=(pod(server(KILLED), batch=2, deleting=True),)))
+    assert "fit" not in plan.status["status"]
+
+
 @given(asked=st.integers(1, 4096), needs=st.integers(0, 4096))
 def test_it_ends_with_a_batch_that_fits_or_without_replicas(asked, needs):
     """A model that fits up to ``needs`` requests a batch: never more than three halvings, never
