@@ -2,16 +2,17 @@
 or more, where the processor has VNNI, at no more than 1 % of task loss.
 
 Each artefact is made by the command that a pod runs. Then all of a model are timed in turns in one
-process on one thread. Rows marked "any error" were published with the tolerance at its maximum, to
+process on one thread. Rows marked "any error" were published without a tolerance, to
 show what the gate keeps away and what it would have brought.
 """
 
 import json
+import math
 import sys
 import tempfile
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from e2e.bench.subjects import ROOT, Subject, subjects
 RESULT = ROOT / "build/bench/optimize.json"
 FASTER = 1.5
 LOSS = 0.01
-SECONDS = 8.0
+SECONDS = 5.0
 SEARCH_SECONDS = 60
 """For each search for layers to keep; the command itself may take 600."""
-TIGHT, LOOSE = "0.01", "1"
+TIGHT, LOOSE = 0.01, math.inf
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("FP16", {"precision": "FP16", "tolerance": TIGHT}),
     ("BF16", {"precision": "BF16", "tolerance": TIGHT}),
@@ -83,7 +84,9 @@ def measure(subject: Subject, folder: Path) -> list[Row]:
         row = Row(subject.name, name)
         rows.append(row)
         try:
-            told: Any = command.optimize(wish.read(_environment(order | more | {"target": str(target)})))  # fmt: skip
+            asked = wish.read(_environment(order | more | {"target": str(target), "tolerance": 1}))
+            # An order may ask for 1 at most, and pruned models can be worse than that.
+            told: Any = command.optimize(replace(asked, tolerance=more["tolerance"]))
         except Refusal as refusal:
             row.refused = refusal.message
             continue

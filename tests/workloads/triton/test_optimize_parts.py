@@ -6,6 +6,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from preamar_model.optimize import (
+    alone,
     error,
     floats,
     half,
@@ -179,6 +180,24 @@ def test_ranges_choice_and_gate_share_no_sample_drawn_or_given(tmp_path):
         assert len(set.union(*sets)) == sum(map(len, sets))
         again = samples.collect(order, source.find(str(path)), signature, tmp_path)
         assert {feed["x"].tobytes() for feed in again.held_out} == sets[2], "the same each time"
+
+
+@pytest.mark.parametrize(
+    "more", [{"precision": "INT8"}, {"precision": "BF16"}, {"sparsity": "Unstructured"}]
+)
+def test_a_layer_cut_out_causes_the_error_that_it_causes_alone(tmp_path, more):
+    prepared = floats.prepared(networks.layered(tmp_path / "m.onnx", outlier=30))
+    recipe = recipes(wish.Wish("m", "s", "t", **more), prepared, [], tmp_path)[0]
+    x = np.random.default_rng(0).standard_normal((3, 4, networks.WIDTH)).astype(np.float32)
+    judge = error.Judge("Infer", Session(prepared), [{"x": x}])
+    changed = recipe(frozenset())
+    names = frozenset(recipe.layers())
+    for name in names:
+        cut = alone.only(prepared, changed, name)
+        assert cut is not None
+        wanted = judge(Session(recipe(names - {name})))
+        assert judge(Session(cut)) == pytest.approx(wanted, rel=1e-3)
+        assert wanted > 0
 
 
 def test_the_error_is_nothing_for_the_same_and_infinite_for_no_number():

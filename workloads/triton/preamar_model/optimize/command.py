@@ -148,7 +148,7 @@ def _chosen(
 
     least = float("inf")
     for each in _fastest_first(recipes, given):
-        result = keep.search(each, _of(judge), each.layers(), wish.tolerance, left)
+        result = keep.search(each, _of(judge), each.layers(), wish.tolerance, left, each.only)
         if isinstance(result, keep.Found):
             return each, result
         least = min(least, result.error)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from preamar_model.optimize import half, integers, layers, narrow, pairs, rows, zeros
+from preamar_model.optimize import alone, half, integers, layers, narrow, pairs, rows, zeros
 from preamar_model.optimize.integers import Quantizer, Scheme
 from preamar_model.optimize.session import Feed
 from preamar_model.optimize.wish import Wish, unable
@@ -59,6 +59,12 @@ class Recipe:
         if self.wish.sparsity != "None":
             return zeros.pruned(model, self.wish.sparsity, self.wish.ratio, kept)
         return model
+
+    def only(self, changed: onnx.ModelProto, name: str) -> onnx.ModelProto:
+        """With that layer changed alone; ``changed`` is this recipe's graph that keeps none."""
+        # Where shapes change, a layer's neighbours change with it.
+        cut = self.wish.sparsity != "Structured" and alone.only(self.floats, changed, name)
+        return cut or self(frozenset(self.layers()) - {name})
 
     def __call__(self, kept: frozenset[str]) -> onnx.ModelProto:
         model = self.pruned(kept)
