@@ -4,7 +4,7 @@ import pytest
 
 from e2e.journeys.watching import events, job, pods, service, stalled
 from e2e.journeys.wishes import a_job, a_service
-from e2e.kube import OURS, Json, Kube, condition
+from e2e.kube import OURS, Json, Kube, condition, until
 
 NEVER = {"model": {"uri": "pvc://models/no-such-model"}}
 
@@ -52,6 +52,10 @@ def test_a_service_that_cannot_run_says_why(
     assert row["Ready"] == "False"
     assert why["reason"] in row.values(), row
     assert max(events(kube, namespace, name).values()) <= 2
+    if why["reason"] == "OutOfMemory":
+        # Nothing that will not come up holds what others could use.
+        until("its pods are gone", 120, lambda: not pods(kube, namespace, "inferenceservice", name))
+        assert condition(service(kube, namespace, name), "Stalled")["reason"] == "OutOfMemory"
     kube.delete(OURS, "InferenceService", name, namespace)
 
 
