@@ -100,6 +100,8 @@ class Server:
         self.command, self.environment, self.drain = command, environment, drain
         self.asked_to_stop = threading.Event()
         self.errors = LastError()
+        self.began_to_serve: set[int] = set()
+        """The model's processes when it did. One may be gone before anybody looks again."""
 
     def run(self) -> int:
         # Before the child is there: PID 1 would otherwise not hear a signal without a handler.
@@ -134,7 +136,7 @@ class Server:
             if self.asked_to_stop.is_set():
                 return False
             alive = stubs(child.pid)
-            if seen - alive:
+            if (seen | self.began_to_serve) - alive:
                 # While it loads, Triton sees this itself and ends with the model's own words.
                 return self.errors.serving or not self._ends(child)
             seen = alive
@@ -185,4 +187,7 @@ class Server:
         for raw in child.stdout:
             sys.stderr.buffer.write(raw)
             sys.stderr.buffer.flush()
+            before = self.errors.serving
             self.errors.hear(raw.decode(errors="replace"))
+            if self.errors.serving and not before:
+                self.began_to_serve = stubs(child.pid)
