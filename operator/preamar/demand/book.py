@@ -165,6 +165,7 @@ class DemandBook:
             service_seconds=learned.service.value if learned else None,
             first_token_seconds=learned.first_token.value if learned else None,
             pods=_summed(loads),
+            trials=tuple(load.trial for load in loads if load.trial is not None),
         )
 
     def _told(self, service: str, now: float) -> tuple[int, ...]:

@@ -15,7 +15,9 @@ from typing import Any
 
 from aiohttp import web
 
+from preamar.core.buckets import BOUNDS
 from preamar.core.serving.observe import Carried
+from preamar.core.serving.trial import Side, Trial
 from preamar.demand.accounts import AccountBook
 from preamar.demand.book import MOST_SERVICES, Changes, DemandBook, TooMany
 from preamar.demand.report import NO_PODS, Load, Report
@@ -124,7 +126,20 @@ def _load(body: Any) -> Load:
         first_token_seconds=_seconds(body.get("firstTokenSeconds", 0)),
         oldest_wait=_seconds(body.get("oldestWait", 0)),
         pods=_pods(body["pods"]) if "pods" in body else NO_PODS,
+        trial=_trial(body["trial"]) if "trial" in body else None,
     )
+
+
+def _trial(body: Any) -> Trial:
+    told = _object(body)
+    return Trial(_name(told["revision"]), _side(told["old"]), _side(told["new"]))
+
+
+def _side(body: Any) -> Side:
+    requests, failures, took = body
+    if not isinstance(took, list) or len(took) > len(BOUNDS) + 1:
+        raise ValueError("a trial counts answers in buckets")
+    return Side(_count(requests), _count(failures), tuple(map(_count, took)))
 
 
 def _pods(body: Any) -> Mapping[str, Carried]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from preamar.core.serving.observe import Carried
+from preamar.core.serving.trial import Trial
 
 NO_PODS: Mapping[str, Carried] = MappingProxyType({})
 
@@ -23,6 +24,7 @@ class Load(NamedTuple):
     first_token_seconds: float = 0.0
     oldest_wait: float = 0.0
     pods: Mapping[str, Carried] = NO_PODS
+    trial: Trial | None = None
 
     @property
     def in_flight(self) -> int:

@@ -31,6 +31,7 @@ MOST_SECONDS = 600
 """Of accelerators, that a request is charged for and that is set aside for it."""
 LEFT = 499
 COLD_START = "x-preamar-cold-start-ms"
+DIGEST, REVISION = "x-preamar-model-digest", "x-preamar-model-revision"
 _RANDOM = bytearray()
 """Asked of the kernel for many ids at once."""
 
@@ -163,6 +164,17 @@ class Call:
         if self._on is not None:
             self._had += self._on.had()
         self._on = place
+
+    def versions(self, model: Model) -> dict[str, str]:
+        """Headers that say which model answers, as far as that is known: while a revision is on
+        trial only once it is on a replica."""
+        canary = self._on is not None and self._on.replica.address.canary
+        if canary:
+            return {REVISION: model.trial} if model.trial else {}
+        if model.trial and self._on is None:
+            return {}
+        found = {DIGEST: model.digest, REVISION: model.revision}
+        return {name: value for name, value in found.items() if value}
 
     def lost(self) -> None:
         """It has got nothing from the replica that it was on, and is not charged for it."""

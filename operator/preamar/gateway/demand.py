@@ -44,6 +44,7 @@ def load(line: Line) -> dict[str, Any]:
         "firstTokenSeconds": round(worked.first_token_seconds, 3),
         "oldestWait": round(line.oldest_wait, 3),
         "pods": carried(line),
+        "trial": line.tried.words() if line.tried else None,
     }
     first = {"queued": line.queued, "running": line.running, "arrived": line.arrived}
     return first | {name: value for name, value in more.items() if value}

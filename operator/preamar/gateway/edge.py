@@ -235,10 +235,8 @@ class Edge:
         return call
 
     def _headers(self, asker: "Asker", line: Line) -> dict[str, str]:
-        headers = {"x-request-id": asker.id, **_cold(asker.call), **asker.rates}
-        if line.model.digest:
-            headers["x-preamar-model-digest"] = line.model.digest
-        return headers
+        told = asker.call.versions(line.model) if asker.call else {}
+        return {"x-request-id": asker.id, **_cold(asker.call), **asker.rates, **told}
 
     def _models(self, name: str, caller: Caller, asker: "Asker") -> web.Response:
         if name:

@@ -40,6 +40,12 @@ class Model:
     price: Price = FREE
     accelerators: int = 1
     """Of one replica; cores count as one where it has none."""
+    revision: str | None = None
+    """The revision that is served."""
+    trial: str | None = None
+    """The revision that is on trial."""
+    share: float = 0.0
+    """Of the requests, what its replicas get."""
 
     def admits(self, tenant: str) -> bool:
         """Whether that tenant may call it."""
@@ -56,6 +62,8 @@ class Address:
     pod: str
     uid: str
     metrics: int = 8002
+    canary: bool = False
+    """Whether it is of the revision that is on trial."""
 
 
 def model_of(body: Mapping[str, Any]) -> Model | None:
@@ -88,6 +96,8 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             cold_start_seconds=_seconds((status.get("learned") or {}).get("coldStartSeconds")),
             price=Price.of(spec.get("price") or {}),
             accelerators=_accelerators(spec),
+            revision=_word(status.get("revision")),
+            **_trial(status),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -99,6 +109,21 @@ def _batch(runtime: Mapping[str, Any], status: Mapping[str, Any]) -> int:
     asked = int((runtime.get("batching") or {}).get("maxBatchSize", 8))
     made = (status.get("fit") or {}).get("maxBatchSize")
     return min(asked, made) if isinstance(made, int) and made > 0 else asked
+
+
+def _word(given: Any) -> str | None:
+    return given if isinstance(given, str) and given.isalnum() else None
+
+
+def _trial(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing where it cannot be read: then the revision that was there before serves all."""
+    told = status.get("rollout")
+    told = told if isinstance(told, Mapping) else {}
+    revision, percent = told.get("revision"), told.get("percent")
+    running = told.get("phase") == "Trying" and _word(revision) is not None
+    if not running or not isinstance(percent, int) or not 0 <= percent <= 100:
+        return {}
+    return {"trial": revision, "share": percent / 100}
 
 
 def _seconds(given: Any) -> float | None:
@@ -136,6 +161,11 @@ def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:
     return max(4, 2 * batch * instances, int(2 * float(target.get("value", 8))))
 
 
+def of_trial(pod: str, service: str) -> bool:
+    """Whether a pod is of a service's Deployment for revisions on trial, by its name."""
+    return pod.startswith(f"{service}-canary-")
+
+
 def starting_of(body: Mapping[str, Any]) -> frozenset[Address]:
     """Addresses of an EndpointSlice that are not ready and do not leave."""
     known = addresses_of(body)
@@ -151,6 +181,8 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
     """Addresses of an EndpointSlice, each with whether it takes new requests: serving and not
     terminating. Unreadable ones are left out."""
     try:
+        labels = (body.get("metadata") or {}).get("labels") or {}
+        service = str(labels.get(SERVICE_LABEL) or "")
         if body.get("addressType") not in {"IPv4", "IPv6"}:
             return {}
         ports = {str(port.get("name")): int(port["port"]) for port in body.get("ports") or ()}
@@ -162,13 +194,15 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
             usable = (ready is not False) if serving is None else bool(serving)
             target = endpoint.get("targetRef") or {}
             ip = str(endpoint["addresses"][0])
+            pod = str(target.get("name") or ip)
             address = Address(
                 ip=ip,
                 http=ports.get("http", 8000),
                 grpc=ports.get("grpc", 8001),
-                pod=str(target.get("name") or ip),
+                pod=pod,
                 uid=str(target.get("uid") or ""),
                 metrics=ports.get("metrics", 8002),
+                canary=of_trial(pod, service),
             )
             found[address] = usable and not conditions.get("terminating")
         return found
@@ -191,6 +225,8 @@ def slim(body: Mapping[str, Any]) -> dict[str, Any]:
     status = body.get("status")
     if isinstance(status, Mapping):
         slimmed["status"] = {
-            key: status[key] for key in ("model", "conditions", "learned", "fit") if key in status
+            key: status[key]
+            for key in ("model", "conditions", "learned", "fit", "rollout", "revision")
+            if key in status
         }
     return slimmed

@@ -8,6 +8,7 @@ for replicas that start while somebody waits for the first one (``early``).
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
+from random import random
 from time import monotonic
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from preamar.gateway.facts import Address, Model
 from preamar.gateway.hold import Hold, Turn
 from preamar.gateway.pick import ejection, pick
 from preamar.gateway.replica import Place, Replica
+from preamar.gateway.trial import Tried
 from preamar.gateway.waking import BUSY_SECONDS, time_left
 from preamar.gateway.worked import UNBOUNDED_TOKENS, Worked
 
@@ -34,6 +36,7 @@ class Line:
         self.leaving: set[Replica] = set()
         self.arrived = 0
         self.worked = Worked()
+        self.tried: Tried | None = None
         self._between = 0
         self._waking_since: float | None = None
         self._woken_at = -AGAIN_SECONDS
@@ -79,7 +82,8 @@ class Line:
     def turn(self, tenant: str, priority: int = 0, affinity: int = NONE) -> Turn:
         """A place in the order of arrival, kept over retries."""
         self.arrived += 1
-        return Turn(next(self._turns), tenant, monotonic(), priority, affinity)
+        lot = random() if self.model.trial else 1.0  # noqa: S311
+        return Turn(next(self._turns), tenant, monotonic(), priority, affinity, lot)
 
     def others(self, replica: Replica) -> bool:
         """Whether there is another replica that takes requests."""
@@ -105,7 +109,7 @@ class Line:
 
     async def _entered(self, turn: Turn, avoid: Replica | None) -> Place:
         """Whatever place is free next."""
-        if not self.hold and (replica := self._free(turn.affinity, avoid)) is not None:
+        if not self.hold and (replica := self._free(turn.affinity, avoid, turn)) is not None:
             return self._place(replica)
         if not self.awake and self.model.stalled is not None:
             raise stalled(self.model.name, self.model.stalled)
@@ -162,8 +166,23 @@ class Line:
         tokens = UNBOUNDED_TOKENS if self.model.task == "Generate" else 0
         return Place(replica, self.worked, tokens, self.released)
 
-    def _free(self, affinity: int = NONE, avoid: Replica | None = None) -> Replica | None:
+    def _free(
+        self, affinity: int = NONE, avoid: Replica | None = None, turn: Turn | None = None
+    ) -> Replica | None:
+        if self.tried is not None or any(a.canary for a in self.replicas):
+            meant = self._meant(turn, avoid)
+            return pick(meant, self.model.room, monotonic(), affinity, avoid)
         return pick(self.replicas.values(), self.model.room, monotonic(), affinity, avoid)
+
+    def _meant(self, turn: Turn | None, avoid: Replica | None) -> list[Replica]:
+        """The replicas of the revision that a request is meant for. Nobody has to wait for the one
+        on trial, and who was failed by it is not sent there again."""
+        old = [r for r in self.replicas.values() if not r.address.canary]
+        if turn is None or turn.trial >= self.model.share or (avoid and avoid.address.canary):
+            return old
+        now = monotonic()
+        new = [r for r in self.replicas.values() if r.address.canary]
+        return new if pick(new, self.model.room, now) is not None else old
 
     def pump(self) -> None:
         """Hand places to those who wait while there are any."""
@@ -172,7 +191,7 @@ class Line:
             turn, waiter = self.hold.next()
             if not waiter.done():
                 # There is room somewhere; where this request belongs may be elsewhere.
-                waiter.set_result(self._place(self._free(turn.affinity) or replica))
+                waiter.set_result(self._place(self._free(turn.affinity, None, turn) or replica))
             emptied = not self.hold
         if emptied:
             self._queue_changed()
@@ -181,6 +200,8 @@ class Line:
         """A place was given back; ``reached``: whether its replica could be connected to."""
         replica = place.replica
         replica.carry(-1)
+        if self.tried is not None:
+            self.tried.note(place, place.seconds, reached=reached)
         if replica in self.leaving and not replica.in_flight:
             self.leaving.discard(replica)
         if not reached:
@@ -240,6 +261,14 @@ class Line:
         if waiting:
             self._queue_changed()
 
+    def follow_trial(self) -> None:
+        """Count anew for each revision on trial, and not at all without one."""
+        revision = self.model.trial
+        if revision is None:
+            self.tried = None
+        elif self.tried is None or self.tried.revision != revision:
+            self.tried = Tried(revision)
+
     def close(self) -> None:
         """The model is gone."""
         self.refuse(gone(self.model.name))
@@ -269,4 +298,5 @@ class Fleet:
             if line is None:
                 line = self.lines[name] = Line(model, self._on_queue)
             line.model = model
+            line.follow_trial()
             line.update(replicas.get(model.service, {}), starting.get(model.service, ()))

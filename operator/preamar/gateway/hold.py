@@ -24,6 +24,8 @@ class Turn(NamedTuple):
     arrived: float
     priority: int = 0
     affinity: int = 0
+    trial: float = 1.0
+    """Where it falls between 0 and 1: below the share of a revision on trial that one serves it."""
 
 
 class Hold(Generic[T]):

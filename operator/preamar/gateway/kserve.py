@@ -121,8 +121,7 @@ class Kserve:
             if name in _PASSED_BACK:
                 response.headers[name.decode()] = value.decode("latin-1")
         usage = tokens.reader(answer.head)
-        if line.model.digest:
-            response.headers["x-preamar-model-digest"] = line.model.digest
+        response.headers.update(call.versions(line.model))
         if call.cold_ms is not None:
             response.headers[COLD_START] = str(call.cold_ms)
         length = answer.head.get(b"content-length")

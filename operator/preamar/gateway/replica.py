@@ -60,6 +60,7 @@ class Place:
 
     __slots__ = (
         "_began",
+        "_first",
         "_had",
         "_left",
         "_made",
@@ -85,6 +86,7 @@ class Place:
         self._open = True
         self._began = monotonic()
         self._made = self._left = 0
+        self._first: float | None = None
         self.answered = False
         self.good: bool | None = None
         self.replica = replica
@@ -92,6 +94,11 @@ class Place:
         replica.carry(1)
         self._share = replica.share()
         self.expect(tokens)
+
+    @property
+    def seconds(self) -> float:
+        """Until the first token of a text, else until now."""
+        return self._first if self._first is not None else monotonic() - self._began
 
     def had(self) -> float:
         """Seconds of its replica that this request has had, its equal share of them."""
@@ -105,7 +112,8 @@ class Place:
     def made(self, tokens: int) -> None:
         """This many output tokens have come so far."""
         if tokens and not self._made:
-            self._worked.began_to_answer(monotonic() - self._began)
+            self._first = monotonic() - self._began
+            self._worked.began_to_answer(self._first)
         self._made = tokens
         self._note()
 

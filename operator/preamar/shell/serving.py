@@ -20,11 +20,13 @@ from preamar.core.pods import PodView
 from preamar.core.serving.fit_kept import as_made
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
+    ROLE_LABEL,
     SERVICE_LABEL,
     Demand,
     DeploymentView,
     Observed,
     Rival,
+    canary_ref,
     children_named,
     claims_named,
     model_name,
@@ -115,12 +117,16 @@ def register(
     async def plan(found: Gathered) -> Plan:
         service = InferenceService.model_validate(found.body)
         names = children_named(service)
+        # Of a strategy that was changed since: nobody would look for it.
+        trial = canary_ref(service)
+        named = (*names, trial) if trial in found.seen and trial not in names else names
         cache = cache_claim(service, settings)
-        named = (*claims_named(service), *([cache] if cache else []))
-        volumes: dict[str, ClaimView] = await claims.named(found.key.namespace, named)
+        mounted = (*claims_named(service), *([cache] if cache else []))
+        volumes: dict[str, ClaimView] = await claims.named(found.key.namespace, mounted)
         deployment = found.seen.get(names[0])
         name = _name(found.key)
-        replicas = tuple(p for p in found.pods if SERVICE_LABEL in p.labels)
+        mine = tuple(p for p in found.pods if SERVICE_LABEL in p.labels)
+        replicas = tuple(p for p in mine if ROLE_LABEL not in p.labels)
         wanted = demand(name, service, replicas)
         known = (found.body.get("status") or {}).get("learned") or {}
         metrics.scaling.learned(name, wanted, known)
@@ -129,9 +135,10 @@ def register(
                 service=service,
                 now=datetime.now(UTC),
                 settings=settings,
-                children=await found.children(names),
+                children=await found.children(named),
                 deployment=deployment.view if deployment else None,
                 pods=replicas,
+                canaries=tuple(p for p in mine if ROLE_LABEL in p.labels),
                 workers=tuple(p for p in found.pods if SERVICE_LABEL not in p.labels),
                 claims=volumes,
                 demand=wanted,

@@ -67,7 +67,6 @@ ASKS = {
     "accelerator.sharing": {"accelerator": {"type": "GPU", "sharing": "MIG"}},
     "placement.topology": {"placement": {"topology": "Rack"}},
     "scaling.target.signal": {"scaling": {"target": {"signal": "QueueSeconds"}}},
-    "rollout.strategy": {"rollout": {"strategy": "Canary"}},
 }
 
 
@@ -84,7 +83,7 @@ def test_the_oldest_service_keeps_its_name():
 
 
 def test_a_blocked_service_that_should_sleep_gives_its_accelerators_back():
-    service = a_service(replicas=0, rollout={"strategy": "Canary"})
+    service = a_service(replicas=0, placement={"topology": "Rack"})
     ref = children_named(service)[0]
     plan = reconcile(
         seen(

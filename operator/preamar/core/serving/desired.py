@@ -12,7 +12,13 @@ from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Manifest, digest_of
 from preamar.core.serving.earlier import MADE_OF, made_of
-from preamar.core.serving.observe import BATCH_LABEL, SERVICE_LABEL
+from preamar.core.serving.observe import (
+    BATCH_LABEL,
+    CANARY,
+    ROLE_LABEL,
+    SERVICE_LABEL,
+    canary_ref,
+)
 from preamar.core.serving.pod import PORTS, pod_spec
 from preamar.core.settings import Settings
 
@@ -58,6 +64,27 @@ def desired(
         _disruption_budget(service),
         _deployment(service, settings, replicas, claim, batch),
     )
+
+
+def canary(
+    service: InferenceService, settings: Settings, replicas: int, claim: ClaimView | None
+) -> Manifest:
+    """The Deployment of a revision on trial. Its pods are of the service, and the Service's
+    EndpointSlices name them; gateways know them by their name."""
+    own = labels(service) | {ROLE_LABEL: CANARY}
+    batch = service.spec.runtime.batching.max_batch_size
+    made = _deployment(service, settings, replicas, claim, batch)
+    template = made["spec"]["template"]
+    marked = template["metadata"]["labels"] | own
+    metadata = child_metadata(KIND, service.metadata, canary_ref(service).name, own)
+    return made | {
+        "metadata": metadata | {"annotations": {REVISION: revision_of(service)}},
+        "spec": made["spec"]
+        | {
+            "selector": {"matchLabels": _selector(service) | {ROLE_LABEL: CANARY}},
+            "template": template | {"metadata": {"labels": marked}},
+        },
+    }
 
 
 def labels(service: InferenceService) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from preamar.api.inference import InferenceService, InferenceServiceSpec
 from preamar.api.models import Engine, Precision, SparsityType, Task
-from preamar.api.scaling import Strategy
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.core.placement import on_gpu
 from preamar.core.serving.source import MOUNTED
@@ -67,7 +66,6 @@ UNSERVED: tuple[Unserved, ...] = (
         lambda s: s.placement.topology != Topology.NONE,
         "set it to None: a replica is one pod on one node",
     ),
-    Unserved("rollout.strategy", lambda s: s.rollout.strategy == Strategy.CANARY, "use Rolling"),
 )
 
 

@@ -7,18 +7,22 @@ While either is under way, the replicas that there were are served and sized as 
 from dataclasses import replace
 
 from preamar.core.objects import ClaimView
-from preamar.core.plan import Manifest, ref_of
+from preamar.core.plan import Delete, Manifest, ref_of
+from preamar.core.serving.desired import canary, revision_of
 from preamar.core.serving.earlier import earlier
-from preamar.core.serving.observe import Observed, claims_named
+from preamar.core.serving.observe import Observed, canary_ref, claims_named
 from preamar.core.serving.optimize_job import optimize_job
 from preamar.core.serving.optimized import Optimized, Stand
 from preamar.core.serving.prefetch import prefetch
+from preamar.core.serving.rollout import Phase, Rollout
 from preamar.core.serving.source import cache_claim, is_fetched, is_optimized, usable_cache
 
 
-def served_of(observed: Observed, work: Optimized) -> Observed | None:
-    """With the service as its replicas are made: while the model is being optimised, or cannot be,
-    as those that there were before; None where there are none."""
+def served_of(observed: Observed, work: Optimized, rollout: Rollout | None) -> Observed | None:
+    """With the service as its replicas are made: while the model is being optimised or tried, or
+    was refused, as those that there were before; None where there are none."""
+    if rollout is not None and rollout.phase != Phase.PROMOTED:
+        return replace(observed, service=rollout.before)
     if work.stand in {Stand.UNASKED, Stand.DONE}:
         return observed
     deployment = observed.deployment
@@ -43,6 +47,36 @@ def fetcher(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[
     """The Job that fetches the model. One that is there is never changed, as all Jobs."""
     job = None if loaded else prefetch(observed.service, observed.settings, claim)
     return (job,) if job is not None and ref_of(job) not in observed.children else ()
+
+
+def tried(
+    observed: Observed, rollout: Rollout | None, beside: int
+) -> tuple[tuple[Manifest, ...], tuple[Delete, ...]]:
+    """The Deployment of a revision on trial, or its end. After a promotion it stays until the
+    others are replaced: capacity is not lost."""
+    service = observed.service
+    child = observed.children.get(canary_ref(service))
+    if rollout is not None and rollout.phase == Phase.TRYING:
+        claim = claim_of(observed)
+        replicas = rollout.replicas(service, beside)
+        return (canary(service, observed.settings, replicas, claim),), ()
+    replaced = _replaced(observed)
+    if child is None or child.deleting or child.owner != service.metadata.uid:
+        return (), ()
+    if rollout is not None and rollout.phase == Phase.PROMOTED and not replaced:
+        return (), ()
+    return (), (Delete(canary_ref(service), child.uid),)
+
+
+def _replaced(observed: Observed) -> bool:
+    """Whether all replicas are of the present revision and ready."""
+    made = observed.deployment
+    return (
+        made is not None
+        and made.revision == revision_of(observed.service)
+        and made.observed_generation >= made.generation
+        and made.updated == made.replicas == made.ready
+    )
 
 
 def claim_of(observed: Observed) -> ClaimView | None:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from preamar.api.inference import InferenceService
+from preamar.api.scaling import Strategy
 from preamar.api.uri import ModelUri
 from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
@@ -26,9 +27,12 @@ from preamar.core.serving.source import (
     may_be_fetched_ahead,
     optimize_name,
 )
+from preamar.core.serving.trial import Trial
 from preamar.core.settings import Settings
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
+ROLE_LABEL = "preamar.dev/role"
+CANARY = "canary"
 WORK_LABEL = "preamar.dev/works-for"
 """Of pods that do something for a service and serve nothing: no Service may select them."""
 
@@ -59,7 +63,8 @@ class Demand:
     ``oldest_wait``: seconds that the first in line has waited. ``arrivals``: requests that arrived
     in each of the last whole seconds, oldest first, as far back as every second is known.
     ``service_seconds`` and ``first_token_seconds``: learned means of one request on a replica.
-    ``pods``: what each replica carries, by its address.
+    ``pods``: what each replica carries, by its address. ``trials``: what each gateway counted of a
+    revision on trial.
     """
 
     in_flight: int | None = None
@@ -70,6 +75,7 @@ class Demand:
     service_seconds: float | None = None
     first_token_seconds: float | None = None
     pods: Mapping[str, Carried] = field(default_factory=lambda: MappingProxyType({}))
+    trials: tuple[Trial, ...] = ()
 
 
 class Rival(NamedTuple):
@@ -142,7 +148,8 @@ class Observed:
     """Everything a pass may look at.
 
     ``children`` holds what stands under each of ``children_named(service)``, other people's
-    objects included. ``pods`` are replicas, ``workers`` the pods that prepare their model. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
+    objects included. ``pods`` are replicas, ``canaries`` those
+    of a revision on trial, ``workers`` the pods that prepare their model. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
     are the other services of the installation with the same model name, deleted ones left out.
     """
 
@@ -152,6 +159,7 @@ class Observed:
     children: Children = field(default_factory=lambda: MappingProxyType({}))
     deployment: DeploymentView | None = None
     pods: tuple[PodView, ...] = ()
+    canaries: tuple[PodView, ...] = ()
     workers: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     demand: Demand = field(default_factory=Demand)
@@ -172,7 +180,19 @@ def children_named(service: InferenceService) -> tuple[Ref, ...]:
         Ref("v1", "Service", namespace, name),
         Ref("policy/v1", "PodDisruptionBudget", namespace, name),
         *(Ref("batch/v1", "Job", namespace, job) for job in jobs),
+        *([canary_ref(service)] if has_canary(service) else ()),
     )
+
+
+def has_canary(service: InferenceService) -> bool:
+    """Whether new revisions are tried first."""
+    return service.spec.rollout.strategy == Strategy.CANARY
+
+
+def canary_ref(service: InferenceService) -> Ref:
+    """The Deployment of a revision on trial."""
+    name = f"{service.metadata.name}-canary"
+    return Ref("apps/v1", "Deployment", service.metadata.namespace or "", name)
 
 
 def claims_named(service: InferenceService) -> tuple[str, ...]:

@@ -16,9 +16,10 @@ from preamar.core.serving.desired import KIND, desired, with_batch
 from preamar.core.serving.faults import Finding, Made, find, steadies_in
 from preamar.core.serving.fit import fit_of, made_with
 from preamar.core.serving.fit_kept import Fit, steps
-from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of
+from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of, tried
 from preamar.core.serving.observe import Observed, children_named
 from preamar.core.serving.optimized import Optimized, Stand, optimized
+from preamar.core.serving.rollout import LOOK_AGAIN, Phase, Rollout, known_rollout, rollout_of
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import size_of
 from preamar.core.serving.status import status
@@ -46,11 +47,12 @@ def reconcile(observed: Observed) -> Plan:
     if block is not None:
         return _wait_for_a_person(observed, block)
     work = optimized(observed)
-    served = served_of(observed, work)
+    rollout = rollout_of(observed, work)
+    served = served_of(observed, work, rollout)
     if served is None:
         return _prepare(observed, work)
     jobs = optimizer(observed, work)
-    observed, service = served, served.service
+    asked, observed, service = observed, served, served.service
     loaded = loaded_once(observed)
     fit = fit_of(observed)
     made = Made(on_gpu(service.spec.accelerator), fit.batch)
@@ -68,25 +70,33 @@ def reconcile(observed: Observed) -> Plan:
     # The size that is wanted stays the user's word; what was given up has no pods all the same.
     replicas = 0 if fit.given_up else decision.replicas
     wanted = desired(service, observed.settings, replicas, claim, fit.batch)
-    told = _status(observed, decision, _trouble(observed, finding, work, fit), loaded, work, fit)
+    trouble = _trouble(observed, finding, work, fit, rollout)
+    told = _status(observed, decision, trouble, loaded, work, fit, rollout)
     scale = scale_of(service, decision)
     ahead = fetcher(observed, claim, loaded)
-    wanted = (*jobs, *ahead, *wanted)  # first, so that it need not wait for the others' refusals
+    trials, ends = tried(asked, rollout, replicas)
+    wanted = (
+        *jobs,
+        *ahead,
+        *wanted,
+        *trials,
+    )  # first, so that it need not wait for the others' refusals
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         scale=scale,
         marks=_victims(observed, replicas, apply),
         apply=apply,
+        delete=ends,
         status=told[0],
         events=(*told[1], *steps(observed, fit), *resized(observed, scale, decision)),
-        recheck_in=_soonest(observed, decision, finding),
+        recheck_in=_soonest(observed, decision, finding, rollout),
     )
 
 
 def _prepare(observed: Observed, work: Optimized) -> Plan:
     """No replica yet: the model is being made."""
-    service, trouble = observed.service, _trouble(observed, None, work, None)
-    wanted, events = _status(observed, None, trouble, False, work, None)
+    service, trouble = observed.service, _trouble(observed, None, work, None, None)
+    wanted, events = _status(observed, None, trouble, False, work, None, None)
     job = optimizer(observed, work)
     apply = due(job, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(apply=apply, status=wanted, events=events, recheck_in=NOT_WATCHED)
@@ -96,7 +106,8 @@ def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
     """What runs is left as it is, but a user who wants zero replicas gets his accelerators back."""
     trouble = Trouble(block.reason, block.message)
     work = optimized(observed)
-    wanted, events = _status(observed, None, trouble, loaded_once(observed), work, None)
+    loaded, rollout = loaded_once(observed), known_rollout(observed)
+    wanted, events = _status(observed, None, trouble, loaded, work, None, rollout)
     deployment, service = observed.deployment, observed.service
     ref = children_named(service)[0]
     child = observed.children.get(ref)
@@ -116,7 +127,11 @@ def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:
 
 
 def _trouble(
-    observed: Observed, finding: Finding | None, work: Optimized, fit: Fit | None
+    observed: Observed,
+    finding: Finding | None,
+    work: Optimized,
+    fit: Fit | None,
+    rollout: Rollout | None,
 ) -> Trouble | None:
     refusal = refusal_of(children_named(observed.service), observed.refused)
     if refusal:
@@ -130,6 +145,8 @@ def _trouble(
         return Trouble(Reason.REFUSED, f"Pods are refused: {deployment.refused}")
     if work.stand == Stand.REFUSED:
         return Trouble(work.reason, work.message)
+    if rollout is not None and rollout.phase == Phase.ROLLED_BACK:
+        return Trouble(rollout.reason, rollout.message)
     return None
 
 
@@ -152,20 +169,24 @@ def _status(
     loaded: bool,
     work: Optimized,
     fit: Fit | None,
+    rollout: Rollout | None,
 ) -> tuple[Manifest | None, tuple[Event, ...]]:
     """The status if it is news, and the events that go with it."""
     before = observed.service.status
-    wanted, told = status(observed, decision, trouble, loaded, work, fit)
+    wanted, told = status(observed, decision, trouble, loaded, work, fit, rollout)
     if InferenceServiceStatus.model_validate(wanted) == before:
         return None, ()
     events = transitions(before.conditions, told, TOLD, BAD)
     return status_of(KIND, observed.service.metadata, wanted), events
 
 
-def _soonest(observed: Observed, decision: Decision, finding: Finding | None) -> float:
+def _soonest(
+    observed: Observed, decision: Decision, finding: Finding | None, rollout: Rollout | None
+) -> float:
     """When time alone may change the answer."""
     steady = [s for pod in current_pods(observed) if (s := steadies_in(pod, observed.now)) > 0]
     grace = [finding.in_grace] if finding is not None and finding.in_grace is not None else []
     cooling = [decision.recheck_in] if decision.recheck_in is not None else []
     # Never at once: a moment that is due by rounding would spin.
-    return max(0.1, min([NOT_WATCHED, *steady, *grace, *cooling]))
+    trying = [LOOK_AGAIN] if rollout is not None and rollout.phase == Phase.TRYING else []
+    return max(0.1, min([NOT_WATCHED, *steady, *grace, *cooling, *trying]))

@@ -17,6 +17,7 @@ from preamar.core.serving.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
 from preamar.core.serving.optimized import Optimized, Stand
+from preamar.core.serving.rollout import Rollout, verdict
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal
 from preamar.core.serving.verdicts import Trouble, verdicts
@@ -31,6 +32,7 @@ def status(
     loaded: bool,
     work: Optimized,
     fit: Fit | None,
+    rollout: Rollout | None,
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
     """The whole status to write, as JSON, and the verdicts in it. ``decision`` and ``fit`` are None
     where they are not judged at present; what was told last is then kept."""
@@ -38,6 +40,7 @@ def status(
     before = service.status
     told = (
         *verdicts(observed, decision, trouble, loaded, work, fit.sentence if fit else ""),
+        *verdict(service, rollout),
         *metering(service, observed.drift),
     )
     now_true: dict[str, Any] = {
@@ -53,6 +56,8 @@ def status(
         now_true["model"] = _model(service)
     elif before.revision:  # what did load once; the present revision has not
         now_true["revision"] = before.revision
+    if rollout is not None:
+        now_true["rollout"] = rollout.told(service)
     if work.told:
         now_true["optimization"] = dict(work.told)
     elif before.optimization and work.stand != Stand.UNASKED:  # replicas may start from it yet

@@ -18,6 +18,7 @@ from preamar.core.serving.faults import BUILDERS, Fault, is_ready
 from preamar.core.serving.observe import Observed
 from preamar.core.serving.optimized import Optimized, Stand, Why
 from preamar.core.serving.scaling import Decision
+from preamar.core.serving.trial import Judgement
 
 
 class Reason(StrEnum):
@@ -50,8 +51,10 @@ WAKES = {
     ScalingMode.EXTERNAL: "whoever sizes it wakes it, while requests wait",
     ScalingMode.FIXED: "none will until spec.replicas is raised",
 }
-TOLD = frozenset({"Ready", "Stalled", "Optimized", metering.TYPE})
-BAD: frozenset[str] = frozenset({*Fault, *Block, *Why, Reason.REFUSED, *metering.BAD})
+TOLD = frozenset({"Ready", "Stalled", "Optimized", "RolledOut", metering.TYPE})
+BAD: frozenset[str] = frozenset(
+    {*Fault, *Block, *Why, Judgement.FAILS, Judgement.SLOW, Reason.REFUSED, *metering.BAD}
+)
 
 
 def loaded_once(observed: Observed) -> bool:

@@ -1,0 +1,148 @@
+"""A worse model is rolled back by itself, a good one is promoted, and nobody is failed by either."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from e2e.cluster import Cluster
+from e2e.journeys.hub import Hub, near, secret_of
+from e2e.journeys.watching import events, pods, service
+from e2e.journeys.wishes import a_service
+from e2e.kube import OURS, Json, Kube, condition, until
+
+CONFIG = """
+name: "m"
+backend: "python"
+max_batch_size: 0
+input: [{name: "x", data_type: TYPE_FP32, dims: [1]}]
+output: [{name: "y", data_type: TYPE_FP32, dims: [1]}]
+"""
+CODE = """
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        x = pb.get_input_tensor_by_name(request, "x").as_numpy()
+        {body}
+"""
+GOOD = "return pb.InferenceResponse([pb.Tensor('y', x * {factor})])"
+BAD = "return pb.InferenceResponse(error=pb.TritonError('it was trained on something else'))"
+
+
+def written(folder: Path, body: str) -> Path:
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(CONFIG)
+    (folder / "1/model.py").write_text(CODE.format(body=body))
+    return folder
+
+
+@pytest.fixture
+def hub(here: Cluster, kube: Kube, namespace: str, tmp_path: Path) -> Iterator[Hub]:
+    models = {
+        "demo/two": GOOD.format(factor=2),
+        "demo/broken": BAD,
+        "demo/three": GOOD.format(factor=3),
+    }
+    folders = {name: written(tmp_path / name, body) for name, body in models.items()}
+    made = Hub(near(here, kube), folders)
+    kube.apply(secret_of(made), namespace)
+    yield made
+    made.close()
+
+
+def wish(uri: str) -> Json:
+    model = {"name": "tried", "uri": uri, "task": "Infer", "format": "Python", "trust": "Code"}
+    return a_service(
+        "tried",
+        model=model | {"secretName": "hub"},
+        scaling={"min": 1, "max": 2},
+        rollout={
+            "strategy": "Canary",
+            "canary": {"percent": 50, "intervalSeconds": 5, "steps": 2},
+        },
+    )
+
+
+class Callers:
+    """Four who ask all the time, each on a connection of its own."""
+
+    def __init__(self, here: Cluster) -> None:
+        self._here = here
+        self._stop = threading.Event()
+        self.codes: list[int] = []
+        self.answers: list[float] = []
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}]}
+        headers = {"Authorization": f"Bearer {self._here.key}"}
+        url = f"{self._here.gateway_url}/v2/models/tried/infer"
+        with httpx.Client(headers=headers, timeout=30) as client:
+            while not self._stop.wait(0.05):
+                answer = client.post(url, json=body)
+                self.codes.append(answer.status_code)
+                if answer.status_code == 200:
+                    self.answers.append(answer.json()["outputs"][0]["data"][0])
+
+
+def phase(kube: Kube, namespace: str) -> str:
+    status = (service(kube, namespace, "tried") or {}).get("status") or {}
+    return str((status.get("rollout") or {}).get("phase", ""))
+
+
+def test_a_worse_model_goes_by_itself_and_a_good_one_stays(
+    kube: Kube, namespace: str, here: Cluster, hub: Hub
+) -> None:
+    kube.apply(wish("hf://demo/two"), namespace)
+    until("the first revision is served", 240, lambda: kube.endpoints("tried", namespace) == 1)
+
+    with Callers(here) as callers:
+        kube.apply(wish("hf://demo/broken"), namespace)
+        until("it is rolled back", 180, lambda: phase(kube, namespace) == "RolledBack")
+        found = service(kube, namespace, "tried")
+        told = condition(found, "RolledOut")
+        assert (told["status"], told["reason"]) == ("False", "FailsMoreOften")
+        assert "failed on" in told["message"]
+        assert condition(found, "Ready")["status"] == "True"
+        assert events(kube, namespace, "tried")["FailsMoreOften"] == 1
+        until(
+            "its pods are gone",
+            120,
+            lambda: not [p for p in pods(kube, namespace, "inferenceservice", "tried")
+                         if p["metadata"]["labels"].get("preamar.dev/role")],
+        )  # fmt: skip
+        assert set(callers.answers) == {2.0}
+
+        kube.apply(wish("hf://demo/three"), namespace)
+        until("it is promoted", 240, lambda: phase(kube, namespace) == "Promoted")
+
+        def only_three() -> bool:
+            callers.answers.clear()
+            return not threading.Event().wait(2) and set(callers.answers) == {3.0}
+
+        until("all answers are the new one's", 240, only_three)
+    assert set(callers.codes) == {200}, f"of {len(callers.codes)} requests"
+    until(
+        "the trial's Deployment is gone",
+        120,
+        lambda: kube.get("apps/v1", "Deployment", "tried-canary", namespace) is None,
+    )
+    kube.delete(OURS, "InferenceService", "tried", namespace)

@@ -1,0 +1,135 @@
+"""Is a new revision as good as the one before, by what callers got from both?
+
+Each answer is counted once by its gateway: whether the replica failed on it, and how long it took, in
+buckets. The new one is worse when failures are too many to be chance beside the old one's rate (binomial
+tail below one in a thousand), or when its slowest tenth is half as slow again. It is better or equal only
+after enough requests at the present share; until then nothing is said.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import exp, lgamma, log, log1p
+
+from preamar.core.buckets import BOUNDS
+
+LEAST_REQUESTS = 20
+"""Of the new revision, at each share."""
+LEAST_FAILURES = 3
+CHANCE = 0.001
+FLOOR = 0.01
+"""A rate of failures that is forgiven where the old one has had none."""
+SLOWER, SLOWER_SECONDS = 1.5, 0.005
+QUANTILE = 0.9
+MOST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one revision did. ``took``: answers by bucket, one more than there are bounds."""
+
+    requests: int = 0
+    failures: int = 0
+    took: tuple[int, ...] = ()
+
+    def plus(self, other: "Side") -> "Side":
+        """Both together."""
+        size = max(len(self.took), len(other.took))
+        took = tuple(
+            (self.took[n] if n < len(self.took) else 0)
+            + (other.took[n] if n < len(other.took) else 0)
+            for n in range(size)
+        )
+        return Side(self.requests + other.requests, self.failures + other.failures, took)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Both revisions, since ``revision`` has been tried."""
+
+    revision: str
+    old: Side = Side()
+    new: Side = Side()
+
+
+class Judgement(StrEnum):
+    UNDECIDED = "TooFewRequests"
+    GOOD = "AsGood"
+    FAILS = "FailsMoreOften"
+    SLOW = "Slower"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """``sentence`` gives the figures."""
+
+    judgement: Judgement
+    sentence: str
+
+    @property
+    def worse(self) -> bool:
+        """Whether to go back."""
+        return self.judgement in {Judgement.FAILS, Judgement.SLOW}
+
+
+def judge(trial: Trial, since: int) -> Judged:
+    """``since``: requests of the new revision when its present share began. More failures never make
+    a judgement better, more requests without failures never make one worse (tests/core/serving/
+    test_trial.py)."""
+    old, new = trial.old, trial.new
+    if new.failures >= LEAST_FAILURES and tail(new.failures, new.requests, _rate(old)) < CHANCE:
+        return Judged(
+            Judgement.FAILS,
+            f"It failed on {new.failures} of {new.requests} requests, the one before on "
+            f"{old.failures} of {old.requests}.",
+        )
+    if new.requests - since < LEAST_REQUESTS:
+        return Judged(
+            Judgement.UNDECIDED,
+            f"It has had {max(0, new.requests - since)} of {LEAST_REQUESTS} requests.",
+        )
+    before, now = quantile(old.took), quantile(new.took)
+    if before is not None and now is not None and now > SLOWER * before + SLOWER_SECONDS:
+        return Judged(
+            Judgement.SLOW,
+            f"A tenth of its answers took more than {now:.3g} s, of the one before {before:.3g} s.",
+        )
+    return Judged(
+        Judgement.GOOD,
+        f"It failed on {new.failures} of {new.requests} requests, the one before on "
+        f"{old.failures} of {old.requests}.",
+    )
+
+
+def tail(failures: int, requests: int, rate: float) -> float:
+    """The chance of so many failures or more, where each request fails at ``rate``."""
+    if failures <= 0 or requests <= 0:
+        return 1.0
+    if requests > MOST:  # as good, and bounded
+        requests, failures = MOST, max(1, failures * MOST // requests)
+    # By logarithms: the coefficients alone leave the range of a float.
+    first, yes, no = lgamma(requests + 1), log(rate), log1p(-rate)
+    below = sum(
+        exp(first - lgamma(n + 1) - lgamma(requests - n + 1) + n * yes + (requests - n) * no)
+        for n in range(min(failures, requests + 1))
+    )
+    return max(0.0, 1.0 - below)
+
+
+def quantile(took: tuple[int, ...]) -> float | None:
+    """Seconds that a tenth of the answers exceeds, as far as buckets tell; None for too few."""
+    total = sum(took)
+    if total < LEAST_REQUESTS:
+        return None
+    want, passed = QUANTILE * total, 0
+    for n, count in enumerate(took):
+        if count and passed + count >= want:
+            lower = BOUNDS[n - 1] if 0 < n <= len(BOUNDS) else 0.0
+            upper = BOUNDS[n] if n < len(BOUNDS) else 2 * BOUNDS[-1]
+            return float(lower + (upper - lower) * (want - passed) / count)
+        passed += count
+    return None
+
+
+def _rate(old: Side) -> float:
+    """The old revision's rate of failures, with a doubt that shrinks with its requests."""
+    return min(0.99, max(FLOOR, (old.failures + 1) / (old.requests + 2) if old.requests else FLOOR))

@@ -1,0 +1,48 @@
+"""What did callers get from a revision that is tried, and from the one before?
+
+Counted where requests end, while a model has a revision on trial and only then; begun anew with each.
+The operator judges by the sums over all gateways.
+"""
+
+from bisect import bisect_left
+
+from preamar.core.buckets import BOUNDS
+from preamar.gateway.replica import Place
+
+
+class Side:
+    """Requests, those that the replica failed on, and how long answers took, in buckets."""
+
+    __slots__ = ("failures", "requests", "took")
+
+    def __init__(self) -> None:
+        self.requests = self.failures = 0
+        self.took = [0] * (len(BOUNDS) + 1)
+
+    def words(self) -> list[object]:
+        """As JSON."""
+        return [self.requests, self.failures, self.took]
+
+
+class Tried:
+    """Of one revision."""
+
+    __slots__ = ("new", "old", "revision")
+
+    def __init__(self, revision: str) -> None:
+        self.revision = revision
+        self.old, self.new = Side(), Side()
+
+    def note(self, place: Place, seconds: float, *, reached: bool) -> None:
+        """A place was given back. Who left, or asked what cannot be answered, tells nothing."""
+        side = self.new if place.replica.address.canary else self.old
+        if not reached or place.good is False:
+            side.requests += 1
+            side.failures += 1
+        elif place.answered:
+            side.requests += 1
+            side.took[bisect_left(BOUNDS, seconds)] += 1
+
+    def words(self) -> dict[str, object]:
+        """As a report says it."""
+        return {"revision": self.revision, "old": self.old.words(), "new": self.new.words()}

@@ -1,0 +1,52 @@
+"""What gateways count of a revision on trial reaches the operator, and nothing else does."""
+
+import pytest
+
+from preamar.core.buckets import BOUNDS
+from preamar.core.serving.trial import Side, Trial
+from preamar.demand.book import DemandBook
+from preamar.demand.receiver import parse
+
+TOOK = [0] * len(BOUNDS) + [2]
+
+
+def report(gateway="a", sequence=9, trial=None):
+    load = {"queued": 0, "running": 1, "arrived": 2}
+    load |= {"trial": trial} if trial is not None else {}
+    return {"gateway": gateway, "sequence": sequence, "services": {"demo/m": load}}
+
+
+def words(new=3):
+    return {"revision": "r2", "old": [5, 1, TOOK], "new": [new, 0, [1]]}
+
+
+def test_each_gateways_count_is_told():
+    book = DemandBook()
+    for name, new in (("a", 3), ("b", 4)):
+        book.take(parse(report(name, trial=words(new))), 10.0)
+    old = Side(5, 1, tuple(TOOK))
+    told = book.demand("demo/m", 10.5).trials
+    assert told == (Trial("r2", old, Side(3, 0, (1,))), Trial("r2", old, Side(4, 0, (1,))))
+    assert book.demand("demo/m", 99.0).trials == ()
+
+
+def test_a_report_without_a_trial_has_none():
+    book = DemandBook()
+    book.take(parse(report()), 10.0)
+    assert book.demand("demo/m", 10.5).trials == ()
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        7, [], {"revision": "r"}, {"revision": 1, "old": [0, 0, []], "new": [0, 0, []]},
+        {"revision": "r", "old": [0, 0], "new": [0, 0, []]},
+        {"revision": "r", "old": [-1, 0, []], "new": [0, 0, []]},
+        {"revision": "r", "old": [0, True, []], "new": [0, 0, []]},
+        {"revision": "r", "old": [0, 0, [0] * 99], "new": [0, 0, []]},
+        {"revision": "r", "old": [0, 0, "12"], "new": [0, 0, []]},
+    ],
+)  # fmt: skip
+def test_what_is_no_trial_is_refused(trial):
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        parse(report(trial=trial))
