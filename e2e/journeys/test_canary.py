@@ -93,7 +93,7 @@ class Callers:
 
     def _ask(self) -> None:
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}]}
-        headers = {"Authorization": f"Bearer {self._here.key}"}
+        headers = {"Authorization": f"Bearer {self._here.key()}"}
         url = f"{self._here.gateway_url}/v2/models/tried/infer"
         with httpx.Client(headers=headers, timeout=30) as client:
             while not self._stop.wait(0.05):

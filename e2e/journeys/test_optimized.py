@@ -19,7 +19,7 @@ def wish(name: str, **optimize: object) -> Json:
 
 
 def embedded(here: Cluster, model: str) -> np.ndarray:
-    client = openai.OpenAI(base_url=f"{here.gateway_url}/v1", api_key=here.key)
+    client = openai.OpenAI(base_url=f"{here.gateway_url}/v1", api_key=here.key())
     answer = client.embeddings.create(model=model, input=TEXTS)
     return np.array([one.embedding for one in answer.data])
 

@@ -37,7 +37,7 @@ def test_a_model_of_a_hub_is_fetched_once_and_served_while_the_hub_is_away(
     kube.apply(claim("preamar-models"), namespace)
     kube.apply(a_fetched("fetched", "hf://demo/minilm"), namespace)
     until("it is served", 240, lambda: kube.endpoints("fetched", namespace) == 1)
-    client = openai.OpenAI(base_url=f"{here.gateway_url}/v1", api_key=here.key)
+    client = openai.OpenAI(base_url=f"{here.gateway_url}/v1", api_key=here.key())
     answer = client.embeddings.create(model="fetched", input="a boat")
     assert len(answer.data[0].embedding) == 384
     assert hub.tokens == {f"Bearer {hub.token}"}

@@ -191,6 +191,8 @@ class Visit:
             if status < 500 or self._avoid is not None or not self._line.others(replica):
                 return False
             self._avoid = replica
+            if replica.address.canary:
+                return True  # the share of a revision on trial is the bound
         return self._upstream.may_repeat()
 
     def again(self) -> bool:
