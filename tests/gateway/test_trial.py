@@ -6,6 +6,7 @@ import pytest
 
 from preamar.core.buckets import BOUNDS
 from preamar.gateway.demand import load
+from preamar.gateway.trial import WARM
 
 from .conftest import endpoints, service
 from .fake_triton import FakeTriton
@@ -46,7 +47,8 @@ async def test_a_revision_on_trial_gets_its_share(percent, least, most, rig, htt
         told = load(line(rig))["trial"]
         assert told["revision"] == "r2"
         assert (told["old"][0], told["new"][0]) == (len(old.requests), len(new.requests))
-        assert sum(told["old"][2]) + sum(told["new"][2]) == 200
+        assert sum(told["old"][2]) == len(old.requests)
+        assert sum(told["new"][2]) == max(0, len(new.requests) - WARM)
         assert len(told["new"][2]) == len(BOUNDS) + 1
 
 

@@ -10,6 +10,10 @@ from preamar.core.buckets import BOUNDS
 from preamar.gateway.replica import Place
 
 
+WARM = 20
+"""Answers of a new revision that are not timed: the first ones of a process are slow."""
+
+
 class Side:
     """Requests, those that the replica failed on, and how long answers took, in buckets."""
 
@@ -41,6 +45,8 @@ class Tried:
             side.failures += 1
         elif place.answered:
             side.requests += 1
+            if side is self.new and side.requests <= WARM:
+                return
             side.took[bisect_left(BOUNDS, seconds)] += 1
 
     def words(self) -> dict[str, object]:

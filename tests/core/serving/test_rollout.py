@@ -94,6 +94,7 @@ CASES = [
     pytest.param(told(3, 61, 40), counted(60), "Promoted", 3, id="after the last step"),
     pytest.param(told(age=5), counted(5, 4), "RolledBack", 1, id="failures end it at once"),
     pytest.param(told(3, 61, 40), counted(60, seconds=0.1), "RolledBack", 3, id="so does slowness"),
+    pytest.param(told(age=5), counted(60, seconds=0.1), "Trying", 1, id="slowness is given time"),
     pytest.param(told(phase="RolledBack"), counted(50), "RolledBack", 1, id="once back it stays"),
 ]
 

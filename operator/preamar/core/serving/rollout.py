@@ -92,14 +92,15 @@ def rollout_of(observed: Observed, work: Optimized) -> Rollout | None:
     since = known.since or observed.now
     trial = _trial(observed, known.revision)
     judged = judge(trial, known.requests)
-    if judged.worse:
+    wish = service.spec.rollout.canary
+    lasted = (observed.now - since).total_seconds() >= wish.interval_seconds
+    # Failures need no more time; how fast it is shows when it has run for a while.
+    if judged.worse and (lasted or judged.judgement == Judgement.FAILS):
         return _back(known, str(judged.judgement), judged.sentence)
     # Figures that change with every request would be a write each.
     message = known.message if known.since else "What callers get from both is compared."
     now = replace(known, since=since, reason="Comparing", message=message)
-    wish = service.spec.rollout.canary
-    lasted = (observed.now - since).total_seconds()
-    if lasted < wish.interval_seconds or judged.judgement != Judgement.GOOD:
+    if not lasted or judged.judgement != Judgement.GOOD:
         return now
     if known.step >= wish.steps:
         now = replace(now, phase=Phase.PROMOTED, reason=str(judged.judgement))

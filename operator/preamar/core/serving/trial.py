@@ -2,8 +2,8 @@
 
 Each answer is counted once by its gateway: whether the replica failed on it, and how long it took, in
 buckets. The new one is worse when failures are too many to be chance beside the old one's rate (binomial
-tail below one in a thousand), or when its slowest tenth is half as slow again. It is better or equal only
-after enough requests at the present share; until then nothing is said.
+tail below one in a thousand), or when its slowest tenth is half as slow again, where enough were timed.
+It is better or equal only after enough requests at the present share; until then nothing is said.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from preamar.core.buckets import BOUNDS
 LEAST_REQUESTS = 20
 """Of the new revision, at each share."""
 LEAST_FAILURES = 3
+LEAST_TIMED = 50
+"""Answers of each revision before its speed is judged."""
 CHANCE = 0.001
 FLOOR = 0.01
 """A rate of failures that is forgiven where the old one has had none."""
@@ -118,7 +120,7 @@ def tail(failures: int, requests: int, rate: float) -> float:
 def quantile(took: tuple[int, ...]) -> float | None:
     """Seconds that a tenth of the answers exceeds, as far as buckets tell; None for too few."""
     total = sum(took)
-    if total < LEAST_REQUESTS:
+    if total < LEAST_TIMED:
         return None
     want, passed = QUANTILE * total, 0
     for n, count in enumerate(took):
