@@ -9,7 +9,6 @@ from bisect import bisect_left
 from preamar.core.buckets import BOUNDS
 from preamar.gateway.replica import Place
 
-
 WARM = 20
 """Answers of a new revision that are not timed: the first ones of a process are slow."""
 
