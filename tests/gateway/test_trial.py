@@ -120,3 +120,17 @@ async def test_nobody_waits_for_a_revision_on_trial_that_is_not_there(rig, http)
         assert set(await ask(http, rig, 5)) == {200}
         new.gate.set()
         await asyncio.gather(*held)
+
+
+async def test_nor_are_callers_whose_requests_are_never_repeated_otherwise(rig, http):
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+    async with FakeTriton() as old, FakeTriton() as new:
+        new.status = 500
+        body = trying(100)
+        body["spec"]["model"]["task"] = "Infer"
+        rig.know([body], slices(old, new))
+        url = rig.url + "/v2/models/minilm/infer"
+        for _ in range(5):
+            async with http.post(url, json={"inputs": [tensor]}, headers=rig.auth) as answer:
+                assert answer.status == 200, await answer.text()
+        assert len(new.requests) >= 3

@@ -159,7 +159,7 @@ class Visit:
             self._call.lost()
             self._drop(reached=True)
             problem = broken_off(name, stopped=not replica.usable)
-            if not repeatable or not self._upstream.may_repeat():
+            if not self._may_ask_again(replica, repeatable):
                 raise problem from None
         else:
             if not self._elsewhere(replica, answer.status, repeatable):
@@ -179,13 +179,21 @@ class Visit:
         self._gave_up = True
         exchange.abort()
 
+    def _may_ask_again(self, replica: Replica, repeatable: bool) -> bool:
+        """Whether another replica may be asked what this one may have done already. Of a revision
+        on trial the one before always is, as it would have been without a trial."""
+        if replica.address.canary:
+            self._avoid = replica
+            return True
+        return repeatable and self._upstream.may_repeat()
+
     def _elsewhere(self, replica: Replica, status: int, repeatable: bool) -> bool:
         """Whether a request that got this status should be asked of another replica: where this one
         stops and so knows no models any more, and once where it failed and there is another."""
         assert self._place is not None
         if replica.usable:
             self._place.good = status < 500
-        if not repeatable or status < 400:
+        if status < 400 or not (repeatable or (replica.address.canary and status >= 500)):
             return False
         if replica.usable:
             if status < 500 or self._avoid is not None or not self._line.others(replica):
