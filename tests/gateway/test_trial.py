@@ -123,7 +123,7 @@ async def test_nobody_waits_for_a_revision_on_trial_that_is_not_there(rig, http)
 
 
 async def test_nor_are_callers_whose_requests_are_never_repeated_otherwise(rig, http):
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+    tensor = {"name": "x", "datatype": "BYTES", "shape": [1], "data": ["a text"]}
     async with FakeTriton() as old, FakeTriton() as new:
         new.status = 500
         body = trying(100)
