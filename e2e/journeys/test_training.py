@@ -1,5 +1,7 @@
 """Training ends well, also when a rank is killed: the gang restarts from its last checkpoint."""
 
+import pytest
+
 from e2e.journeys.watching import job, pods, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import OURS, Json, Kube, until
@@ -46,3 +48,22 @@ def test_a_killed_rank_restarts_the_gang_from_the_last_checkpoint(
         if pod["status"]["phase"] in ("Pending", "Running")
     ]
     assert not alive
+
+
+SPLITS = {
+    "experts": {"model": {"preset": "moe-tiny"}, "parallelism": {"expert": 2, "zeroStage": 1}},
+    "stages": {"parallelism": {"pipeline": 2, "zeroStage": 1}},
+    "slices": {"parallelism": {"tensor": 2, "zeroStage": 1}},
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_model_that_is_split_over_two_pods_trains_to_the_end(
+    name: str, kube: Kube, namespace: str
+) -> None:
+    kube.apply(a_job(name, steps=12, **SPLITS[name]), namespace)
+    status = succeeded(kube, namespace, name)["status"]
+    samples = status["samples"]
+    assert (samples["consumed"], samples["skipped"], samples["duplicated"]) == (12 * 16, 0, 0)
+    assert status["attempt"] == 1
+    assert float(status["progress"]["loss"]) < 7

@@ -130,8 +130,8 @@ class ServingLives(Lives):
 
     @rule(broken=st.booleans())
     def user_asks_for_what_is_not_there(self, broken):
-        kind = "Canary" if broken else "Rolling"
-        self.edit(lambda s: s["spec"].update(rollout={"strategy": kind}))
+        kind = "Rack" if broken else "None"
+        self.edit(lambda s: s["spec"].update(placement={"topology": kind}))
 
     @rule(child=st.sampled_from(CHILDREN))
     def stranger_deletes_a_child(self, child):
@@ -160,14 +160,14 @@ class ServingLives(Lives):
         if self.impossible():
             # What stood in the way is settled, and nothing of what happened meanwhile is forgotten.
             self.the_volume_comes()
-            self.edit(lambda s: s["spec"].update(rollout={"strategy": "Rolling"}))
+            self.edit(lambda s: s["spec"].update(placement={"topology": "None"}))
             self.rests()
             self.judge()
 
     def impossible(self):
         spec = self.cluster.get(self.operator.ref)["spec"]
-        canary = spec.get("rollout", {}).get("strategy") == "Canary"
-        return canary or self.claim not in self.cluster.objects
+        asked = spec.get("placement", {}).get("topology") == "Rack"
+        return asked or self.claim not in self.cluster.objects
 
     def judge(self):
         """The oracle. It knows the user's words and the cluster, and none of our decisions."""
