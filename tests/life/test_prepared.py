@@ -22,6 +22,9 @@ def asking():
 
 
 class PreparedLives(TrainingLives):
+    # Other data is prepared before anything else may begin, and resizes wait behind it.
+    quiet = (*TrainingLives.quiet, *(130, 1, 1) * 6, *(1,) * 16)
+
     def start(self, _resource, *others):
         super().start(asking(), *others)
         self.wrong = False

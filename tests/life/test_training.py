@@ -112,16 +112,18 @@ class TrainingLives(Lives):
     def a_node_is_lost(self):
         for pod in self.world.live_pods():
             labels = pod["metadata"]["labels"]
-            if pod["status"]["phase"] == "Running" and not prepares(pod) and ATTEMPT in labels:
+            attempt = labels.get(ATTEMPT)
+            running = pod["status"]["phase"] == "Running" and not prepares(pod)
+            # Where a rank of it has failed already, it is open which of both is heard.
+            if running and attempt is not None and attempt not in self.spoiled:
                 self.world.lose(pod)
-                # A rank of it that had failed, or fails beside it, may or may not be heard.
-                self.failures.discard(labels[ATTEMPT])
-                self.spoiled.add(labels[ATTEMPT])
+                self.spoiled.add(attempt)
                 self.operator.look()
                 return
 
     @rule()
     def nodes_come_back(self):
+        self.world.returned |= self.world.lost
         self.world.lost.clear()
 
     @rule(how=st.sampled_from(["", "gate", "conversion"]))
@@ -178,7 +180,9 @@ class TrainingLives(Lives):
     @invariant()
     def one_attempt_at_a_time(self):
         if hasattr(self, "world"):
-            pods = [p for p in self.ranks() if p["metadata"]["name"] not in self.world.lost]
+            # Ranks behind a broken network may live on; the store keeps them from publishing.
+            apart = self.world.lost | self.world.returned
+            pods = [p for p in self.ranks() if p["metadata"]["name"] not in apart]
             who = {p["metadata"]["ownerReferences"][0]["name"] for p in pods}
             assert len(who) <= 1, f"{who} have pods at once"
 

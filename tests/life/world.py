@@ -36,6 +36,7 @@ class World:
         self.loaded = set()  # pods that have loaded their checkpoint
         self.sizes = {}  # attempt -> completions
         self.lost = set()  # pods on nodes that nobody hears of
+        self.returned = set()  # those that were, and are ended now
 
     def time(self):
         return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
