@@ -4,17 +4,15 @@ Exit codes: 0 done (the termination message says digest, bytes and format), 64 t
 wish cannot be served (the message says why), 1 a fault of the world, to be retried.
 """
 
-import json
 import os
-import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from preamar_model import order as orders
 from preamar_model import recognise, source, tasks
-from preamar_model.refusal import EXIT_REFUSED, Refusal, last_words, sentence, unsupported
+from preamar_model.carried_out import Told, carried_out
+from preamar_model.refusal import unsupported
 from preamar_model.repository import Repository
 
 MODELS = "/models"
@@ -26,39 +24,24 @@ DEFAULT_BYTES = 100 * 2**30
 
 def main() -> int:
     """`preamar-model build`."""
-    return carried_out("built", lambda order: build(order, _models()))
+    return _ordered("built", lambda order: build(order, _models()))
 
 
 def fetch() -> int:
     """`preamar-model fetch`: the model is brought into the cache, for pods that will want it."""
-    return carried_out("fetched", only_fetched)
+    return _ordered("fetched", only_fetched)
 
 
 def _models() -> Path:
     return Path(os.environ.get("PREAMAR_MODELS", MODELS))
 
 
-def carried_out(done: str, act: Callable[[orders.Order], dict[str, object]]) -> int:
-    """The exit code of an order, after the last words have been written."""
-    began = time.monotonic()
-    try:
+def _ordered(done: str, act: Callable[[orders.Order], dict[str, object]]) -> int:
+    def told() -> Told:
         order = orders.read(os.environ)
-        told = act(order)
-    except Refusal as refusal:
-        last_words(refusal.as_json())
-        print(f"refused: {refusal.as_json()}", file=sys.stderr)
-        return EXIT_REFUSED
-    except Exception as error:  # noqa: BLE001 - the last frame: everything else is the world's
-        text = sentence(f"The model could not be {done}: {type(error).__name__}: {error}")
-        last_words(text)
-        print(text, file=sys.stderr)
-        return 1
-    last_words(json.dumps(told))
-    print(
-        f"{done} {order.name} in {time.monotonic() - began:.1f} s: {json.dumps(told)}",
-        file=sys.stderr,
-    )
-    return 0
+        return order.name, act(order)
+
+    return carried_out(told, done, f"The model could not be {done}")
 
 
 def build(order: orders.Order, models: Path) -> dict[str, object]:

@@ -6,25 +6,20 @@ and of what is asked, so the same wish finds it again; the pod says what came of
 """
 
 from json import dumps
-from typing import Any
 
 from preamar.api.inference import InferenceService
-from preamar.api.shared import Accelerator, AcceleratorType
 from preamar.api.uri import ModelUri
-from preamar.core.metadata import child_metadata, labels_of, restricted_container, restricted_pod
 from preamar.core.objects import ClaimView
-from preamar.core.placement import environment, resources_of, scheduling, threads
+from preamar.core.placement import environment, resources_of, threads
 from preamar.core.plan import Manifest
-from preamar.core.serving.observe import SERVICE_LABEL, WORK_LABEL, model_name
+from preamar.core.serving.observe import WORK_LABEL, model_name
 from preamar.core.serving.source import ARTEFACTS, CACHE, artefact, mounted_source, optimize_name
+from preamar.core.serving.worker import CPU, worker
 from preamar.core.settings import Settings
 
-KIND = "InferenceService"
-HOURS = 6
 KEPT_SECONDS = 7 * 86400
-TRIES = 3
+"""Long enough for a refusal to stand; what came of it is told in status by then."""
 CALIBRATION = "/mnt/calibration"
-CPU = Accelerator(type=AcceleratorType.CPU)
 DEFAULTS = {"cpu": "100m", "memory": "512Mi"}
 
 
@@ -32,46 +27,6 @@ def optimize_job(
     service: InferenceService, settings: Settings, cache: ClaimView, kept: str | None
 ) -> Manifest:
     """The Job. ``kept`` is an earlier artefact that replicas may still start from."""
-    name = service.metadata.name
-    own = labels_of(SERVICE_LABEL, name, "triton", "model-optimize")
-    # A replica's label on these pods would make replicas of them.
-    pods = labels_of(WORK_LABEL, name, "triton", "model-optimize")
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": child_metadata(KIND, service.metadata, optimize_name(service), own),
-        "spec": {
-            "backoffLimit": TRIES,
-            "activeDeadlineSeconds": HOURS * 3600,
-            # Long enough for a refusal to stand; what came of it is told in status by then.
-            "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "podFailurePolicy": {
-                "rules": [
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {
-                            "containerName": "optimize",
-                            "operator": "In",
-                            "values": [64],
-                        },
-                    },
-                    {
-                        "action": "Ignore",
-                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                    },
-                ]
-            },
-            "template": {
-                "metadata": {"labels": pods, "annotations": {WORK_LABEL: artefact(service)}},
-                "spec": _pod(service, settings, cache, kept),
-            },
-        },
-    }
-
-
-def _pod(
-    service: InferenceService, settings: Settings, cache: ClaimView, kept: str | None
-) -> dict[str, Any]:
     spec, runtime = service.spec, service.spec.runtime
     source = mounted_source(service, settings, cache)
     volumes, mounts = list(source.volumes), list(source.mounts)
@@ -101,29 +56,18 @@ def _pod(
         "OMP_NUM_THREADS": threads(runtime.resources),
         "HOME": "/tmp",  # noqa: S108
     }
-    pod: dict[str, Any] = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "restartPolicy": "Never",
-        "securityContext": restricted_pod(),
-        "containers": [
-            {
-                "name": "optimize",
-                "image": runtime.image or settings.triton_image,
-                "imagePullPolicy": settings.image_pull_policy,
-                "command": ["preamar-model", "optimize"],
-                "env": environment(ours, runtime.env),
-                "resources": resources_of(runtime.resources, CPU, DEFAULTS),
-                "securityContext": restricted_container(),
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
-            }
-        ],
-        "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
-        **scheduling(spec.placement, CPU),
+    container = {
+        "name": "optimize",
+        "image": runtime.image or settings.triton_image,
+        "env": environment(ours, runtime.env),
+        "resources": resources_of(runtime.resources, CPU, DEFAULTS),
+        "volumeMounts": mounts,
     }
-    if runtime.service_account_name:
-        pod["serviceAccountName"] = runtime.service_account_name
-    if runtime.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": s.name} for s in runtime.image_pull_secrets]
-    return pod
+    name = optimize_name(service)
+    job = worker(service, settings, name, container, volumes, kept_seconds=KEPT_SECONDS)
+    job["spec"]["template"]["metadata"]["annotations"] = {WORK_LABEL: artefact(service)}
+    # A pod that a drained node took away is no try.
+    policy = job["spec"]["podFailurePolicy"]["rules"]
+    taken = [{"type": "DisruptionTarget", "status": "True"}]
+    policy.append({"action": "Ignore", "onPodConditions": taken})
+    return job

@@ -12,14 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 from preamar.core.pods import Ended, PodView
+from preamar.core.serving.memory import REFUSED
 from preamar.core.serving.observe import WORK_LABEL, Observed
-from preamar.core.serving.optimize_job import TRIES
 from preamar.core.serving.source import artefact, is_optimized
+from preamar.core.serving.worker import TRIES
 
-USERS_FAULT = 64
 MOST_LAYERS = 256
 LONGEST = 200
-_SIDES = (("before", "before"), ("after", "after"))
 _FIGURES = ("latency", "latencyP99", "throughput", "error")
 
 
@@ -72,7 +71,7 @@ def optimized(observed: Observed) -> Optimized:
     done = next((end for _, end in ends if end.exit_code == 0), None)
     if done is not None:
         return Optimized(Stand.DONE, told=_told(done, name))
-    refusal = next((end for _, end in ends if end.exit_code == USERS_FAULT), None)
+    refusal = next((end for _, end in ends if end.exit_code == REFUSED), None)
     if refusal is not None:
         return _refused(refusal)
     # A pod that was evicted is no try.
@@ -112,7 +111,7 @@ def _failed(pod: PodView, end: Ended) -> Optimized:
 def _told(end: Ended, name: str) -> dict[str, Any]:
     """The container may be the user's own image: nothing of what it says is taken on trust."""
     words, found = _words(end), dict[str, Any](artefact=name)
-    for side, key in _SIDES:
+    for side in ("before", "after"):
         one = words.get(side)
         one = one if isinstance(one, dict) else {}
         size = one.get("bytes")
@@ -120,7 +119,7 @@ def _told(end: Ended, name: str) -> dict[str, Any]:
         if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**53:
             measured["bytes"] = size
         if measured:
-            found[key] = measured
+            found[side] = measured
     layers = words.get("layersKept")
     if isinstance(layers, list):
         kept = [each[:LONGEST] for each in layers if isinstance(each, str) and each]

@@ -87,8 +87,7 @@ def rollout_of(observed: Observed, work: Optimized) -> Rollout | None:
         return _back(known, str(finding.fault), finding.message)
     ready = [pod for pod in observed.canaries if is_ready(pod, observed.now)]
     if known.since is None and not ready:
-        told = finding or Finding(Fault.CRASH, known.message)
-        return replace(known, message=told.message)
+        return replace(known, message=finding.message) if finding else known
     since = known.since or observed.now
     trial = _trial(observed, known.revision)
     judged = judge(trial, known.requests)

@@ -5,9 +5,7 @@ Exit codes as for `build`: 0 done (the termination message says what came of it)
 cannot be fulfilled and nothing was published, 1 a fault of the world, to be retried.
 """
 
-import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,12 +15,13 @@ from pathlib import Path
 import onnx
 
 from preamar_model import build, onnx_file, source, tensors
+from preamar_model.carried_out import Told, carried_out
 from preamar_model.optimize import floats, keep, key, measure, publish, recipe, samples, zeros
 from preamar_model.optimize import wish as wishes
 from preamar_model.optimize.error import Judge
 from preamar_model.optimize.session import Session
 from preamar_model.optimize.wish import Wish
-from preamar_model.refusal import EXIT_REFUSED, Reason, Refusal, last_words, sentence
+from preamar_model.refusal import Reason, Refusal
 
 NAMED = 20
 """Layers named in the termination message; the record beside the model names all."""
@@ -30,26 +29,14 @@ QUICK_SECONDS = 1.0
 
 
 def main() -> int:
-    began = time.monotonic()
-    try:
+    def told() -> Told:
         wish = wishes.read(os.environ)
-        told = carried_out(wish)
-    except Refusal as refusal:
-        last_words(refusal.as_json())
-        print(f"refused: {refusal.as_json()}", file=sys.stderr)
-        return EXIT_REFUSED
-    except Exception as error:  # noqa: BLE001 - the last frame: everything else is the world's
-        text = sentence(f"Optimising the model failed: {type(error).__name__}: {error}")
-        last_words(text)
-        print(text, file=sys.stderr)
-        return 1
-    text = json.dumps(_short(told))
-    last_words(text)
-    print(f"optimised {wish.name} in {time.monotonic() - began:.1f} s: {text}", file=sys.stderr)
-    return 0
+        return wish.name, _short(fulfilled(wish))
+
+    return carried_out(told, "optimised", "Optimising the model failed")
 
 
-def carried_out(wish: Wish) -> dict[str, object]:
+def fulfilled(wish: Wish) -> dict[str, object]:
     """The model is fetched if it lies elsewhere, optimised, and earlier artefacts of it go."""
     if wish.uri is None:
         told = optimize(wish)
