@@ -122,7 +122,37 @@ def test_the_graph_computes_a_decoder_with_and_without_its_cache(tmp_path, param
             feed = {f"past_key_values.{n}": c for n, c in zip(names, cache, strict=True)}
             feed["input_ids"] = ids[:, first : first + length]
             feed["position_ids"] = np.tile(np.arange(first, first + length), (2, 1))
+            feed["attention_mask"] = np.ones((2, first + length), np.int64)
             logits, *cache = session.run(outputs, feed)
             found.append(logits)
             first += length
         np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("parameters", SHAPES[::3])
+def test_rows_of_different_lengths_run_together_when_padded_on_the_left(tmp_path, parameters):
+    shape = shape_of("gpt-tiny", {"vocabulary": 512, "intermediate": 40, **parameters})
+    weights = weights_of(shape)
+    graph.save(graph.build(shape, weights), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    chance = np.random.default_rng(2)
+    rows, longest = [chance.integers(0, 512, n) for n in (9, 4, 1)], 9
+    feed = {
+        "input_ids": np.zeros((3, longest), np.int64),
+        "position_ids": np.zeros((3, longest), np.int64),
+        "attention_mask": np.zeros((3, longest), np.int64),
+    }
+    for at, row in enumerate(rows):
+        feed["input_ids"][at, -len(row) :] = row
+        feed["input_ids"][at, : -len(row)] = 7  # what the padding holds must not matter
+        feed["position_ids"][at, -len(row) :] = np.arange(len(row))
+        feed["attention_mask"][at, -len(row) :] = 1
+    for number in range(shape.layers):
+        for part in ("key", "value"):
+            empty = np.zeros((3, shape.kv_heads, 0, shape.head_size), np.float32)
+            feed[f"past_key_values.{number}.{part}"] = empty
+    (logits,) = session.run(["logits"], feed)
+    for at, row in enumerate(rows):
+        np.testing.assert_allclose(
+            logits[at, -len(row) :], llama(weights, shape, row), atol=2e-4
+        )

@@ -61,6 +61,7 @@ def test_the_export_computes_what_numpy_computes_from_its_weights(unbroken):
     ids = np.array(tokenizer.encode("This License applies to any program").ids)
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
     feed = {"input_ids": ids[None], "position_ids": np.arange(len(ids))[None]}
+    feed["attention_mask"] = np.ones((1, len(ids)), np.int64)
     for number in range(shape.layers):
         for part in ("key", "value"):
             empty = np.zeros((1, shape.kv_heads, 0, shape.head_size), np.float32)

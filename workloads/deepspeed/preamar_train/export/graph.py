@@ -2,7 +2,8 @@
 
 Not traced from torch, so the file is the same whatever torch's version, and it needs none to be
 served. Shapes: B batch, T new tokens, P cached ones; all may change from call to call. Every
-query sees the cache and the new tokens up to its own.
+query sees the cache and the new tokens up to its own, but nothing where `attention_mask` [B, P + T]
+is 0: rows of different lengths, padded on the left, run in one call.
 """
 
 from collections.abc import Mapping
@@ -64,6 +65,7 @@ def _signature(shape: Shape) -> tuple[list[onnx.ValueInfoProto], list[onnx.Value
 
     ints, floats = TensorProto.INT64, TensorProto.FLOAT
     inputs = [value(name, ints, "batch", "tokens") for name in ("input_ids", "position_ids")]
+    inputs.append(value("attention_mask", ints, "batch", "total"))
     outputs = [value("logits", floats, "batch", "tokens", shape.vocabulary)]
     for number in range(shape.layers):
         for part in ("key", "value"):
@@ -89,13 +91,15 @@ def _angles(o: Builder, shape: Shape) -> tuple[str, str]:
 
 
 def _mask(o: Builder) -> str:
-    """0 where a new token [T] may look at a token [P + T], else the least number."""
+    """[B, 1, 1, T, P + T]: 0 where a new token may look at a token, else the least number."""
     past = o("Gather", o("Shape", "past_key_values.0.key"), o.whole(2, scalar=True))
     new = o("Gather", o("Shape", "input_ids"), o.whole(1, scalar=True))
     total, one = o("Add", past, new), o.whole(1, scalar=True)
     rows = o("Unsqueeze", o("Range", past, total, one), o.whole(1))
     columns = o("Unsqueeze", o("Range", o.whole(0, scalar=True), total, one), o.whole(0))
-    return o("Where", o("LessOrEqual", columns, rows), o.real(0.0), o.real(float(_LEAST)))
+    shown = o("Unsqueeze", o("Greater", "attention_mask", o.whole(0)), o.whole(1, 2, 3))
+    seen = o("And", o("LessOrEqual", columns, rows), shown)
+    return o("Where", seen, o.real(0.0), o.real(float(_LEAST)))
 
 
 def _norm(o: Builder, x: str, name: str, shape: Shape, weights: Mapping[str, np.ndarray]) -> str:

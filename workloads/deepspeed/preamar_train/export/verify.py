@@ -60,6 +60,7 @@ def _call(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     places = np.broadcast_to(np.arange(first, first + ids.shape[1]), ids.shape).astype(np.int64)
     feed = {"input_ids": ids.astype(np.int64), "position_ids": places}
+    feed["attention_mask"] = np.ones((len(ids), first + ids.shape[1]), dtype=np.int64)
     names = [(n, part) for n in range(shape.layers) for part in ("key", "value")]
     for (number, part), past in zip(names, cache, strict=True):
         feed[f"past_key_values.{number}.{part}"] = past
