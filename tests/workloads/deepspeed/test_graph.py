@@ -153,6 +153,4 @@ def test_rows_of_different_lengths_run_together_when_padded_on_the_left(tmp_path
             feed[f"past_key_values.{number}.{part}"] = empty
     (logits,) = session.run(["logits"], feed)
     for at, row in enumerate(rows):
-        np.testing.assert_allclose(
-            logits[at, -len(row) :], llama(weights, shape, row), atol=2e-4
-        )
+        np.testing.assert_allclose(logits[at, -len(row) :], llama(weights, shape, row), atol=2e-4)

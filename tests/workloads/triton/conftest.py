@@ -40,6 +40,13 @@ def served(tmp_path_factory, minilm, decoder_source) -> Running:
         {"name": "minilm", "source": str(minilm), "task": "Embed"},
         {"name": "story", "source": str(decoder_source), "task": "Generate"},
         {
+            "name": "chorus",
+            "source": str(
+                decoders.write(tmp_path_factory.mktemp("masked"), decoders.SHORT, masked=True)
+            ),
+            "task": "Generate",
+        },
+        {
             "name": "single",
             "source": str(decoders.write(tmp_path_factory.mktemp("long"))),
             "task": "Generate",

@@ -46,9 +46,9 @@ def tokenizer() -> Tokenizer:
     return result
 
 
-def write(folder: Path, context: int = CONTEXT) -> Path:
+def write(folder: Path, context: int = CONTEXT, *, masked: bool = False) -> Path:
     """The directory that an export writes."""
-    graph(folder / "model.onnx", weights())
+    graph(folder / "model.onnx", weights(), masked=masked)
     tokenizer().save(str(folder / "tokenizer.json"))
     config = {
         "model_type": "llama",
@@ -63,7 +63,8 @@ def write(folder: Path, context: int = CONTEXT) -> Path:
     return folder
 
 
-def graph(path: Path, held: dict[str, np.ndarray]) -> Path:
+def graph(path: Path, held: dict[str, np.ndarray], *, masked: bool = False) -> Path:
+    """A `masked` one takes attention_mask, so that rows of different lengths can share a call."""
     nodes = []
 
     def add(op: str, *inputs: str, to: str | None = None, **attributes: object) -> str:
@@ -74,6 +75,7 @@ def graph(path: Path, held: dict[str, np.ndarray]) -> Path:
     constants = {
         "split": np.int64([0, 0, HEADS, SIZE]), "join": np.int64([0, 0, WIDTH]), "zero": np.int64(0),
         "one": np.int64(1), "ones": np.int64([1]), "zeros": np.int64([0]),
+        "middle": np.int64([1, 2]),
         "scale": np.float32(SIZE**-0.5), "none": np.float32(0), "least": np.float32(-1e9),
     }  # fmt: skip
     x = add("Add", add("Gather", "words", "input_ids"), add("Gather", "places", "position_ids"))
@@ -87,7 +89,11 @@ def graph(path: Path, held: dict[str, np.ndarray]) -> Path:
     total = add("Add", past, add("Gather", add("Shape", "input_ids"), "one", axis=0))
     rows = add("Unsqueeze", add("Range", past, total, "one"), "ones")
     columns = add("Unsqueeze", add("Range", "zero", total, "one"), "zeros")
-    mask = add("Where", add("LessOrEqual", columns, rows), "none", "least")
+    seen = add("LessOrEqual", columns, rows)
+    if masked:
+        shown = add("Unsqueeze", add("Greater", "attention_mask", "zero"), "middle")
+        seen = add("And", seen, shown)
+    mask = add("Where", seen, "none", "least")
     scores = add(
         "Mul", add("MatMul", heads("wq"), add("Transpose", key, perm=[0, 1, 3, 2])), "scale"
     )
@@ -99,6 +105,8 @@ def graph(path: Path, held: dict[str, np.ndarray]) -> Path:
     grown = ("batch", HEADS, "total", SIZE)
     inputs = [value(n, TensorProto.INT64, "batch", "tokens") for n in ("input_ids", "position_ids")]
     inputs += [value(f"past_key_values.0.{n}", TensorProto.FLOAT, *cache) for n in ("key", "value")]
+    if masked:
+        inputs.append(value("attention_mask", TensorProto.INT64, "batch", "total"))
     outputs = [value("logits", TensorProto.FLOAT, "batch", "tokens", VOCABULARY)]
     outputs += [value(f"present.0.{n}", TensorProto.FLOAT, *grown) for n in ("key", "value")]
     return save(path, nodes, inputs, outputs, held | constants | {"two": np.int64(2)})

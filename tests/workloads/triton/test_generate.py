@@ -116,21 +116,22 @@ def test_a_grpc_caller_who_leaves_frees_the_model_too(served):
     assert time.monotonic() - began < 2
 
 
-def test_streams_make_progress_together(served):
-    """Four at once: each has its first text before any has ended."""
+@pytest.mark.parametrize("model", ["story", "chorus"])
+def test_streams_make_progress_together(served, model):
+    """Four at once: each has its first text before any has ended. `chorus` runs them in one call."""
     first, last = {}, {}
 
     def run(number: int) -> None:
-        wish = {"prompt": f"{number}" * 10, "max_tokens": 300, "temperature": 0}
+        wish = {"prompt": f"{number}" * (10 + number), "max_tokens": 300, "temperature": 0}
         got = []
-        for event in served.stream("story", **wish):
+        for event in served.stream(model, **wish):
             first.setdefault(number, time.monotonic())
             got.append(event)
         last[number] = time.monotonic()
         assert text(got) == alone[number]
 
     alone = {
-        n: text(list(served.stream("story", prompt=f"{n}" * 10, max_tokens=300, temperature=0)))
+        n: text(list(served.stream(model, prompt=f"{n}" * (10 + n), max_tokens=300, temperature=0)))
         for n in range(4)
     }
     threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
@@ -148,4 +149,7 @@ def test_the_configuration_tells_the_gateway_what_it_needs(served):
     assert status == 200
     assert told["task"] == "Generate"
     assert told["max_context"] == str(decoders.SHORT)
+    assert told["together"] == "no"
+    config = json.loads(served.get("/v2/models/chorus/config")[1])
+    assert config["parameters"]["together"]["string_value"] == "yes"
     assert told["chat_template"] == '{{ messages }} "é"\n'

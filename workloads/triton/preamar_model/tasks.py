@@ -23,6 +23,8 @@ from preamar_model.tensors import TYPES
 from preamar_model.tokenizer import Tokens, max_tokens, store_tokenizer
 
 ENCODER_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+MEASURED = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
+"""They take one range for all rows of a call."""
 HEAD = "preamar_embedding"
 """The output of a graph to which pooling was added."""
 
@@ -200,6 +202,7 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
             config.get("bos_token_id") if isinstance(config.get("bos_token_id"), int) else ""
         ),
         "streams": str(order.max_batch_size),
+        "together": "yes" if rows_apart(model, signature) else "no",
     }
     if template := _chat_template(source):
         told["chat_template"] = template
@@ -237,6 +240,15 @@ def _decoder(name: str, signature: tensors.Signature) -> None:
     logits = signature.output("logits")
     if logits is None or len(logits.shape) != 3:
         raise invalid(f"{name} gives no logits of [batch, tokens, vocabulary].")
+
+
+def rows_apart(model: onnx.ModelProto, signature: tensors.Signature) -> bool:
+    """May streams of different lengths share a call? The graph must be told what is padding, and no
+    number that it measures over the whole call may change what a row gets."""
+    free = all(t.shape and not isinstance(t.shape[0], int) for t in signature.inputs)
+    told = {"attention_mask", "position_ids"} <= {t.name for t in signature.inputs}
+    measured = any(node.op_type in MEASURED for node in model.graph.node)
+    return free and told and not measured
 
 
 def _vocabulary(signature: tensors.Signature, tokens: Tokens) -> None:

@@ -8,9 +8,7 @@ from collections.abc import Callable
 
 import triton_python_backend_utils as utils
 
-
-class Invalid(Exception):
-    """The request, not the server, is at fault."""
+from preamar_model.backends.invalid import Invalid
 
 
 def together(requests: list, answer: Callable[[list], list]) -> list:

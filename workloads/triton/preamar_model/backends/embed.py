@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
+from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.runtime import LocalGraph, graph, opened
 
 
@@ -37,7 +38,7 @@ class TritonPythonModel:
         try:
             texts = [text.decode() for row in rows for text in row]
         except UnicodeDecodeError as error:
-            raise answers.Invalid(f"TEXT is not UTF-8: {error}.") from error
+            raise Invalid(f"TEXT is not UTF-8: {error}.") from error
         vectors, counts = self.embed(texts)
         self.counters.add(int(counts.sum()))
         responses, at = [], 0

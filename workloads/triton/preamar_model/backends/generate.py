@@ -1,8 +1,8 @@
 """How does text come token by token, for many callers at once?
 
-One loop gives each open stream one token in turn, so that all make progress and a caller who has
-left costs at most one more token. `streams` are open at once; later ones wait their turn, and
-beyond WAITING they are refused.
+One loop gives each open stream one token a turn, in one call of the graph for all where the graph
+allows it, so that all make progress and a caller who has left costs at most one more token.
+`streams` are open at once; later ones wait their turn, and beyond WAITING they are refused.
 """
 
 import json
@@ -13,11 +13,14 @@ import numpy as np
 import triton_python_backend_utils as utils
 from tokenizers import Tokenizer
 
-from preamar_model.backends import answers, wish
+from preamar_model.backends import answers, ragged, wish
+from preamar_model.backends.alone import Alone
 from preamar_model.backends.counters import Counters
+from preamar_model.backends.decoder import Decoder
 from preamar_model.backends.detokenise import Vocabulary
 from preamar_model.backends.runtime import LocalGraph, graph, opened
-from preamar_model.backends.story import Decoder, Piece, Story
+from preamar_model.backends.story import Piece, Story
+from preamar_model.backends.together import Together
 
 WAITING = 1000
 HALF = {"tensor(float16)": np.float16, "FP16": np.float16}
@@ -32,9 +35,13 @@ class TritonPythonModel:
         self.waiting: deque[tuple[object, bytes]] = deque()
         self.changed = threading.Condition()
         self.closing = False
+        shared = parameters.get("together") == "yes" and ragged.together(self.decoder)
+        self.engine = Together(self.decoder) if shared else Alone(self.decoder)
+        utils.Logger.log_info(f"streams run {'together' if shared else 'one by one'}")
+        self.senders: dict[Story, object] = {}
         if "graph" not in parameters:
-            warm = Story(self.decoder, wish.Wish(prompt="a", max_tokens=1))
-            warm.step()  # a model that cannot answer must not become ready
+            # A model that cannot answer must not become ready.
+            self.decoder.read([self.decoder.start or 0], 0, self.decoder.empty)
         self.loop = threading.Thread(target=self._loop, name="streams", daemon=True)
         self.loop.start()
 
@@ -62,50 +69,51 @@ class TritonPythonModel:
         self.loop.join(timeout=10)
 
     def _loop(self) -> None:
-        open_streams: deque[tuple[object, Story]] = deque()
-        while self._admit(open_streams):
-            for _ in range(len(open_streams)):
-                sender, story = open_streams.popleft()
-                if advance(sender, story, self.counters):
-                    open_streams.append((sender, story))
+        while self._admit():
+            for story, sender in list(self.senders.items()):
+                if sender.is_cancelled():
+                    self._leave(story)
+            for story, told in self.engine.turn():
+                self._tell(story, told)
 
-    def _admit(self, open_streams: deque) -> bool:
+    def _admit(self) -> bool:
         """Wait for work and open what there is room for; False when the model is unloaded."""
         with self.changed:
-            while not (open_streams or self.waiting or self.closing):
+            while not (self.senders or self.waiting or self.closing):
                 self.changed.wait()
-            if self.closing and not open_streams and not self.waiting:
+            if self.closing and not self.senders and not self.waiting:
                 return False
-            room = max(0, self.streams - len(open_streams))
+            room = max(0, self.streams - len(self.senders))
             entering = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
         for sender, raw in entering:
             try:
-                open_streams.append((sender, Story(self.decoder, wish.read(raw))))
+                story = Story(self.decoder, wish.read(raw))
             except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
                 end(sender, utils.InferenceResponse(error=answers.failure(error)))
+            else:
+                self.senders[story] = sender
+                self.engine.open(story)
         return True
 
+    def _tell(self, story: Story, told: np.ndarray | Exception) -> None:
+        """The caller hears of the next token, or why there is none."""
+        if isinstance(told, Exception):
+            return self._leave(story, utils.InferenceResponse(error=answers.failure(told)))
+        try:
+            piece = story.take(told)
+            if piece.text and not piece.finish:
+                self.senders[story].send(response(story, piece))
+        except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
+            return self._leave(story, utils.InferenceResponse(error=answers.failure(error)))
+        if piece.finish:
+            self._leave(story, response(story, piece))
+        return None
 
-def advance(sender: object, story: Story, counters: Counters) -> bool:
-    """One token for one stream; False when it is over. It is counted before its caller can know
-    that it has ended."""
-    if sender.is_cancelled():
-        counters.add(story.input_tokens, story.made)
-        end(sender)
-        return False
-    try:
-        piece = story.step()
-    except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
-        counters.add(story.input_tokens, story.made)
-        end(sender, utils.InferenceResponse(error=answers.failure(error)))
-        return False
-    if not piece.finish:
-        if piece.text:
-            sender.send(response(story, piece))
-        return True
-    counters.add(story.input_tokens, story.made)
-    end(sender, response(story, piece))
-    return False
+    def _leave(self, story: Story, last: object | None = None) -> None:
+        """It is counted before its caller can know that it has ended."""
+        self.engine.close(story)
+        self.counters.add(story.input_tokens, story.made)
+        end(self.senders.pop(story), last)
 
 
 def end(sender: object, last: object | None = None) -> None:

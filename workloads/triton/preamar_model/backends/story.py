@@ -1,32 +1,16 @@
-"""What happens to one stream? One call of `step` is one token: run the graph, draw, show the text
-that is complete, and say why it ended. The cache of keys and values travels from step to step.
+"""What happens to one stream? It asks for the logits after the tokens in `pending`; each call of `take`
+draws a token from them, shows the text that is complete, and says why it ended.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from preamar_model.backends.answers import Invalid
-from preamar_model.backends.detokenise import Vocabulary
+from preamar_model.backends.decoder import Decoder
+from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.sampling import Sampler
 from preamar_model.backends.stops import Stops
 from preamar_model.backends.wish import Wish
-
-
-@dataclass(frozen=True, slots=True)
-class Decoder:
-    """What all streams of a model share."""
-
-    run: Callable[[Mapping[str, object], list[str]], dict[str, object]]
-    array: Callable[[object], np.ndarray]
-    inputs: frozenset[str]
-    empty: Mapping[str, np.ndarray]
-    """The cache before the first token."""
-    vocabulary: Vocabulary
-    context: int
-    ends: frozenset[int]
-    start: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +33,30 @@ class Story:
                 f"context_length_exceeded: the prompt has {len(tokens)} tokens; "
                 f"the context holds {decoder.context} with the answer."
             )
-        self.decoder = decoder
         self.input_tokens = len(tokens)
         self.limit = min(wish.max_tokens or decoder.context, decoder.context - len(tokens))
-        self.cache: Mapping[str, object] = decoder.empty
-        self.next = tokens
+        self.ends = decoder.ends
+        self.pending = tokens
+        """Tokens that the graph has not read yet."""
         self.length = 0
+        """How many it has."""
         self.made = 0
         self.sampler = Sampler(wish.temperature, wish.top_p, wish.seed)
         self.text = decoder.vocabulary.stream()
         self.stops = Stops(wish.stop)
 
-    def step(self) -> Piece:
-        token = self.sampler.pick(self._logits())
+    def was_read(self, count: int) -> None:
+        """The graph has read so many of the pending tokens."""
+        self.length += count
+        self.pending = self.pending[count:]
+
+    def take(self, logits: np.ndarray) -> Piece:
+        """``logits`` [vocabulary] follow all that was read. Raises `ValueError` where no token is
+        possible."""
+        token = self.sampler.pick(logits)
         self.made += 1
-        self.next = [token]
-        if token in self.decoder.ends:
+        self.pending = [token]
+        if token in self.ends:
             return self._last(self.text.end(), "stop")
         shown, stopped = self.stops.push(self.text.push(token))
         if stopped:
@@ -79,20 +71,3 @@ class Story:
         if stopped:
             return Piece(shown, self.made, "stop")
         return Piece(shown + self.stops.end(), self.made, finish)
-
-    def _logits(self) -> np.ndarray:
-        ids = np.array([self.next], np.int64)
-        places = np.arange(self.length, self.length + ids.shape[1], dtype=np.int64)[None]
-        self.length += ids.shape[1]
-        feed: dict[str, object] = {"input_ids": ids, "position_ids": places}
-        feed["attention_mask"] = np.ones((1, self.length), np.int64)
-        feed = {name: value for name, value in feed.items() if name in self.decoder.inputs}
-        given = self.decoder.run(
-            feed | dict(self.cache), ["logits", *(present(name) for name in self.cache)]
-        )
-        self.cache = {name: given[present(name)] for name in self.cache}
-        return self.decoder.array(given["logits"])[0, -1]
-
-
-def present(name: str) -> str:
-    return name.replace("past_key_values", "present", 1)

@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from preamar_model.backends.answers import Invalid
+from preamar_model.backends.invalid import Invalid
 
 MOST_STOPS = 16
 LONGEST_STOP = 500
