@@ -1,5 +1,6 @@
 """Streams that share calls of the graph: what they say, what they cost, and who hears of an error."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(masked):
     assert max(calls) == CHUNK
     pieces = [at for at, count in enumerate(calls) if count == CHUNK]
     assert len(pieces) >= 400 // CHUNK - 1
-    assert all(b - a > 1 for a, b in zip(pieces, pieces[1:], strict=False)), "nobody spoke between"
+    assert all(b - a > 1 for a, b in itertools.pairwise(pieces)), "nobody spoke between"
     assert calls.index(9) < pieces[4], "the short prompt waited for the long one"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import onnx
 
-from preamar_model import encoder, onnx_file, pooling, tensors, weights
+from preamar_model import encoder, onnx_file, pooling, routers, tensors, weights
 from preamar_model.order import Order
 from preamar_model.pbtxt import Word
 from preamar_model.pooling import Pooling, json_at
@@ -181,6 +181,8 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     context = config.get("max_position_embeddings")
     if not isinstance(context, int) or context < 2:
         raise invalid("config.json gives no max_position_embeddings, the length of the context.")
+    # On a GPU the choices would be copied to host memory after each token.
+    experts, choices = (0, []) if order.on_gpu else routers.expose(model, config)
     folder = to.graph_folder()
     onnx_file.attempt(onnx_file.store(source, name, model, folder))
     tokens = store_tokenizer(source, config, to.folder(order.name))
@@ -204,6 +206,8 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
         "streams": str(order.max_batch_size),
         "together": "yes" if rows_apart(model, signature) else "no",
     }
+    if choices:
+        told |= {"experts": str(experts), "routers": ",".join(choices)}
     if template := _chat_template(source):
         told["chat_template"] = template
     if order.on_gpu:

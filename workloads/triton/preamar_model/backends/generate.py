@@ -8,12 +8,13 @@ allows it, so that all make progress and a caller who has left costs at most one
 import json
 import threading
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import triton_python_backend_utils as utils
 from tokenizers import Tokenizer
 
-from preamar_model.backends import answers, ragged, wish
+from preamar_model.backends import answers, ragged, routing, wish
 from preamar_model.backends.alone import Alone
 from preamar_model.backends.counters import Counters
 from preamar_model.backends.decoder import Decoder
@@ -30,7 +31,10 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         _, parameters, folder = opened(args)
         self.counters = Counters(args)
-        self.decoder = decoder(parameters, folder)
+        self.decoder, self.routing = decoder(parameters, folder), None
+        if self.decoder.routers:
+            layers, tell = len(self.decoder.routers), routing.family(args)
+            self.routing = routing.Routing(layers, int(parameters["experts"]), tell)
         self.streams = max(1, int(parameters["streams"]))
         self.waiting: deque[tuple[object, bytes]] = deque()
         self.changed = threading.Condition()
@@ -42,6 +46,9 @@ class TritonPythonModel:
         if "graph" not in parameters:
             # A model that cannot answer must not become ready.
             self.decoder.read([self.decoder.start or 0], 0, self.decoder.empty)
+        if self.routing:  # what was tried above is nobody's
+            self.decoder = replace(self.decoder, routed=self.routing.saw)
+            self.engine = type(self.engine)(self.decoder)
         self.loop = threading.Thread(target=self._loop, name="streams", daemon=True)
         self.loop.start()
 
@@ -73,8 +80,15 @@ class TritonPythonModel:
             for story, sender in list(self.senders.items()):
                 if sender.is_cancelled():
                     self._leave(story)
-            for story, told in self.engine.turn():
-                self._tell(story, told)
+            try:
+                for story, told in self.engine.turn():
+                    self._tell(story, told)
+            except Exception as error:  # noqa: BLE001 - a loop that has ended would answer nobody
+                for story in list(self.senders):
+                    self._tell(story, error)
+                self.engine = type(self.engine)(self.decoder)
+            if self.routing and not self.senders:
+                self.routing.flush()
 
     def _admit(self) -> bool:
         """Wait for work and open what there is room for; False when the model is unloaded."""
@@ -157,4 +171,5 @@ def decoder(parameters: dict[str, str], folder: str) -> Decoder:
         context=int(parameters["max_context"]),
         ends=frozenset(json.loads(parameters["end_tokens"])),
         start=int(start) if start else None,
+        routers=tuple(filter(None, parameters.get("routers", "").split(","))),
     )
