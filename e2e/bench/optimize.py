@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from e2e.bench.subjects import ROOT, Subject, subjects
+from e2e.bench.subjects import ROOT, Subject, cross_entropy, subjects
 
 RESULT = ROOT / "build/bench/optimize.json"
 FASTER = 1.5
@@ -54,6 +54,12 @@ class Row:
     throughput_ratio: float = 0.0
     error: float = 0.0
     loss: float | None = None
+    entropy: float | None = None
+    """Nats a token on text set aside, of a language model."""
+    served: bool | None = None
+    said: str = ""
+    """Whether the real model server streams it, and what it says."""
+    source: str = ""
     kept: int = 0
     layers: int = 0
 
@@ -66,7 +72,7 @@ def measure(subject: Subject, folder: Path) -> list[Row]:
     from preamar_model.optimize.session import Session
     from preamar_model.refusal import Refusal
 
-    rows = [Row(subject.name, "FP32")]
+    rows = [Row(subject.name, "FP32", source=str(subject.source))]
     order: dict[str, Any] = {
         "name": "m",
         "source": str(subject.source),
@@ -107,8 +113,38 @@ def measure(subject: Subject, folder: Path) -> list[Row]:
         row.latency_ratio = speeds[0].p50 / speed.p50
         row.throughput_ratio = speed.throughput / speeds[0].throughput
         if answers is not None and subject.loss is not None:
-            row.loss = subject.loss(answers[0], answers[at])
+            if subject.task == "Generate":
+                row.entropy = cross_entropy(answers[at], given.held_out)
+            row.loss = subject.loss(answers[0], answers[at], given.held_out)
+    if subject.task == "Generate":
+        _serve(made, files, folder / "served")
     return rows
+
+
+def _serve(made: list[Row], files: list[Path], folder: Path) -> None:
+    """Each artefact as the model server serves it: a stream of text from the real Triton."""
+    from running import build_here, serve
+
+    (folder / "models").mkdir(parents=True)
+    for at, path in enumerate(files):
+        # The first is what a build made of the source, so the source itself is built again.
+        source = str(path.parent) if at else made[0].source
+        done = build_here(
+            {"name": f"m{at}", "source": source, "task": "Generate"}, folder / str(at)
+        )
+        if done.code:
+            raise RuntimeError(done.log)
+        (folder / f"{at}/m{at}").rename(folder / f"models/m{at}")
+    with serve(folder / "models", folder) as running:
+        running.wait([f"m{at}" for at in range(len(files))])
+        for at, row in enumerate(made):
+            stream = running.stream(f"m{at}", prompt="This command", max_tokens=16, temperature=0)
+            events = list(stream)
+            row.served = bool(events) and events[-1].get("FINISH_REASON") in {"stop", "length"}
+            row.said = "".join(event.get("TEXT", "") for event in events)
+            if not row.served:
+                raise RuntimeError(f"{row.variant} is not served: {events[-1:]}")
+            print(f"served {row.variant}: {row.said!r}", flush=True)
 
 
 def _environment(order: dict[str, Any]) -> dict[str, str]:
@@ -126,6 +162,8 @@ def table(rows: list[Row]) -> str:
             lines.append(f"| {row.model} | {row.variant} | refused: {row.refused.partition(';')[0].partition('. ')[0]} | | | | | | |")  # fmt: skip
             continue
         loss = "" if row.loss is None else f" ({row.loss:.2%} task loss)"
+        if row.entropy is not None:
+            loss = f" ({row.entropy:.4f} nats, {row.loss:+.2%})"
         kept = f"{row.kept} of {row.layers}" if row.layers else ""
         lines.append(
             f"| {row.model} | {row.variant} | {row.bytes / 1e6:.1f} ({row.packed / 1e6:.1f}) | {row.p50 * 1e3:.2f} | "

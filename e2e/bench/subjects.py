@@ -1,16 +1,16 @@
-"""Which models are optimised to see what it brings? A real encoder, a real vision model, and a
-decoder of a real shape whose weights are drawn: no trained one is in a package.
+"""Which models are optimised to see what it brings? A real encoder, a real vision model, and a language
+model that the trainer's image trains here.
 """
 
 import importlib.util
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from e2e.bench.trained import trained
 
 ROOT = Path(__file__).resolve().parents[2]
 for place in ("workloads/triton", "workloads/deepspeed", "tests/workloads/triton"):
@@ -24,20 +24,20 @@ Answer = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """``loss`` compares the task's own results, from all answers before and after, where that says
-    more than the error of the numbers."""
+    """``loss`` compares the task's own results, from all answers before and after and what was asked,
+    where that says more than the error of the numbers."""
 
     name: str
     task: str
     source: Path
     calibration: Path | None = None
-    loss: Callable[[Sequence[Answer], Sequence[Answer]], float] | None = None
+    loss: Callable[[Sequence[Answer], Sequence[Answer], Sequence[Answer]], float] | None = None
     loss_of: str = ""
 
 
 def subjects(folder: Path) -> list[Subject]:
     """All whose packages are installed; what is drawn is written to the folder."""
-    made = [encoder(), recogniser(folder / "lines"), decoder(folder / "decoder")]
+    made = [encoder(), recogniser(folder / "lines"), decoder()]
     return [subject for subject in made if subject is not None]
 
 
@@ -60,41 +60,10 @@ def recogniser(folder: Path) -> Subject | None:
     return Subject("PP-OCRv4 recognition", "Infer", path, folder, characters, "characters read otherwise")  # fmt: skip
 
 
-def decoder(folder: Path) -> Subject:
-    import decoders
-    from preamar_train.export import graph
-    from preamar_train.presets import PRESETS
-
-    shape = PRESETS["gpt-small"]
-    chance = np.random.default_rng(4)
-
-    def draw(*dims: int) -> np.ndarray:
-        return (chance.standard_normal(dims) * dims[-1] ** -0.5).astype(np.float32)
-
-    hidden, pair = shape.hidden, shape.kv_heads * shape.head_size
-    weights: dict[str, Any] = {
-        "model.embed_tokens.weight": draw(shape.vocabulary, hidden) * 4,
-        "model.norm.weight": np.ones(hidden, np.float32),
-    }
-    for number in range(shape.layers):
-        at = f"model.layers.{number}"
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            weights[f"{at}.{norm}.weight"] = np.ones(hidden, np.float32)
-        for part, out in (("q", hidden), ("k", pair), ("v", pair), ("o", hidden)):
-            weights[f"{at}.self_attn.{part}_proj.weight"] = draw(out, hidden)
-        for part in ("gate", "up"):
-            weights[f"{at}.mlp.{part}_proj.weight"] = draw(shape.intermediate, hidden)
-        weights[f"{at}.mlp.down_proj.weight"] = draw(hidden, shape.intermediate)
-    folder.mkdir(parents=True)
-    graph.save(graph.build(shape, weights), folder / "model.onnx")
-    decoders.tokenizer().save(str(folder / "tokenizer.json"))
-    config = {
-        "model_type": "llama",
-        "vocab_size": shape.vocabulary,
-        "max_position_embeddings": shape.sequence,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    return Subject("gpt-small, weights drawn", "Generate", folder)
+def decoder() -> Subject:
+    """A Llama-shaped model that has learned manuals, for parts of them that it has never seen."""
+    model, aside, _ = trained()
+    return Subject("gpt, trained", "Generate", model, aside, surprise, "rise of the cross-entropy on text set aside")  # fmt: skip
 
 
 def lines() -> list[np.ndarray]:
@@ -115,7 +84,24 @@ def lines() -> list[np.ndarray]:
     return found
 
 
-def characters(before: Sequence[Answer], after: Sequence[Answer]) -> float:
+def surprise(before: Sequence[Answer], after: Sequence[Answer], asked: Sequence[Answer]) -> float:
+    """By how much the mean cross-entropy of the next tokens rises, relative to what it was."""
+    return cross_entropy(after, asked) / cross_entropy(before, asked) - 1
+
+
+def cross_entropy(answers: Sequence[Answer], asked: Sequence[Answer]) -> float:
+    """Nats a token."""
+    total, count = 0.0, 0
+    for answer, feed in zip(answers, asked, strict=True):
+        logits = answer["logits"][:, :-1].astype(np.float64)
+        logits -= logits.max(-1, keepdims=True)
+        logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        told = np.take_along_axis(logs, feed["input_ids"][:, 1:, None], -1)
+        total, count = total - told.sum(), count + told.size
+    return float(total / count)
+
+
+def characters(before: Sequence[Answer], after: Sequence[Answer], _: Sequence[Answer]) -> float:
     """The share of characters that are read otherwise, by edit distance."""
     pairs = [(_read(a), _read(b)) for a, b in zip(before, after, strict=True)]
     return sum(_distance(a, b) for a, b in pairs) / max(1, sum(len(a) for a, _ in pairs))
