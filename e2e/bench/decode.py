@@ -102,14 +102,12 @@ def main() -> int:
     """Measure, print and write the table; 1 if shared calls are slower for several streams."""
     from running import serve
 
-    rows = []
     with tempfile.TemporaryDirectory(prefix="preamar-bench-") as name:
         folder = Path(name)
         with serve(build(folder), folder, OMP_NUM_THREADS=str(os.cpu_count())) as running:
             running.wait(list(WAYS))
-            for streams in (1, *STREAMS):  # the first is thrown away
-                rows.append(compared(running, streams))
-    rows = rows[1:]
+            compared(running, 1)  # thrown away
+            rows = [compared(running, streams) for streams in STREAMS]
     print("| streams | tokens/s together, alone | ratio | p50 ms | p99 ms | first ms |")
     print("|---|---|---|---|---|---|")
     for row in rows:
