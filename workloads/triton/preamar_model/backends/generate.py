@@ -19,6 +19,7 @@ from preamar_model.backends.alone import Alone
 from preamar_model.backends.counters import Counters
 from preamar_model.backends.decoder import Decoder
 from preamar_model.backends.detokenise import Vocabulary
+from preamar_model.backends.post import Post
 from preamar_model.backends.runtime import LocalGraph, graph, opened
 from preamar_model.backends.story import Piece, Story
 from preamar_model.backends.together import Together
@@ -43,6 +44,7 @@ class TritonPythonModel:
         self.engine = Together(self.decoder) if shared else Alone(self.decoder)
         utils.Logger.log_info(f"streams run {'together' if shared else 'one by one'}")
         self.senders: dict[Story, object] = {}
+        self.post = Post()
         if "graph" not in parameters:
             # A model that cannot answer must not become ready.
             self.decoder.read([self.decoder.start or 0], 0, self.decoder.empty)
@@ -62,7 +64,7 @@ class TritonPythonModel:
                     self.changed.notify()
                     continue
             said = f"{WAITING} requests are waiting already." if raw.size else "REQUEST is empty."
-            end(
+            self.post.end(
                 sender,
                 utils.InferenceResponse(
                     error=utils.TritonError(said, utils.TritonError.UNAVAILABLE)
@@ -74,12 +76,15 @@ class TritonPythonModel:
             self.closing = True
             self.changed.notify()
         self.loop.join(timeout=10)
+        self.post.close()
 
     def _loop(self) -> None:
         while self._admit():
             for story, sender in list(self.senders.items()):
-                if sender.is_cancelled():
+                if sender in self.post.gone:
                     self._leave(story)
+                elif not story.made:
+                    self.post.send(sender, None)
             try:
                 for story, told in self.engine.turn():
                     self._tell(story, told)
@@ -103,7 +108,7 @@ class TritonPythonModel:
             try:
                 story = Story(self.decoder, wish.read(raw))
             except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
-                end(sender, utils.InferenceResponse(error=answers.failure(error)))
+                self.post.end(sender, utils.InferenceResponse(error=answers.failure(error)))
             else:
                 self.senders[story] = sender
                 self.engine.open(story)
@@ -115,8 +120,9 @@ class TritonPythonModel:
             return self._leave(story, utils.InferenceResponse(error=answers.failure(told)))
         try:
             piece = story.take(told)
-            if piece.text and not piece.finish:
-                self.senders[story].send(response(story, piece))
+            if not piece.finish:
+                shown = response(story, piece) if piece.text else None
+                self.post.send(self.senders[story], shown)
         except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
             return self._leave(story, utils.InferenceResponse(error=answers.failure(error)))
         if piece.finish:
@@ -127,15 +133,7 @@ class TritonPythonModel:
         """It is counted before its caller can know that it has ended."""
         self.engine.close(story)
         self.counters.add(story.input_tokens, story.made)
-        end(self.senders.pop(story), last)
-
-
-def end(sender: object, last: object | None = None) -> None:
-    final = utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-    try:
-        sender.send(flags=final) if last is None else sender.send(last, flags=final)
-    except Exception as error:  # noqa: BLE001 - a caller who is gone must not end the loop
-        utils.Logger.log_warn(f"a stream could not be closed: {error}")
+        self.post.end(self.senders.pop(story), last)
 
 
 def response(story: Story, piece: Piece) -> object:
