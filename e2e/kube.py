@@ -97,6 +97,13 @@ class Kube:
             name=name, namespace=namespace, body=body, content_type="application/merge-patch+json"
         )
 
+    def patch_status(
+        self, api_version: str, kind: str, name: str, namespace: str | None, body: Json
+    ) -> None:
+        self.kind(api_version, kind).status.patch(
+            name=name, namespace=namespace, body=body, content_type="application/merge-patch+json"
+        )
+
     def delete(
         self,
         api_version: str,

@@ -87,7 +87,7 @@ class Operator:
             for ref, found in sorted(view.items())
             if ref.kind == "Job" and controller_of(found["metadata"]) == uid
         ]
-        jobs, conversions, preparing = training.apart(map(training.JobView.of, own))
+        jobs, conversions, scouts, preparing = training.apart(map(training.JobView.of, own))
         names = training.children_named(job, jobs)
         return training.Observed(
             job=job,
@@ -96,6 +96,7 @@ class Operator:
             children={n: Child.of(view[n]) for n in names if n in view},
             jobs=jobs,
             conversions=conversions,
+            scouts=scouts,
             stop=self.heard(jobs, own),
             preparing=preparing,
             pods=pods(view, "preamar.dev/trainingjob", self.name),

@@ -6,6 +6,7 @@ The volume holds the newest checkpoint: the ranks that wrote it, and whether it 
 from json import loads
 
 STOP, CONVERSION, ATTEMPT = "preamar.dev/stop", "preamar.dev/conversion", "preamar.dev/attempt"
+SCOUT = "preamar.dev/scout"
 BATCH = 16
 
 

@@ -6,8 +6,10 @@ from json import loads
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
+from preamar.api.training import TrainingJob
 from preamar.cluster.port import Conflict
 from preamar.core.plan import Ref
+from preamar.core.training.desired import ORDER, order_digest
 from tests.life.machine import LIVES
 from tests.life.test_training import TrainingLives, a_job
 from tests.life.world import NAMESPACE, prepares
@@ -29,6 +31,17 @@ class PreparedLives(TrainingLives):
         super().start(asking(), *others)
         self.wrong = False
 
+    def _fail(self, code):
+        failed = super()._fail(code)
+        if failed and code[1] == "ConfigError":
+            made = self.cluster.objects[
+                Ref("batch/v1", "Job", NAMESPACE, f"t-{self.users_attempt}")
+            ]
+            job = TrainingJob.model_validate(self.cluster.get(self.operator.ref))
+            # What the user has changed since it started, it has not tried.
+            return made["metadata"]["annotations"][ORDER] == order_digest(job)
+        return failed
+
     @rule(code=st.sampled_from([(64, "DataError"), (1, "Unknown")]))
     def the_data_cannot_be_prepared(self, code):
         if not self.world.prepared:
@@ -44,8 +57,8 @@ class PreparedLives(TrainingLives):
     def user_wants_other_data(self, least):
         filters = {"minCharacters": least}
         before = self.cluster.get(self.operator.ref)["spec"]["data"]["prepare"].get("filters")
-        # Such an edit may mend what a rank found wrong: it is one more try.
-        self.users = self.users and before == filters
+        # Such an edit may mend what a rank found wrong: it is one more try. None are 0.
+        self.users = self.users and (before or {"minCharacters": 0}) == filters
         self.edit(lambda j: j["spec"]["data"]["prepare"].update(filters=filters))
 
     @invariant()

@@ -10,7 +10,7 @@ from preamar.core.moments import moment
 from preamar.core.plan import Ref
 from tests.life.machine import LIVES, Lives
 from tests.life.operator import SETTINGS
-from tests.life.ranks import ATTEMPT, CONVERSION
+from tests.life.ranks import ATTEMPT, CONVERSION, SCOUT
 from tests.life.world import NAMESPACE, gone, kind_of, prepares, ref
 
 LIMIT = 2
@@ -63,7 +63,8 @@ class TrainingLives(Lives):
             self.users = self._fail((1, "ConfigError")) or self.users
 
     def ranks(self):
-        return [pod for pod in self.world.live_pods() if not prepares(pod)]
+        others = [p for p in self.world.live_pods() if not prepares(p)]
+        return [pod for pod in others if SCOUT not in pod["metadata"]["labels"]]
 
     def attempts(self):
         jobs = self.world.select("Job")

@@ -10,7 +10,7 @@ from json import dumps, loads
 
 from preamar.cluster.memory import MemoryCluster
 from preamar.core.plan import Ref
-from tests.life.ranks import ATTEMPT, CONVERSION, Ranks
+from tests.life.ranks import ATTEMPT, CONVERSION, SCOUT, Ranks
 
 NAMESPACE = "demo"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -201,7 +201,8 @@ class World:
         name, job = pod["metadata"]["name"], self._owner(pod)
         if job is None:
             return
-        up = {p["status"]["phase"] for p in self._of(job)} == {"Running"} and (
+        # One that has ended well was up, and its peers were with it.
+        up = {p["status"]["phase"] for p in self._of(job)} <= {"Running", "Succeeded"} and (
             len(self._of(job)) == job["spec"]["completions"]
         )
         if name in self.failing:
@@ -239,7 +240,7 @@ class World:
                 self._place(pod)
             elif phase == "Running" and CONVERSION in labels:
                 self._end(pod, *self.ranks.convert(), container="converter")
-            elif phase == "Running" and not trainer:
+            elif phase == "Running" and not trainer and SCOUT not in labels:
                 self._serves(pod)
             elif phase == "Running" and trainer:
                 self._trains(pod)

@@ -196,6 +196,10 @@ class Gang(Seen):
     explanation: Sentence = Field(
         default="", description="Who could not start and why, in one sentence."
     )
+    fits: Size | None = Field(
+        default=None,
+        description="Workers that had places and with which the job goes on, such as 1; none where it waits for all.",
+    )
 
 
 class Failure(Seen):

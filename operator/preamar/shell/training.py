@@ -54,7 +54,7 @@ def register(
 
     async def plan(found: Gathered) -> Plan:
         job = TrainingJob.model_validate(found.body)
-        jobs, conversions, preparing = apart(
+        jobs, conversions, scouts, preparing = apart(
             seen.view
             for seen in found.seen.values()
             if isinstance(seen.view, JobView) and seen.child.owner == job.metadata.uid
@@ -73,6 +73,7 @@ def register(
                 children=await found.children(children_named(job, jobs)),
                 jobs=jobs,
                 conversions=conversions,
+                scouts=scouts,
                 preparing=preparing,
                 pods=found.pods,
                 claims=await claims.named(found.key.namespace, claims_named(job)),

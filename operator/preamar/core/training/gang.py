@@ -1,8 +1,9 @@
 """Do some workers of an attempt wait for accelerators while others hold theirs?
 
 Nothing trains until all ranks are up, so the ones that are up hold accelerators for nothing. After
-a deadline the attempt ends, which frees them, and the next waits for a pause that doubles from one
-incomplete gang to the next. It is nobody's failure; the bound on free restarts ends it at last.
+a deadline the attempt ends, which frees them. If the job can go on with those that had a place it
+does so at once (``places``); else the next waits for a pause that doubles from one incomplete gang
+to the next. It is nobody's failure; the bound on free restarts ends it at last.
 An attempt of which no pod has a place holds nothing, and keeps its place in the scheduler's queue.
 """
 
@@ -13,6 +14,7 @@ from preamar.api.training_status import Gang
 from preamar.core.conditions import shortened
 from preamar.core.moments import moment, stamp
 from preamar.core.pods import PodView
+from preamar.core.training import places
 from preamar.core.training.endings import pods_of
 from preamar.core.training.observe import JobView, Observed
 
@@ -34,10 +36,10 @@ def seconds_left(observed: Observed, last: JobView) -> float | None:
     pods = [pod for pod in pods_of(last, observed.pods) if not pod.deleting]
     missing = last.workers - sum(pod.phase != "Pending" for pod in pods)
     # Where all have a node and none runs, images are still pulled: a new start would begin anew.
-    placed = sum(_placed(pod) for pod in pods)
-    if missing <= 0 or not placed or (placed == last.workers == missing):
+    have = sum(placed(pod) for pod in pods)
+    if missing <= 0 or not have or (have == last.workers == missing):
         return None
-    return observed.settings.gang_seconds - _since(last.started, observed.now)
+    return places.patience(observed, last) - _since(last.started, observed.now)
 
 
 def complete(observed: Observed, last: JobView | None) -> bool:
@@ -59,18 +61,24 @@ def given_up(observed: Observed, last: JobView) -> dict[str, Any]:
         "at": stamp(observed.now),
         "generation": observed.job.metadata.generation or 0,
         "explanation": _explanation(observed, last),
+        **({"fits": size} if (size := places.fits(observed, last)) else {}),
     }
 
 
 def pause(observed: Observed) -> float:
     """Seconds until another attempt may try to get all its accelerators; 0 where none must wait."""
-    gang = observed.job.status.gang
+    gang, job = observed.job.status.gang, observed.job
+    if gang is None or gang.attempt != job.status.attempt or gang.fits:
+        return 0.0
+    return rest(observed)
+
+
+def rest(observed: Observed) -> float:
+    """Seconds until places are worth another look; 0 where nothing is known against it."""
+    gang, job = observed.job.status.gang, observed.job
     ended = moment(gang.at) if gang else None
-    job = observed.job
-    if gang is None or ended is None or gang.attempt != job.status.attempt:
-        return 0.0
-    if gang.generation != job.metadata.generation:  # an edit may be what it takes
-        return 0.0
+    if gang is None or ended is None or gang.generation != job.metadata.generation:
+        return 0.0  # an edit may be what it takes
     wait = min(PAUSE_LIMIT, PAUSE * 2.0 ** min(max(gang.incomplete - 1, 0), 10))
     return max(0.0, wait - _since(ended, observed.now))
 
@@ -83,12 +91,13 @@ def _explanation(observed: Observed, last: JobView) -> str:
     why = next((pod.unschedulable for pod in waiting if pod.unschedulable), "")
     parts = [f"{len(waiting) + absent} of {last.workers} workers could not start"]
     parts += [f" ({named})"] if named else []
-    parts += [f" within {observed.settings.gang_seconds} s"]
+    parts += [f" within {places.patience(observed, last)} s"]
     parts += [f": {why.rstrip('.')}"] if why else [f"; {absent} had no pod"] if absent else []
     return shortened(f"{''.join(parts)}.")
 
 
-def _placed(pod: PodView) -> bool:
+def placed(pod: PodView) -> bool:
+    """Whether the scheduler has given it a node."""
     return bool(pod.phase != "Pending" or pod.scheduled or pod.node)
 
 

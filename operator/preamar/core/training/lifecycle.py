@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from preamar.core.moments import moment
-from preamar.core.training import gang, resize
+from preamar.core.training import gang, resize, scouts
 from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
 from preamar.core.training.endings import ON_REQUEST, Ending, converters, ending, pods_of
 from preamar.core.training.observe import ATTEMPT_LABEL, JobView, Observed
@@ -56,6 +56,7 @@ class Why(StrEnum):
     GANG = "GangIncomplete"
     RESIZING = "Resizing"
     CONVERTING = "ConvertingCheckpoint"
+    CLEARING = "ScoutsLeave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +128,17 @@ def _running(observed: Observed, last: JobView, here: Step) -> Step:
     if order is not None:
         return _but(here, Do.TRAIN, Why.RESIZING, LOOK_AGAIN)
     if resize.wanted(observed, last) is not None:
-        # Where none runs nothing is lost by starting anew, and the wanted size may be one that fits.
+        # Where not all run nothing is lost by starting anew, and the wanted size may be one that fits.
         return (
             _but(here, Do.STOP, Why.RESIZED)
-            if _never_ran(observed, last)
+            if _never_began(observed, last)
             else _but(here, Do.ORDER, Why.RESIZING, LOOK_AGAIN)
         )
     patience = gang.seconds_left(observed, last)
     if patience is not None and patience <= 0:
         return _but(here, Do.STOP, Why.GANG)
-    moments = [each for each in (left, patience) if each is not None]
+    looks = scouts.recheck_in(observed, last)
+    moments = [each for each in (left, patience, looks) if each is not None]
     return _but(here, Do.TRAIN, Why.TRAINING, min(moments, default=None))
 
 
@@ -188,6 +190,8 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
     elif any(not p.over for v in observed.conversions for p in converters(v, observed.pods)):
         # A wish that was taken back: what it began must be gone before anybody else writes there.
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+    if scouts.alive(observed):  # the places that they hold are those of the attempt
+        return _but(here, Do.WAIT, Why.CLEARING, LOOK_AGAIN)
     why = Why.FIRST if here.attempt == 0 else Why.RESIZING if resizes else Why.RESTARTING
     return replace(here, do=Do.START, why=why, attempt=number, recheck_in=LOOK_AGAIN)
 
@@ -225,9 +229,10 @@ def deadline_in(observed: Observed) -> float | None:
     return (started + timedelta(seconds=limit) - observed.now).total_seconds()
 
 
-def _never_ran(observed: Observed, last: JobView) -> bool:
-    ran = [p for p in pods_of(last, observed.pods) if p.phase != "Pending"]
-    return not ran and not last.succeeded
+def _never_began(observed: Observed, last: JobView) -> bool:
+    """Nothing trains until all run, and who has run is never pending again."""
+    pods = pods_of(last, observed.pods)
+    return not last.succeeded and (not pods or any(p.phase == "Pending" for p in pods))
 
 
 def _backoff(here: Step, last: JobView | None, now: datetime) -> float:

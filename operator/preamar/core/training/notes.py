@@ -19,6 +19,8 @@ RESIZE = "preamar.dev/resize"
 """Annotation of an attempt, or of a conversion, that takes a checkpoint to another size."""
 REFUSED = "preamar.dev/refused"
 """Annotation of an attempt that went back to the size before, because a resize failed."""
+FEWER = "preamar.dev/fewer"
+"""Annotation of an attempt with fewer workers than were asked for: the others found no place."""
 RESIZED = "preamar.dev/resized"
 """Annotation of an attempt: how many before it, or it itself, began at another size. No limit
 counts those."""
@@ -38,13 +40,13 @@ class Resize:
 
     @classmethod
     def of(cls, annotations: Mapping[str, str], name: str) -> Self | None:
-        words = _map(annotations.get(name))
-        before, to, at = _count(words.get("from")), _count(words.get("to")), moment(words.get("at"))
-        generation = _count(words.get("generation"))
+        told = words(annotations.get(name))
+        before, to, at = count(told.get("from")), count(told.get("to")), moment(told.get("at"))
+        generation = count(told.get("generation"))
         if before is None or to is None or at is None or generation is None:
             return None
-        reason = words.get("reason")
-        consumed = _count(words.get("consumed"))
+        reason = told.get("reason")
+        consumed = count(told.get("consumed"))
         return cls(before, to, reason if isinstance(reason, str) else "", at, generation, consumed)
 
     def text(self) -> str:
@@ -70,11 +72,11 @@ class Refused:
 
     @classmethod
     def of(cls, annotations: Mapping[str, str]) -> Self | None:
-        words = _map(annotations.get(REFUSED))
-        to, generation = _count(words.get("to")), _count(words.get("generation"))
+        told = words(annotations.get(REFUSED))
+        to, generation = count(told.get("to")), count(told.get("generation"))
         if to is None or generation is None:
             return None
-        reason, message = words.get("reason"), words.get("message")
+        reason, message = told.get("reason"), told.get("message")
         return cls(
             to,
             generation,
@@ -92,14 +94,16 @@ class Refused:
         return dumps(words, sort_keys=True)
 
 
-def _map(text: str | None) -> Mapping[str, Any]:
+def words(text: str | None) -> Mapping[str, Any]:
+    """The mapping that a note holds; empty where it cannot be read."""
     try:
-        words: Any = loads(text or "{}")
+        told: Any = loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return words if isinstance(words, Mapping) else {}
+    return told if isinstance(told, Mapping) else {}
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
+    """A whole number of at least 0 that JSON carries exactly; None of anything else."""
     whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
     return value if whole else None  # type: ignore[return-value]

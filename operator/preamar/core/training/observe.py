@@ -24,12 +24,14 @@ JOB_LABEL = "preamar.dev/trainingjob"
 ATTEMPT_LABEL = "preamar.dev/attempt"
 CONVERSION_LABEL = "preamar.dev/conversion"
 """Of a conversion's Job and pods: the attempt that it is for."""
+SCOUT_LABEL = "preamar.dev/scout"
+"""Of the Job and pods that look for places: the attempt for which they do."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
     """One attempt: an Indexed Job of ours. A conversion is one too, with ``conversion`` the attempt
-    that it is for."""
+    that it is for, and scouts are, with ``scout`` the attempt for which they look for places."""
 
     name: str
     uid: str
@@ -53,6 +55,7 @@ class JobView:
     """Seconds between SIGTERM and the end in which its ranks may save."""
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     conversion: int = 0
+    scout: int = 0
 
     @classmethod
     def of(cls, body: Manifest) -> Self:
@@ -64,12 +67,11 @@ class JobView:
         why = true.get("Failed") or true.get("FailureTarget") or {}
         pod: Mapping[str, Any] = (spec.get("template") or {}).get("spec") or {}
         labels = metadata.get("labels") or {}
-        label, other = labels.get(ATTEMPT_LABEL, ""), labels.get(CONVERSION_LABEL, "")
         return cls(
             name=metadata["name"],
             uid=metadata["uid"],
             version=metadata["resourceVersion"],
-            attempt=int(label) if label.isdecimal() else 0,
+            attempt=_number(labels.get(ATTEMPT_LABEL)),
             created=moment(metadata.get("creationTimestamp")),
             started=moment(status.get("startTime")),
             workers=int(spec.get("completions") or 0),
@@ -87,13 +89,18 @@ class JobView:
             grace=int(pod.get("terminationGracePeriodSeconds") or GRACE_SECONDS + BEYOND_SECONDS)
             - BEYOND_SECONDS,
             annotations=MappingProxyType(dict(metadata.get("annotations") or {})),
-            conversion=int(other) if other.isdecimal() else 0,
+            conversion=_number(labels.get(CONVERSION_LABEL)),
+            scout=_number(labels.get(SCOUT_LABEL)),
         )
 
     @property
     def over(self) -> bool:
         """Whether its controller will start no more pods."""
         return self.complete or self.failed
+
+
+def _number(text: object) -> int:
+    return int(text) if isinstance(text, str) and text.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class Observed:
 
     ``children`` holds what stands under each of ``children_named(job)``, other people's objects
     included. ``jobs`` are the attempts, ``conversions`` the Jobs that convert checkpoints between
-    them, ``preparing`` is the Job that prepares the data, ``pods`` are all their pods. ``claims``
+    them, ``scouts`` those that look for places, ``preparing`` is the Job that prepares the data, ``pods`` are all their pods. ``claims``
     holds those of ``claims_named(job)`` that exist. ``stop`` is None where no order was tried yet,
     as after a start of ours. ``ended`` names pods that said that their work is done before their
     status does.
@@ -123,6 +130,7 @@ class Observed:
     children: Children = field(default_factory=lambda: MappingProxyType({}))
     jobs: tuple[JobView, ...] = ()
     conversions: tuple[JobView, ...] = ()
+    scouts: tuple[JobView, ...] = ()
     preparing: JobView | None = None
     prepare_state: str = ""
     pods: tuple[PodView, ...] = ()
@@ -135,8 +143,8 @@ class Observed:
 
 
 def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ...]:
-    """Where the headless Service, the next attempts and the next conversion would be, whether they
-    exist or not."""
+    """Where the headless Service, the next attempts, the next conversion and the scouts would be,
+    whether they exist or not."""
     namespace, name = job.metadata.namespace or "", job.metadata.name
     last = max((view.attempt for view in jobs), default=0)
     last = max(last, job.status.attempt or 0)
@@ -147,7 +155,10 @@ def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ..
     return (
         Ref("v1", "Service", namespace, f"{name}-ranks"),
         *prepare,
-        *(Ref("batch/v1", "Job", namespace, n) for n in (*names, conversion_name(name, last + 1))),
+        *(
+            Ref("batch/v1", "Job", namespace, n)
+            for n in (*names, conversion_name(name, last + 1), scout_name(name, last))
+        ),
     )
 
 
@@ -161,22 +172,29 @@ def conversion_name(name: str, attempt: int) -> str:
     return f"{name}-{attempt}-convert"
 
 
+def scout_name(name: str, attempt: int) -> str:
+    """The Job of pods that look for more places for an attempt."""
+    return f"{name}-{attempt}-scout"
+
+
 class Apart(NamedTuple):
-    """The Jobs that a resource controls: attempts and conversions by number, and the one that
-    prepares the data."""
+    """The Jobs that a resource controls: attempts, conversions and scouts by number, and the one
+    that prepares the data."""
 
     attempts: tuple[JobView, ...]
     conversions: tuple[JobView, ...]
+    scouts: tuple[JobView, ...]
     preparing: JobView | None
 
 
 def apart(views: Iterable[JobView]) -> Apart:
     """Which Job is what."""
     every = sorted(views, key=lambda view: (view.attempt, view.conversion))
-    others = (v for v in every if not v.attempt and not v.conversion)
+    others = (v for v in every if not v.attempt and not v.conversion and not v.scout)
     return Apart(
         tuple(v for v in every if v.attempt),
         tuple(v for v in every if v.conversion),
+        tuple(v for v in every if v.scout),
         next((v for v in others if v.name.endswith("-prepare")), None),
     )
 

@@ -15,7 +15,7 @@ from preamar.core.metadata import API_VERSION, status_of
 from preamar.core.moments import moment
 from preamar.core.plan import Delete, Manifest, Mark, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
-from preamar.core.training import preparing
+from preamar.core.training import preparing, scouts
 from preamar.core.training.account import closed
 from preamar.core.training.blocks import Blocked, blocked
 from preamar.core.training.conversion import conversion
@@ -69,6 +69,7 @@ def reconcile(observed: Observed) -> Plan:
             *_old(observed),
             *_unprepared(observed, step),
             *_left(observed, step),
+            *_idle(observed, step),
             *expired,
         ),
         status=None if same or expired else status_of(KIND, job.metadata, wanted),
@@ -89,6 +90,10 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
             wanted.append(_next(observed, step, part))
     if step.do == Do.CONVERT:
         wanted += _conversion(observed, step)
+    last = last_attempt(observed)
+    looks = scouts.missing(observed, last) if step.do == Do.TRAIN and last is not None else 0
+    if looks and last is not None and scouts.of(observed, last) is None:
+        wanted.append(scouts.scouts(job, observed.settings, last, looks))
     uid = job.metadata.uid
     return due(wanted, uid, observed.children, observed.applied, observed.refused)
 
@@ -149,6 +154,17 @@ def _left(observed: Observed, step: Step) -> tuple[Delete, ...]:
             or (view.failed and step.do == Do.CONVERT and view.conversion == number)
             or (last is not None and view.conversion < last.attempt - KEPT_ATTEMPTS)
         )
+    )
+
+
+def _idle(observed: Observed, step: Step) -> tuple[Delete, ...]:
+    """Scouts that look for nothing, or hold what the next attempt is about to take."""
+    last = last_attempt(observed)
+    may = step.do in {Do.TRAIN, Do.ORDER, Do.CONVERT, Do.WAIT} and step.why != Why.CLEARING
+    return tuple(
+        Delete(_job_ref(observed, view.name), view.uid)
+        for view in observed.scouts
+        if not view.deleting and not (may and scouts.kept(observed, last, view))
     )
 
 

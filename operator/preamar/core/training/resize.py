@@ -1,6 +1,7 @@
 """With how many workers does the job go on, and what must happen before?
 
-The user's number, unless the checkpoint cannot be taken there or the last try failed. A running
+The user's number, or as many as have places (``places``), unless the checkpoint cannot be taken
+there or the last try failed. A running
 attempt is told to stop at a step; shards that fit another number of ranks are converted while no
 accelerator is held; what fails goes back to the size before. An order that was given is carried
 out whatever is wished next, so that every order of edits ends at the last of them.
@@ -9,6 +10,7 @@ out whatever is wished next, so that every order of edits ends at the last of th
 from datetime import timedelta
 
 from preamar.api.recipe import TrainingPrecision
+from preamar.core.training import places, scouts
 from preamar.core.training.advice import cannot_run
 from preamar.core.training.blocks import blocked
 from preamar.core.training.endings import (
@@ -44,13 +46,15 @@ def wanted(observed: Observed, last: JobView) -> Resize | None:
     """The resize for which a running attempt should stop. A wish that cannot be fulfilled, or
     whose attempt could not start, stops nothing: what runs is left alone."""
     spec = observed.job.spec
-    wish, terms = spec.workers.replicas, Terms.of(spec)
+    found, terms = scouts.found(observed, last), Terms.of(spec)
+    wish = found or places.aim(observed, last)
     if wish == last.workers or why_not(observed, last) or cannot_run(terms, wish):
         return None
     if blocked(observed, wish) is not None:
         return None
     generation = observed.job.metadata.generation
-    return Resize(last.workers, wish, ASKED, observed.now, generation)
+    why = scouts.FOUND if found else ASKED
+    return Resize(last.workers, wish, why, observed.now, generation)
 
 
 def why_not(observed: Observed, last: JobView | None) -> str:
@@ -91,7 +95,7 @@ def next_size(observed: Observed, last: JobView | None, told: Ending | None) -> 
     """The workers of the next attempt."""
     spec = observed.job.spec
     wish, per, world = (
-        spec.workers.replicas,
+        places.aim(observed, last),
         spec.workers.ranks_per_worker,
         world_of(observed, last),
     )
@@ -107,9 +111,8 @@ def next_size(observed: Observed, last: JobView | None, told: Ending | None) -> 
 
 
 def refused(observed: Observed, last: JobView | None, told: Ending | None = None) -> Refused | None:
-    """The present wish, if it failed and the spec was not edited since."""
-    job = observed.job
-    now = (job.spec.workers.replicas, job.metadata.generation)
+    """The size that is aimed at, if it failed and the spec was not edited since."""
+    now = (places.aim(observed, last), observed.job.metadata.generation)
     if last is not None:
         noted = Refused.of(last.annotations)
         if noted is not None and (noted.to, noted.generation) == now:
@@ -149,18 +152,18 @@ def carried_out(
     per = spec.workers.ranks_per_worker
     if world is None or world == workers * per:
         return None
-    asked = observed.now
+    asked, why = observed.now, places.LOST if places.note(observed, last, workers) else ASKED
     for view in (last, conversion(observed, number)):
         for name in (RESIZE, STOP):
             tried = Resize.of(view.annotations, name) if view is not None else None
             if tried is not None and tried.to == workers:
-                asked = min(asked, tried.at)
+                asked, why = min(asked, tried.at), tried.reason or why
     words = outcomes(last, observed.pods) if last is not None else ()
     ended = [w.consumed for w in words if w.outcome == "Stopped" and w.consumed]
     return Resize(
         world // per,
         workers,
-        ASKED,
+        why,
         asked,
         observed.job.metadata.generation,
         max(ended) if ended else None,
@@ -171,7 +174,7 @@ def size_notes(
     observed: Observed, last: JobView | None, number: int, workers: int, told: Ending | None
 ) -> dict[str, str]:
     """What a new attempt's Job says about its size."""
-    notes: dict[str, str] = {}
+    notes: dict[str, str] = dict(places.note(observed, last, workers))
     wish = carried_out(observed, last, number, workers)
     if wish is not None:
         notes[RESIZE] = wish.text()

@@ -9,11 +9,12 @@ from typing import Any
 from preamar.api.training_status import TrainingJobStatus
 from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import moment, stamp
-from preamar.core.training import gang
+from preamar.core.training import gang, scouts
 from preamar.core.training.account import current
 from preamar.core.training.endings import outcomes
 from preamar.core.training.goodput import told
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
+from preamar.core.training.notes import FEWER
 from preamar.core.training.observe import JOB_LABEL, JobView, Observed
 from preamar.core.training.preparing import prepared
 from preamar.core.training.progress import Progress, Saved
@@ -156,10 +157,16 @@ def _add_start(
     """How far the latest attempt came before its first step."""
     if step.why == Why.GANG and step.do == Do.STOP and last is not None:
         now_true["gang"] = gang.given_up(observed, last)
-    elif gang.complete(observed, last) or step.do in {Do.SUCCEED, Do.FAIL}:
+    elif step.do == Do.TRAIN and last is not None and scouts.useless(observed, last):
+        now_true["gang"] = scouts.given_back(observed)
+    elif (gang.complete(observed, last) and not _fewer(last)) or step.do in {Do.SUCCEED, Do.FAIL}:
         now_true.pop("gang", None)
     if step.do == Do.START:  # the new one has not looked yet
         now_true.pop("interconnect", None)
+
+
+def _fewer(last: JobView | None) -> bool:
+    return last is not None and FEWER in last.annotations
 
 
 def _add_words(

@@ -19,6 +19,7 @@ from preamar.core.training.interconnect import fell_back
 from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
 from preamar.core.training.limits import waits
 from preamar.core.training.observe import JobView, Observed
+from preamar.core.training.places import Fewer
 from preamar.core.training.policy import GIVEN_UP, POISON
 from preamar.core.training.preparing import prepared
 from preamar.core.training.resize import why_not
@@ -37,6 +38,7 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     REFUSED = "Refused"
     KEEPS_SIZE = "KeepsItsSize"
+    FEWER = "FewerPlaces"
     NOT_SUSPENDED = "NotSuspended"
     SUSPENDING = "Suspending"
     FELL_BACK = "InterconnectFellBack"
@@ -64,7 +66,7 @@ FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
 ROLLED = frozenset({BROKEN, UNCONVERTED, "ConversionFailed"})
 BAD: frozenset[str] = frozenset(
     {*Block, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP, *ROLLED}
-    | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK, grace.TOO_SLOW}
+    | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK, Reason.FEWER, grace.TOO_SLOW}
 )
 FAILURES = {
     Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
@@ -112,7 +114,7 @@ def _succeeded(step: Step) -> Verdict:
 
 
 def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
-    last, spec = last_attempt(observed), observed.job.spec
+    last = last_attempt(observed)
     if step.do not in {Do.TRAIN, Do.ORDER} or last is None:
         if trouble is not None and step.do in {Do.START, Do.WAIT, Do.PREPARE, Do.CONVERT}:
             return Verdict("Running", "False", trouble.reason, trouble.message)
@@ -131,13 +133,9 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
         )
     if step.why == Why.RESIZING:
         return Verdict("Running", "True", step.why, f"The {last.workers} workers save and stop.")
-    if last.workers != spec.workers.replicas:
-        return Verdict(
-            "Running",
-            "True",
-            Reason.KEEPS_SIZE,
-            f"It trains on with {last.workers} workers. {_why_not(observed, last)}".rstrip(),
-        )
+    other = _of_another_size(observed, last)
+    if other is not None:
+        return other
     slower = fell_back(observed)
     if slower:
         return Verdict("Running", "True", Reason.FELL_BACK, slower)
@@ -145,6 +143,20 @@ def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict
     note = " Changes of the spec take effect with the next attempt." if changed else ""
     note += starved(observed.progress, last.attempt)
     return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
+
+
+def _of_another_size(observed: Observed, last: JobView) -> Verdict | None:
+    wish, fewer = observed.job.spec.workers.replicas, Fewer.of(last)
+    if last.workers == wish:
+        return None
+    if fewer is not None and last.workers < wish:
+        sentence = (
+            f"It trains on with {last.workers} of {wish} workers. {fewer.message} "
+            "Places for the others are looked for."
+        )
+        return Verdict("Running", "True", Reason.FEWER, sentence)
+    sentence = f"It trains on with {last.workers} workers. {_why_not(observed, last)}".rstrip()
+    return Verdict("Running", "True", Reason.KEEPS_SIZE, sentence)
 
 
 def _why_not(observed: Observed, last: JobView) -> str:
