@@ -7,6 +7,11 @@ ARG SSL_CERT_FILE
 COPY requirements-gpu.txt /build/
 RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
       --only-binary :all: --target /opt/preamar/lib --requirement /build/requirements-gpu.txt
+# TensorRT's bindings for Python, of the very version whose libraries the base image holds: a hash would
+# tie them to one base image. `preamar-model optimize` builds engines with them.
+RUN : "${TRT_VERSION:?}" "${CUDA_VERSION:?}" \
+ && python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --only-binary :all: \
+      --target /opt/preamar/lib "tensorrt-cu${CUDA_VERSION%%.*}-bindings==${TRT_VERSION%%+*}"
 COPY preamar_model /opt/preamar/lib/preamar_model
 RUN printf '#!/bin/sh\nexec python3 -m preamar_model "$@"\n' > /usr/local/bin/preamar-model \
  && chmod 0755 /usr/local/bin/preamar-model \

@@ -16,6 +16,8 @@ import onnx
 
 from preamar_model import build, onnx_file, source, tensors
 from preamar_model.carried_out import Told, carried_out
+from preamar_model.engine import metadata
+from preamar_model.engine.workshop import Compiled, Workshop
 from preamar_model.optimize import floats, keep, key, measure, publish, recipe, samples, zeros
 from preamar_model.optimize import wish as wishes
 from preamar_model.optimize.error import Judge
@@ -53,7 +55,9 @@ def optimize(wish: Wish) -> dict[str, object]:
     found = source.find(wish.source)
     source.check_digest(found, wish.digest)
     calibration = source.find(wish.calibration).digest() if wish.calibration else None
-    name = key.key(wish, found.digest(), calibration)
+    workshop = Workshop() if wish.compiles else None
+    where = workshop.where if workshop else None
+    name = key.key(wish, found.digest(), calibration, where)
     if record := publish.held(target, name):
         return record | {"cached": True}
     aside = publish.begin(target)
@@ -63,8 +67,11 @@ def optimize(wish: Wish) -> dict[str, object]:
         except FileNotFoundError:  # nothing can be written but the target's volume
             tempfile.tempdir = str(publish.working(target))
         with tempfile.TemporaryDirectory(prefix="preamar-") as folder:
-            record, model = _made(wish, found, Path(folder))
+            record, model, compiled = _made(wish, found, Path(folder), workshop, name)
         size = publish.write(aside, model, found)
+        if compiled:
+            metadata.write(aside, compiled.plan, compiled.told)
+            size = len(compiled.plan)
         record["after"]["bytes"] = size
         publish.finish(aside, target, record | {"key": name})
     finally:
@@ -73,8 +80,8 @@ def optimize(wish: Wish) -> dict[str, object]:
 
 
 def _made(
-    wish: Wish, found: source.Source, folder: Path
-) -> tuple[dict[str, object], onnx.ModelProto]:
+    wish: Wish, found: source.Source, folder: Path, workshop: Workshop | None, name: str
+) -> tuple[dict[str, object], onnx.ModelProto, Compiled | None]:
     # The model that is compared with is the one that would be served, made by the builder itself.
     build.build(wish.order(), folder / "before")
     before = folder / "before" / wish.name / "1"
@@ -83,13 +90,23 @@ def _made(
     given = samples.collect(wish, found, signature, before)
     reference = Session(str(path))
     prepared = floats.prepared(path)
-    recipes = recipe.recipes(wish, prepared, given.calibration, folder)
-    chosen, result = _chosen(wish, recipes, reference, given)
-    after = Session(result.model)
+    if wish.precision == wish.sparsity == "None":  # compiled and nothing else
+        chosen, result = recipe.Recipe(wish, prepared, None), keep.Found(prepared, (), 0.0)
+    else:
+        recipes = recipe.recipes(wish, prepared, given.calibration, folder)
+        chosen, result = _chosen(wish, recipes, reference, given)
+    compiled, sides = None, (reference, Session(result.model))
+    if workshop:
+        graphs = (prepared, chosen.compiled(frozenset(result.kept)))
+        compiled = workshop.compiled(wish, found, graphs, given.calibration, folder, name)
+        sides = (compiled.before, compiled.after)
+        # What a pod serves that the engine does not fit: in floats, right on whatever it has.
+        result = replace(result, model=chosen.pruned(frozenset(result.kept)))
+    after = sides[1]
     error = Judge(wish.task, reference, given.held_out)(after)
     if not error <= wish.tolerance:
         raise _inaccurate(wish, error)
-    speeds = measure.compare([reference, after], given.one, given.many)
+    speeds = measure.compare(sides, given.one, given.many)
     kept = [*chosen.unsuited(), *result.kept]
     told = [
         {
@@ -119,8 +136,9 @@ def _made(
         "samples": {"calibration": len(given.calibration), "selection": len(given.selection), "heldOut": len(given.held_out)},
         "tools": key.tools(),
         "machine": key.machine(),
+        "engine": compiled.told if compiled else None,
     }  # fmt: skip
-    return record, result.model
+    return record, result.model, compiled
 
 
 def _chosen(
@@ -135,15 +153,15 @@ def _chosen(
 
     least = float("inf")
     for each in _fastest_first(recipes, given):
-        result = keep.search(each, _of(judge), each.layers(), wish.tolerance, left, each.only)
+        result = keep.search(each, _of(judge, wish), each.layers(), wish.tolerance, left, each.only)
         if isinstance(result, keep.Found):
             return each, result
         least = min(least, result.error)
     raise _inaccurate(wish, least)
 
 
-def _of(judge: Judge) -> Callable[[onnx.ModelProto], float]:
-    return lambda model: judge(Session(model))
+def _of(judge: Judge, wish: Wish) -> Callable[[onnx.ModelProto], float]:
+    return lambda model: judge(Session(model, as_written=wish.compiles))
 
 
 def _fastest_first(recipes: list[recipe.Recipe], given: samples.Samples) -> list[recipe.Recipe]:
@@ -156,7 +174,7 @@ def _fastest_first(recipes: list[recipe.Recipe], given: samples.Samples) -> list
 
 
 def _inaccurate(wish: Wish, error: float) -> Refusal:
-    wanted = " and ".join(w for w in (wish.sparsity, wish.precision) if w != "None")
+    wanted = " and ".join(w for w in (wish.sparsity, wish.precision) if w != "None") or wish.engine
     return Refusal(
         Reason.OPTIMIZATION_TOO_INACCURATE,
         f"{wanted} changes the model's answers by {error:.2g} at best, spec.optimize.tolerance allows "
@@ -168,5 +186,5 @@ def _inaccurate(wish: Wish, error: float) -> Refusal:
 def _short(told: dict[str, object]) -> dict[str, object]:
     """What fits a termination message."""
     kept = told["layersKept"]
-    rest = {k: v for k, v in told.items() if k not in {"files", "layersKept"}}
+    rest = {k: v for k, v in told.items() if k not in {"files", "layersKept", "engine"}}
     return rest | {"layersKept": kept[:NAMED], "layersKeptCount": len(kept)}

@@ -24,6 +24,8 @@ class Scheme(StrEnum):
     """Convolutions and products alone."""
     STATIC = "Static"
     """All operators that ONNX Runtime has in integers."""
+    SYMMETRIC = "Symmetric"
+    """For TensorRT, as `engine.eighths` makes it."""
 
 
 def schemes(model: onnx.ModelProto) -> list[Scheme]:

@@ -6,6 +6,7 @@ The processor counts because the form of INT8 is chosen by what it runs fastest.
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,14 +31,17 @@ def machine(info: Path = Path("/proc/cpuinfo")) -> str:
     return " ".join([f"{platform.system()}/{platform.machine()}", *sorted(flags)])
 
 
-def key(wish: Wish, source: str, calibration: str | None) -> str:
-    """SHA-256 over canonical JSON; ``source`` and ``calibration`` are digests."""
+def key(
+    wish: Wish, source: str, calibration: str | None, where: Mapping[str, str] | None = None
+) -> str:
+    """SHA-256 over canonical JSON; ``source`` and ``calibration`` are digests, ``where`` is the GPU
+    that an engine is built on."""
     parts = {
         "source": source,
         "calibration": calibration,
         "wish": wish.canonical(),
         "tools": tools(),
         "machine": machine(),
-    }
+    } | ({"where": dict(where)} if where else {})
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

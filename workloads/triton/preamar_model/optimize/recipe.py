@@ -7,6 +7,8 @@ from pathlib import Path
 
 import onnx
 
+from preamar_model.engine import typed
+from preamar_model.engine.eighths import LARGEST, EightBits
 from preamar_model.optimize import alone, half, integers, layers, narrow, pairs, rows, zeros
 from preamar_model.optimize.integers import Quantizer, Scheme
 from preamar_model.optimize.session import Feed
@@ -14,7 +16,9 @@ from preamar_model.optimize.wish import Wish, unable
 
 
 class Recipe:
-    def __init__(self, wish: Wish, floats: onnx.ModelProto, quantizer: Quantizer | None) -> None:
+    def __init__(
+        self, wish: Wish, floats: onnx.ModelProto, quantizer: Quantizer | EightBits | None
+    ) -> None:
         self.wish = wish
         self.floats = floats
         self.quantizer = quantizer
@@ -31,8 +35,13 @@ class Recipe:
         elif wish.sparsity != "None":
             found |= {layer.name for layer in zeros.suited(self.floats, wish.sparsity)}
         if wish.precision in half.KINDS:
-            found |= {layer.name for layer in layers.find(self.floats)}
-        if wish.precision == "INT8":
+            ops = typed.OPS if self._computes_half() else tuple(layers.PLACES)
+            found |= {layer.name for layer in layers.find(self.floats) if layer.op in ops}
+        if self.scheme is Scheme.SYMMETRIC:
+            found |= {
+                layer.name for layer in layers.find(self.floats) if layer.op in {"MatMul", "Conv"}
+            }
+        elif wish.precision == "INT8":
             ops = {"MatMul", "Gather"}
             ops |= set() if self.scheme in {Scheme.DYNAMIC, None} else {"Conv"}
             found |= {layer.name for layer in layers.find(self.floats) if layer.op in ops}
@@ -68,20 +77,38 @@ class Recipe:
 
     def __call__(self, kept: frozenset[str]) -> onnx.ModelProto:
         model = self.pruned(kept)
+        if self.wish.precision == "FP16" and self._computes_half():
+            return typed.typed(model, "FP16", kept)
         if self.wish.precision in half.KINDS:
             return half.narrowed(model, self.wish.precision, kept)
+        if isinstance(self.quantizer, EightBits):
+            return self.quantizer(model, kept)
         if self.wish.precision == "INT8":
             model = rows.quantized(model, kept)
             return self.quantizer(model, kept) if self.quantizer else model
         return model
+
+    def compiled(self, kept: frozenset[str]) -> onnx.ModelProto:
+        """The graph as TensorRT is given it. ONNX Runtime multiplies no BF16 on a CPU, so there
+        layers are chosen by their weights in it; the gate judges the engine itself."""
+        if self.wish.precision == "BF16":
+            return typed.typed(self.pruned(kept), "BF16", kept)
+        return self(kept)
+
+    def _computes_half(self) -> bool:
+        """Whether products are made in 16 bits, and not only their weights kept in them."""
+        wish = self.wish
+        return wish.compiles or (wish.accelerator == "GPU" and wish.precision == "FP16")
 
 
 def recipes(
     wish: Wish, floats: onnx.ModelProto, samples: Sequence[Feed], folder: Path
 ) -> list[Recipe]:
     """All that are worth a try. Raises `Refusal` when the graph has nothing to change."""
-    quantizers: list[Quantizer | None] = [None]
-    if wish.precision == "INT8":
+    quantizers: list[Quantizer | EightBits | None] = [None]
+    if wish.compiles and wish.precision in LARGEST:
+        quantizers = [EightBits(wish.precision, samples)]
+    elif wish.precision == "INT8":
         schemes = integers.schemes(floats)
         quantizers = [Quantizer(scheme, samples, folder) for scheme in schemes] or [None]
     found = [Recipe(wish, floats, quantizer) for quantizer in quantizers]

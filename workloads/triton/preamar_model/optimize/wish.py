@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from preamar_model.order import NAME, Order, OrderUnreadable
 from preamar_model.refusal import Reason, Refusal, invalid
 
-PRECISIONS = ("None", "FP16", "BF16", "INT8")
+PRECISIONS = ("None", "FP16", "BF16", "INT8", "FP8")
 SPARSITIES = ("None", "TwoFour", "Unstructured", "Structured")
 TASKS = ("Infer", "Embed", "Generate")
 SECONDS = 600.0
 ELSEWHERE = {
     "FP8": "FP8 needs a GPU of compute capability 8.9 or newer and an engine that TensorRT builds "
-    "there (spec.optimize.engine: TensorRT); a CPU has no FP8 arithmetic: choose INT8.",
-    "FP4": "FP4 needs a GPU of compute capability 10.0 or newer, weights that NVIDIA ModelOpt "
-    "quantised, and an engine that TensorRT builds there; a CPU has no FP4 arithmetic: choose INT8.",
+    "there (spec.optimize.engine: TensorRT); nothing else has FP8 arithmetic: choose INT8.",
+    "FP4": "FP4 needs a GPU of compute capability 10.0 or newer and weights that NVIDIA ModelOpt "
+    "quantised from the model's PyTorch code, which is not done here: quantise it before you store "
+    "it, or choose FP8 (with spec.optimize.engine: TensorRT) or INT8.",
 }
+WORKSPACE = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,19 @@ class Wish:
     cache_bytes: int = 0
     kept: tuple[str, ...] = ()
     """Artefacts of the same model beside `target` that may still be served; others go."""
+    accelerator: str = "CPU"
+    """What will serve it."""
+    engine: str = "None"
+    batch: int = 8
+    """Rows that the server joins at most; an engine is built for no more."""
+    workspace: int = WORKSPACE
+    """Bytes on the GPU that TensorRT may try kernels with."""
     seconds: float = SECONDS
     """How long the search for layers to keep may take."""
+
+    @property
+    def compiles(self) -> bool:
+        return self.engine == "TensorRT"
 
     def order(self) -> Order:
         """The same model as the builder is told of it."""
@@ -56,7 +69,11 @@ class Wish:
 
     def canonical(self) -> Mapping[str, object]:
         """What decides about the artefact; names and places do not."""
-        return {
+        engine = {"type": self.engine, "batch": self.batch, "workspace": self.workspace}
+        # Named only where they decide: artefacts for CPUs keep the keys that they have.
+        more = {"accelerator": self.accelerator} if self.accelerator != "CPU" else {}
+        more |= {"engine": engine} if self.compiles else {}
+        return more | {
             "task": self.task,
             "precision": self.precision,
             "sparsity": {"type": self.sparsity, "ratio": self.ratio},
@@ -65,7 +82,7 @@ class Wish:
 
 
 def read(environment: Mapping[str, str]) -> Wish:
-    """Raises `OrderUnreadable`, or `Refusal` for what a CPU cannot do."""
+    """Raises `OrderUnreadable`, or `Refusal` for what cannot be done."""
     text = environment.get("PREAMAR_OPTIMIZE")
     if not text:
         raise OrderUnreadable("PREAMAR_OPTIMIZE is not set")
@@ -88,32 +105,52 @@ def read(environment: Mapping[str, str]) -> Wish:
             hosts=tuple(map(str, body.get("hosts") or ())),
             cache_bytes=int(body.get("cacheBytes") or 0),
             kept=tuple(map(str, body.get("kept") or ())),
+            accelerator=str(body.get("accelerator") or "CPU"),
+            engine=str(body.get("engine") or "None"),
+            batch=int(body.get("maxBatchSize") or 8),
+            workspace=int(body.get("workspaceBytes") or WORKSPACE),
             seconds=float(body.get("seconds") or SECONDS),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OrderUnreadable(f"PREAMAR_OPTIMIZE cannot be read: {error!r}") from error
-    if str(body.get("engine") or "None") != "None":
-        raise unable(
-            "A TensorRT engine is built on a GPU of the kind that serves it; on a CPU leave "
-            "spec.optimize.engine at None."
-        )
     _possible(wish)
     return wish
 
 
+def _compilable(wish: Wish) -> None:
+    if wish.accelerator != "GPU":
+        raise unable(
+            "A TensorRT engine is built on a GPU of the kind that serves it; on a CPU leave "
+            "spec.optimize.engine at None."
+        )
+    if wish.task == "Generate":
+        raise unable(
+            "Decoders are not compiled: their key-value cache is what TensorRT-LLM and vLLM are made "
+            "for. Leave spec.optimize.engine at None, or serve the model with format VLLM."
+        )
+    if min(wish.batch, wish.workspace) < 1:
+        raise unable(
+            "An engine is built for a batch of 1 or more, in a workspace of 1 byte or more."
+        )
+
+
 def _possible(wish: Wish) -> None:
-    if wish.precision in ELSEWHERE:
+    if wish.precision in ELSEWHERE and not (wish.compiles and wish.precision == "FP8"):
         raise unable(ELSEWHERE[wish.precision])
     for word, value, known in (
         ("precision", wish.precision, PRECISIONS),
         ("sparsity.type", wish.sparsity, SPARSITIES),
         ("task", wish.task, TASKS),
+        ("accelerator", wish.accelerator, ("CPU", "GPU")),
+        ("engine", wish.engine, ("None", "TensorRT")),
     ):
         if value not in known:
             raise unable(f"The {word} {value!r} is not one of {', '.join(known)}.")
     if not NAME.fullmatch(wish.name):
         raise invalid(f"The model name {wish.name!r} cannot be served.")
-    if wish.precision == "None" and wish.sparsity == "None":
+    if wish.compiles:
+        _compilable(wish)
+    elif wish.precision == "None" and wish.sparsity == "None":
         raise unable("Nothing is to be optimised: set spec.optimize.precision or sparsity.type.")
     if wish.sparsity != "None" and not 0 < wish.ratio < 1:
         raise unable("spec.optimize.sparsity.ratio is a share above 0 and below 1.")
