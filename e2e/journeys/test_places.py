@@ -32,7 +32,7 @@ class Places:
     def are(self, number: int | None) -> None:
         told = {PLACE: None if number is None else str(number)}
         status = {"status": {"capacity": told, "allocatable": told}}
-        self.kube.patch_status("v1", "Node", self.node, status)
+        self.kube.patch_status("v1", "Node", self.node, None, status)
 
 
 def test_a_job_shrinks_to_the_places_that_are_left_and_grows_when_they_are_back(
