@@ -60,6 +60,12 @@ ASKS = {
     },
     "optimize.engine": {"accelerator": {"type": "GPU"}, "optimize": {"engine": "TensorRT"}},
     "optimize.calibrationUri": {"optimize": {"calibrationUri": "s3://a/b"}},
+    "model.format": {"accelerator": {"type": "GPU"}, "model": {"format": "TensorRTLLM"}},
+    "runtime.instances": {
+        "accelerator": {"type": "GPU"},
+        "model": {"format": "VLLM"},
+        "runtime": {"instances": 2},
+    },
     "parallelism.nodes": {"parallelism": {"nodes": 2}},
     "parallelism.tensor": {"parallelism": {"tensor": 2}},
     "parallelism.pipeline": {"parallelism": {"pipeline": 2}},

@@ -12,7 +12,23 @@ for place in (ROOT / "workloads/triton", Path(__file__).parent):
 
 import decoders  # noqa: E402
 import graphs  # noqa: E402
+import schema  # noqa: E402
+from preamar_model.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checked():
+    """Whatever any test builds is held against Triton's own schema when it is finished."""
+    finish = Repository.finish
+
+    def checked_finish(self: Repository) -> None:
+        finish(self)
+        schema.configurations(self.root)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Repository, "finish", checked_finish)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Self
 from unittest import mock
 
+import schema
+
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 60
 CALL_SECONDS = 30
@@ -45,6 +47,8 @@ def build(order: dict, models: Path) -> Done:
         timeout=120,
         check=False,
     )
+    if done.returncode == 0:
+        schema.configurations(models)
     text = message.read_text() if message.exists() else ""
     try:
         told = json.loads(text)

@@ -118,7 +118,7 @@ def test_python_needs_trust(tmp_path):
     assert (tmp_path / "ok/m/config.pbtxt").read_text().startswith('name: "m"\n')
 
 
-@pytest.mark.parametrize("name", ["model.plan", "model.h5", "model.gguf", "notes.txt"])
+@pytest.mark.parametrize("name", ["model.tflite", "model.h5", "model.gguf", "notes.txt"])
 def test_formats_that_are_not_served(tmp_path, name):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / name).write_bytes(b"something")

@@ -26,6 +26,8 @@ class Order:
     max_batch_size: int = 8
     max_delay_microseconds: int = 0
     instances: int = 1
+    tensor: int = 1
+    pipeline: int = 1
     uri: str | None = None
     """A model that is to be fetched; else it is mounted at `source`."""
     hosts: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ def read(environment: Mapping[str, str]) -> Order:
     try:
         body = json.loads(text)
         batching = body.get("batching") or {}
+        split = body.get("parallelism") or {}
         order = Order(
             name=str(body["name"]),
             source=str(body["source"]) if not body.get("uri") else "",
@@ -55,6 +58,8 @@ def read(environment: Mapping[str, str]) -> Order:
             max_batch_size=int(batching.get("maxBatchSize") or 8),
             max_delay_microseconds=int(batching.get("maxDelayMicroseconds") or 0),
             instances=int(body.get("instances") or 1),
+            tensor=int(split.get("tensor") or 1),
+            pipeline=int(split.get("pipeline") or 1),
             uri=str(body["uri"]) if body.get("uri") else None,
             hosts=tuple(map(str, body.get("hosts") or ())),
             cache_bytes=int(body.get("cacheBytes") or 0),
@@ -70,8 +75,11 @@ def read(environment: Mapping[str, str]) -> Order:
             raise OrderUnreadable(
                 f"PREAMAR_MODEL: {word} is {value!r}, not one of {', '.join(known)}"
             )
-    if min(order.max_batch_size, order.instances) < 1 or order.max_delay_microseconds < 0:
-        raise OrderUnreadable("PREAMAR_MODEL: maxBatchSize and instances start at 1, delays at 0")
+    sizes = (order.max_batch_size, order.instances, order.tensor, order.pipeline)
+    if min(sizes) < 1 or order.max_delay_microseconds < 0:
+        raise OrderUnreadable(
+            "PREAMAR_MODEL: maxBatchSize, instances and parallelism start at 1, delays at 0"
+        )
     if not NAME.fullmatch(order.name):
         raise invalid(
             f"The model name {order.name!r} cannot be served: use letters, digits, '.', '_' and '-', "

@@ -16,28 +16,29 @@ class Kind(StrEnum):
     ONNX = "ONNX"
     SAFETENSORS = "SafeTensors"
     PYTHON = "Python"
+    TENSORRT = "TensorRT"
+    VLLM = "VLLM"
 
 
+PLANS = (".plan", ".engine")
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt"}
 OTHERS = {
-    ".plan": "TensorRT engines",
-    ".engine": "TensorRT engines",
     ".h5": "Keras files",
     ".keras": "Keras files",
     ".pb": "TensorFlow graphs",
     ".tflite": "TensorFlow Lite files",
     ".gguf": "GGUF files",
 }
-ASKED = {"ONNX": Kind.ONNX, "SafeTensors": Kind.SAFETENSORS, "Python": Kind.PYTHON}
+ASKED = {kind.value: kind for kind in Kind}
 
 
 def recognise(source: Source, order: Order) -> Kind:
     """Raises `Refusal` when the format is unknown, not asked for, or needs trust."""
     if order.format != "Auto" and order.format not in ASKED:
         raise unsupported(
-            f"Format {order.format} is not served by this image; it serves ONNX, SafeTensors and Python."
+            f"Format {order.format} is not served by this image; it serves {', '.join(ASKED)}."
         )
-    found = _find(source)
+    found = _vllm(source, order) or _find(source)
     if found is Kind.PYTHON and order.trust != "Code":
         raise Refusal(
             Reason.CODE_NOT_TRUSTED,
@@ -48,6 +49,17 @@ def recognise(source: Source, order: Order) -> Kind:
     if order.format != "Auto" and ASKED[order.format] is not found:
         raise unsupported(f"spec.model.format says {order.format}, but the files are {found}.")
     return found
+
+
+def _vllm(source: Source, order: Order) -> Kind | None:
+    """Never by itself: the image was chosen before anybody saw the files, and vLLM's is another. An
+    ONNX export beside the weights is no reason against it."""
+    weights = any(name.endswith(".safetensors") for name in source.files)
+    if order.format != Kind.VLLM or not weights:
+        return None
+    if not order.on_gpu:
+        raise unsupported("vLLM is served on GPUs only; set spec.accelerator.type to GPU.")
+    return Kind.VLLM
 
 
 def onnx_file(source: Source) -> str | None:
@@ -71,13 +83,15 @@ def _find(source: Source) -> Kind | None:
             return None
         if name.endswith(".onnx"):
             return Kind.ONNX
-        return None
+        return Kind.TENSORRT if name.endswith(PLANS) else None
     if source.has("config.pbtxt") and any(name.endswith("model.py") for name in source.files):
         return Kind.PYTHON
     if onnx_file(source) is not None:
         return Kind.ONNX
     if any(name.endswith(".safetensors") for name in source.files if "/" not in name):
         return Kind.SAFETENSORS
+    if any(name.endswith(PLANS) for name in source.files if "/" not in name):
+        return Kind.TENSORRT
     if any(name in {"model.py", "1/model.py"} for name in source.files):
         return Kind.PYTHON
     return None

@@ -60,7 +60,7 @@ class Repository:
         """The model which callers name, in Python."""
         order = self.order
         told = {"task": order.task, "threads_over": str(order.instances), **parameters}
-        if order.on_gpu:
+        if order.on_gpu and "engine" not in told:
             told["graph"] = graph_name(order)
         config = {
             "name": order.name,
@@ -75,7 +75,7 @@ class Repository:
         }
         code = MODEL_PY.format(task=task)
         (self.folder(order.name) / "model.py").write_text(code)
-        self._write(order.name, config)
+        self.write(order.name, config)
 
     def graph(
         self, signature: Signature, name: str, batch: int, parameters: Mapping[str, str]
@@ -94,7 +94,7 @@ class Repository:
                 {"key": k, "value": {"string_value": v}} for k, v in sorted(parameters.items())
             ],
         }
-        self._write(name, config)
+        self.write(name, config)
 
     def finish(self) -> None:
         """Put everything in its place, the model which callers name last."""
@@ -102,7 +102,8 @@ class Repository:
             (self.root / ASIDE / name).rename(self.root / name)
         (self.root / ASIDE).rmdir()
 
-    def _write(self, name: str, config: Mapping[str, object]) -> None:
+    def write(self, name: str, config: Mapping[str, object]) -> None:
+        """A configuration beside what is in the model's folder already."""
         (self.folder(name).parent / "config.pbtxt").write_text(pbtxt.text(config))
         self.finished.append(name)
 

@@ -48,7 +48,7 @@ def arguments(tree: triton_tree.Tree, models: str) -> list[str]:
         f"--model-repository={models}",
         "--model-control-mode=none",
         f"--backend-directory={tree.backends}",
-        "--disable-auto-complete-config",
+        *([] if completes(Path(models)) else ["--disable-auto-complete-config"]),
         "--exit-on-error=true",
         # Several Python models that start at once on a busy machine can abort Triton (seen in 2.51:
         # boost's lock_exception); a pod has one, or two with a graph of its own.
@@ -70,6 +70,12 @@ def arguments(tree: triton_tree.Tree, models: str) -> list[str]:
         "--log-format=ISO8601",
         *([] if gpus else ["--pinned-memory-pool-byte-size=0"]),
     ]
+
+
+def completes(models: Path) -> bool:
+    """Whether Triton has to find out tensors by itself: those of a TensorRT plan stand in the plan."""
+    texts = [file.read_text() for file in models.glob("*/config.pbtxt")]
+    return any('backend: "tensorrt"' in text and "input {" not in text for text in texts)
 
 
 def main(flags: list[str]) -> int:

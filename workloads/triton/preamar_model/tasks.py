@@ -33,6 +33,19 @@ def tensor(name: str, kind: str, dims: list[int]) -> Mapping[str, object]:
     return {"name": name, "data_type": Word("TYPE_" + kind), "dims": dims}
 
 
+GENERATED: Mapping[str, object] = {
+    "input": [tensor("REQUEST", "STRING", [1])],
+    "output": [
+        tensor("TEXT", "STRING", [1]),
+        tensor("INPUT_TOKENS", "INT32", [1]),
+        tensor("OUTPUT_TOKENS", "INT32", [1]),
+        tensor("FINISH_REASON", "STRING", [1]),
+    ],
+    "model_transaction_policy": {"decoupled": True},
+}
+"""What a model of task `Generate` takes and gives."""
+
+
 def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     if kind is not Kind.ONNX:
         raise unsupported(
@@ -170,6 +183,11 @@ class _Addition:
 
 def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     name = None if source.is_file else find_onnx(source)
+    if kind is Kind.SAFETENSORS and order.on_gpu:
+        raise unsupported(
+            "Safetensors of a language model are served by vLLM, whose image is another one: set "
+            "spec.model.format to VLLM."
+        )
     if kind is Kind.SAFETENSORS or name is None:
         raise unsupported(
             "Task Generate needs a directory with model.onnx, config.json and tokenizer.json, as an export writes it."
@@ -187,16 +205,6 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     onnx_file.attempt(onnx_file.store(source, name, model, folder))
     tokens = store_tokenizer(source, config, to.folder(order.name))
     _vocabulary(signature, tokens)
-    fields = {
-        "input": [tensor("REQUEST", "STRING", [1])],
-        "output": [
-            tensor("TEXT", "STRING", [1]),
-            tensor("INPUT_TOKENS", "INT32", [1]),
-            tensor("OUTPUT_TOKENS", "INT32", [1]),
-            tensor("FINISH_REASON", "STRING", [1]),
-        ],
-        "model_transaction_policy": {"decoupled": True},
-    }
     told = {
         "max_context": str(context),
         "end_tokens": json.dumps(sorted(_ends(source, config))),
@@ -208,7 +216,7 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     }
     if choices:
         told |= {"experts": str(experts), "routers": ",".join(choices)}
-    if template := _chat_template(source):
+    if template := chat_template(source):
         told["chat_template"] = template
     if order.on_gpu:
         told["graph_inputs"] = json.dumps(
@@ -218,7 +226,7 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
             }
         )
         to.graph(signature, graph_name(order), 0, {})
-    to.front("generate", fields, told, 0)
+    to.front("generate", GENERATED, told, 0)
 
 
 def _decoder(name: str, signature: tensors.Signature) -> None:
@@ -274,7 +282,7 @@ def _ends(source: Source, config: Mapping) -> set[int]:
     return found
 
 
-def _chat_template(source: Source) -> str | None:
+def chat_template(source: Source) -> str | None:
     if source.has("chat_template.jinja"):
         return source.at("chat_template.jinja").read_text()
     if not source.has("tokenizer_config.json"):

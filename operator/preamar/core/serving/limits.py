@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from preamar.api.inference import InferenceService, InferenceServiceSpec
-from preamar.api.models import Engine, Precision, SparsityType, Task
+from preamar.api.models import Engine, Format, Precision, SparsityType, Task
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.core.placement import on_gpu
 from preamar.core.serving.source import MOUNTED
@@ -17,6 +17,18 @@ from preamar.core.serving.source import MOUNTED
 def _small(spec: InferenceServiceSpec) -> bool:
     """Formats that CPUs do not compute in."""
     return spec.optimize.precision in {Precision.FP8, Precision.FP4}
+
+
+def _vllm(spec: InferenceServiceSpec) -> bool:
+    return spec.model.format == Format.VLLM
+
+
+def is_split(spec: InferenceServiceSpec) -> bool:
+    """Whether one copy of the model needs several accelerators."""
+    return spec.parallelism.tensor * spec.parallelism.pipeline > 1
+
+
+SPLIT = "models are split by format VLLM only: set it to 1"
 
 
 class Unserved(NamedTuple):
@@ -51,8 +63,18 @@ UNSERVED: tuple[Unserved, ...] = (
         "samples are read from a pvc:// so far: copy them into a PersistentVolumeClaim",
     ),
     Unserved("parallelism.nodes", lambda s: s.parallelism.nodes > 1, "set it to 1"),
-    Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1, "set it to 1"),
-    Unserved("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1, "set it to 1"),
+    Unserved(
+        "model.format",
+        lambda s: s.model.format in {Format.TORCHSCRIPT, Format.TENSORRT_LLM},
+        "use VLLM for language models on GPUs, ONNX or TensorRT for others",
+    ),
+    Unserved(
+        "runtime.instances",
+        lambda s: _vllm(s) and s.runtime.instances > 1,
+        "one vLLM joins all requests: set it to 1 and runtime.batching.maxBatchSize to the streams",
+    ),
+    Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1 and not _vllm(s), SPLIT),
+    Unserved("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1 and not _vllm(s), SPLIT),
     Unserved("parallelism.expert", lambda s: s.parallelism.expert > 1, "set it to 1"),
     Unserved(
         "accelerator.sharing",

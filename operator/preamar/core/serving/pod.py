@@ -9,9 +9,11 @@ from json import dumps
 from typing import Any
 
 from preamar.api.inference import InferenceService
+from preamar.api.models import Format
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.objects import ClaimView
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
+from preamar.core.serving.limits import is_split
 from preamar.core.serving.observe import model_name
 from preamar.core.serving.source import Supply, supply
 from preamar.core.settings import Settings
@@ -20,6 +22,7 @@ PRESTOP_SECONDS = 5  # until every gateway and kube-proxy has heard that the pod
 LOADING_MINUTES = 30
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "256Mi"}
 GPU_DEFAULTS: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
+SHM, SHM_SPLIT = "1Gi", "8Gi"  # accelerators that share a model talk through it
 PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002))
 
 
@@ -31,7 +34,7 @@ def pod_spec(
     gpu = on_gpu(spec.accelerator)
     source = supply(service, settings, claim)
     common = {
-        "image": runtime.image or (settings.triton_gpu_image if gpu else settings.triton_image),
+        "image": runtime.image or _image(service, settings),
         "imagePullPolicy": settings.image_pull_policy,
         "securityContext": restricted_container(),
         # The builder explains itself there; of a crash the last lines of the log are the best.
@@ -89,7 +92,10 @@ def pod_spec(
             *source.volumes,
             {"name": "models", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+            {
+                "name": "shm",
+                "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SPLIT if is_split(spec) else SHM},
+            },
         ],
         **scheduling(spec.placement, spec.accelerator),
     }
@@ -100,10 +106,17 @@ def pod_spec(
     return pod
 
 
+def _image(service: InferenceService, settings: Settings) -> str:
+    """Chosen before anybody has seen the files, which is why format Auto is never vLLM."""
+    if service.spec.model.format == Format.VLLM:
+        return settings.triton_vllm_image
+    return settings.triton_gpu_image if on_gpu(service.spec.accelerator) else settings.triton_image
+
+
 def _order(service: InferenceService, source: Supply) -> str:
     """What the init container should build, as inside.md says."""
     spec = service.spec
-    order = {
+    order: dict[str, Any] = {
         "name": model_name(service),
         "format": spec.model.format.value,
         "task": spec.model.task.value,
@@ -112,7 +125,11 @@ def _order(service: InferenceService, source: Supply) -> str:
         "accelerator": spec.accelerator.type.value,
         "batching": spec.runtime.batching.model_dump(by_alias=True, mode="json"),
         "instances": spec.runtime.instances,
-    } | source.words
+    }
+    if is_split(spec):
+        split = spec.parallelism
+        order["parallelism"] = {"tensor": split.tensor, "pipeline": split.pipeline}
+    order |= source.words
     return dumps(order, sort_keys=True)
 
 

@@ -1,0 +1,58 @@
+"""What a service of format VLLM becomes: its image, what its builder is told, and where it stalls."""
+
+from json import loads
+
+import pytest
+
+from preamar.core.serving.limits import unserved
+from preamar.core.serving.pod import pod_spec
+from preamar.core.settings import Settings
+from tests.core.builders import a_service
+
+
+def served(**more):
+    model = {"format": "VLLM", "task": "Generate"}
+    gpus = {"type": "GPU", "count": 4}
+    return a_service(**({"model": model, "accelerator": gpus} | more))
+
+
+def told(service) -> tuple[dict, dict, dict]:
+    pod = pod_spec(service, Settings(), None)
+    order = next(e for e in pod["initContainers"][0]["env"] if e["name"] == "PREAMAR_MODEL")
+    return pod, pod["containers"][0], loads(order["value"])
+
+
+def test_a_model_that_is_split_has_its_image_its_sizes_and_room_to_talk():
+    service = served(parallelism={"tensor": 2, "pipeline": 2})
+    pod, triton, order = told(service)
+    assert unserved(service) == ""
+    assert triton["image"] == Settings().triton_vllm_image
+    assert triton["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    assert (order["format"], order["parallelism"]) == ("VLLM", {"tensor": 2, "pipeline": 2})
+    shm = next(v for v in pod["volumes"] if v["name"] == "shm")
+    assert shm["emptyDir"]["sizeLimit"] == "8Gi"
+
+
+def test_one_that_is_not_split_keeps_the_order_that_it_had():
+    service = a_service(accelerator={"type": "GPU"})
+    _, triton, order = told(service)
+    assert triton["image"] == Settings().triton_gpu_image
+    assert "parallelism" not in order
+
+
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        ({"model": {"format": "ONNX"}, "parallelism": {"tensor": 2}}, "parallelism.tensor"),
+        ({"parallelism": {"expert": 2}}, "parallelism.expert"),
+        ({"runtime": {"instances": 2}}, "runtime.instances"),
+        ({"model": {"format": "TensorRTLLM"}}, "model.format"),
+    ],
+)
+def test_what_cannot_be_stalls_with_the_field(wish, field):
+    assert f"spec.{field} is not supported" in unserved(served(**wish))
+
+
+def test_more_ranks_than_accelerators_are_no_resource_at_all():
+    with pytest.raises(ValueError, match="tensor x pipeline must not exceed"):
+        served(parallelism={"tensor": 8})

@@ -1,0 +1,5 @@
+from enum import StrEnum
+
+
+class UsageContext(StrEnum):
+    ENGINE_CONTEXT = "ENGINE_CONTEXT"

@@ -1,0 +1,76 @@
+"""How is a TensorRT plan served? By NVIDIA's TensorRT backend, one file for each kind of GPU.
+
+A plan runs only on the compute capability it was built for. Several are told apart by their names,
+`model-8.0.plan` or `model-sm80.plan`; one alone is taken for every GPU. Its tensors stand in the
+plan itself, where Triton reads them.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+
+from preamar_model.order import Order
+from preamar_model.pbtxt import Word
+from preamar_model.recognise import PLANS
+from preamar_model.refusal import invalid, unsupported
+from preamar_model.repository import Repository
+from preamar_model.source import Source
+
+CAPABILITY = re.compile(r"(?:^|[-_.])(?:(?:sm|cc)[-_]?(\d{1,2})(\d)|(?:cc)?(\d{1,2})\.(\d))$")
+
+
+def plans(source: Source) -> tuple[str, ...]:
+    """The plans at the top of a model's files."""
+    return tuple(n for n in source.files if n.endswith(PLANS) and "/" not in n)
+
+
+def capability(name: str) -> str | None:
+    """What a plan's name says it is for, such as 8.0."""
+    found = CAPABILITY.search(name.rpartition(".")[0])
+    if not found:
+        return None
+    return f"{found[1] or found[3]}.{found[2] or found[4]}"
+
+
+def configuration(
+    name: str, order: Order, by_capability: Mapping[str, str], default: str | None
+) -> Mapping[str, object]:
+    """The configuration of a plan, or of several. ``by_capability`` gives a file of the version's
+    folder for a compute capability, ``default`` the one for all others."""
+    return {
+        "name": name,
+        "backend": "tensorrt",
+        **({"default_model_filename": default} if default else {}),
+        "cc_model_filenames": [{"key": k, "value": v} for k, v in sorted(by_capability.items())],
+        "instance_group": {"count": order.instances, "kind": Word("KIND_GPU")},
+        "parameters": [{"key": "task", "value": {"string_value": order.task}}],
+    }
+
+
+def write(source: Source, order: Order, to: Repository) -> None:
+    """Raises `Refusal` where it is not clear which plan is for which GPU."""
+    if not order.on_gpu:
+        raise unsupported(
+            "A TensorRT plan runs on the GPU it was built for; set spec.accelerator.type to GPU, "
+            "or give the model as ONNX."
+        )
+    if order.task != "Infer":
+        raise unsupported(f"TensorRT plans are served with task Infer, not {order.task}.")
+    found: dict[str, str] = {}
+    default = None
+    for name in plans(source):
+        key = capability(name)
+        taken = default if key is None else found.get(key)
+        if taken:
+            raise invalid(
+                f"{taken} and {name} are both for {key or 'every GPU'}; name each after the compute "
+                "capability it was built for, such as model-8.0.plan."
+            )
+        if key is None:
+            default = name
+        else:
+            found[key] = name
+    folder = to.folder(order.name)
+    for name in plans(source):
+        shutil.copyfile(source.at(name), folder / name)
+    to.write(order.name, configuration(order.name, order, found, default))
