@@ -10,6 +10,7 @@ from preamar_model.optimize import (
     error,
     floats,
     half,
+    integers,
     layers,
     narrow,
     pairs,
@@ -220,3 +221,24 @@ def test_the_error_of_each_task_is_what_its_table_says():
     p, q = np.log(np.float32([[[0.5, 0.5]]])), np.log(np.float32([[[0.25, 0.75]]]))
     wanted = (np.log(2) - np.log(3) / 2) / np.log(2)
     assert error.error("Generate", {"y": p}, {"y": q}) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("where", "overflows"),
+    [
+        ("Linux/x86_64 avx2", True),
+        ("Linux/x86_64 avx2 avx512f", True),
+        ("Linux/x86_64", True),
+        ("Linux/x86_64 avx2 avx512_vnni avx512f", False),
+        ("Linux/x86_64 avx2 avx_vnni", False),
+        ("Linux/x86_64 amx_int8", False),
+        ("Linux/aarch64 asimddp", False),
+    ],
+)
+def test_where_bytes_overflow_weights_take_seven_bits(tmp_path, monkeypatch, where, overflows):
+    monkeypatch.setattr(integers, "machine", lambda: where)
+    model = floats.prepared(networks.layered(tmp_path / "m.onnx"))
+    made = Quantizer(Scheme.DYNAMIC, (), tmp_path)(model, frozenset())
+    weights = [numpy_helper.to_array(tensor) for tensor in made.graph.initializer]
+    largest = max(np.abs(w.astype(int)).max() for w in weights if w.dtype == np.int8)
+    assert (largest <= 64) is overflows

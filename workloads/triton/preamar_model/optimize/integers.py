@@ -1,5 +1,6 @@
 """How do products become INT8? By onnxruntime.quantization, in the form VNNI multiplies: unsigned
-activations by signed weights, a scale for each output channel.
+activations by signed weights, a scale for each output channel. Where a processor without it would
+overflow, weights take seven bits.
 
 Dynamic: each call measures its activations; no samples needed, the choice for transformers, whose
 activations vary much. Static: ranges from samples, so that convolutions can stay in integers.
@@ -15,6 +16,7 @@ from pathlib import Path
 import onnx
 
 from preamar_model.optimize import layers
+from preamar_model.optimize.key import machine, saturates
 from preamar_model.optimize.session import Feed
 
 
@@ -52,6 +54,7 @@ class Quantizer:
         if not names:  # to the quantizer, an empty list means everything
             return model
         types = [QuantType.QUInt8, QuantType.QInt8]
+        narrow = saturates(machine())
         with _quiet(), tempfile.TemporaryDirectory(prefix="preamar-") as folder:
             target = Path(folder, "quantized.onnx")
             if self.scheme is Scheme.DYNAMIC:
@@ -60,6 +63,7 @@ class Quantizer:
                     target,
                     op_types_to_quantize=["MatMul"],
                     per_channel=True,
+                    reduce_range=narrow,
                     weight_type=types[1],
                     nodes_to_quantize=names,
                     extra_options={"MatMulConstBOnly": True},
@@ -73,6 +77,7 @@ class Quantizer:
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=["Conv", "MatMul"] if products else None,
                     per_channel=True,
+                    reduce_range=narrow,
                     activation_type=types[0],
                     weight_type=types[1],
                     nodes_to_quantize=names,
