@@ -241,4 +241,4 @@ def test_where_bytes_overflow_weights_take_seven_bits(tmp_path, monkeypatch, whe
     made = Quantizer(Scheme.DYNAMIC, (), tmp_path)(model, frozenset())
     weights = [numpy_helper.to_array(tensor) for tensor in made.graph.initializer]
     largest = max(np.abs(w.astype(int)).max() for w in weights if w.dtype == np.int8)
-    assert (largest <= 64) is overflows
+    assert (largest == 64) == overflows
