@@ -187,7 +187,7 @@ def test_a_model_larger_than_the_cache_is_refused_before_it_is_fetched(secure, r
     secure.files["/m.onnx"] = DATA
     reason, message = refused(f"https://{secure.host}/m.onnx", secure.host, most=1000)
     assert reason == "ModelInvalid"
-    assert "models.cache.size" in message
+    assert "models.cache.gib" in message
     assert secure.gets() == []
 
 

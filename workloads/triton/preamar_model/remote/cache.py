@@ -84,7 +84,7 @@ class Cache:
             raise Refusal(
                 Reason.MODEL_INVALID,
                 f"The model has {size:,} bytes and the cache holds {self.most:,}: whoever runs "
-                "Preamar can raise models.cache.size.",
+                "Preamar can raise models.cache.gib.",
             )
         have = _bytes(self.making(key))
         others = sorted(self._others(key), key=lambda each: each.stat().st_mtime)
