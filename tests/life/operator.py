@@ -18,6 +18,7 @@ from preamar.core.training import reconcile as training_reconcile
 from tests.life.world import NAMESPACE, Died
 
 HISTORY = 6
+ROLE = "preamar.dev/role"
 SETTINGS = Settings(gang_seconds=40)
 
 
@@ -66,13 +67,17 @@ class Operator:
     def service(self, view, body):
         service = InferenceService.model_validate(body)
         names = serving.children_named(service)
+        # Of a strategy that was changed since: nobody would look for it.
+        names = tuple(dict.fromkeys((*names, serving.canary_ref(service))))
         deployment = view.get(names[0])
+        mine = pods(view, "preamar.dev/inferenceservice", self.name)
         return serving.Observed(
             service=service,
             now=self.world.now,
             children={n: Child.of(view[n]) for n in names if n in view},
             deployment=serving.DeploymentView.of(deployment) if deployment else None,
-            pods=pods(view, "preamar.dev/inferenceservice", self.name),
+            pods=tuple(p for p in mine if ROLE not in p.labels),
+            canaries=tuple(p for p in mine if ROLE in p.labels),
             claims=claims(view, serving.claims_named(service)),
             demand=self.demand,
             applied=self.applied,

@@ -137,6 +137,7 @@ class World:
             status = {
                 "observedGeneration": deployment["metadata"]["generation"],
                 "replicas": len(pods),
+                "updatedReplicas": len([p for p in pods if p in fresh]),
                 "readyReplicas": len([p for p in pods if ready(p)]),
             }
             if deployment.get("status") != status:
