@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from preamar_model import order as orders
-from preamar_model import plan, recognise, source, tasks, vllm
+from preamar_model import plan, recognise, source, tasks, vllm, whole
 from preamar_model.carried_out import Told, carried_out
 from preamar_model.refusal import unsupported
 from preamar_model.repository import Repository
@@ -77,6 +77,8 @@ def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object
     repository.begin()
     if kind is recognise.Kind.PYTHON:
         tasks.python(found, order, repository)
+    elif kind is recognise.Kind.REPOSITORY:
+        whole.write(found, order, repository)
     elif kind is recognise.Kind.VLLM:
         vllm.write(found, order, repository)
     elif kind is recognise.Kind.TENSORRT:

@@ -4,6 +4,7 @@ Files that run code when they are loaded (pickles, Python) are refused unless th
 them; names alone are not believed: a pickle under another name is still a pickle.
 """
 
+import re
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,9 +19,12 @@ class Kind(StrEnum):
     PYTHON = "Python"
     TENSORRT = "TensorRT"
     VLLM = "VLLM"
+    REPOSITORY = "Repository"
+    """Several models, as Triton lays them out. No format of its own to ask for."""
 
 
 PLANS = (".plan", ".engine")
+CONFIGURED = re.compile(r"[^/]+/config\.pbtxt")
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt"}
 OTHERS = {
     ".h5": "Keras files",
@@ -29,7 +33,7 @@ OTHERS = {
     ".tflite": "TensorFlow Lite files",
     ".gguf": "GGUF files",
 }
-ASKED = {kind.value: kind for kind in Kind}
+ASKED = {kind.value: kind for kind in Kind if kind is not Kind.REPOSITORY}
 
 
 def recognise(source: Source, order: Order) -> Kind:
@@ -94,6 +98,8 @@ def _find(source: Source) -> Kind | None:
         return Kind.TENSORRT
     if any(name in {"model.py", "1/model.py"} for name in source.files):
         return Kind.PYTHON
+    if not source.has("config.pbtxt") and any(CONFIGURED.fullmatch(n) for n in source.files):
+        return Kind.REPOSITORY
     return None
 
 
