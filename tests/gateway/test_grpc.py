@@ -122,3 +122,60 @@ async def test_a_stream_is_relayed_counted_and_cancelled(rig, fake, how):
     assert row.status == (499 if how == "endless" else 200)
     await until(lambda: Fake.cancelled == (how == "endless"))
     await until(lambda: rig.line("net").running == 0)
+
+
+class Broken(Fake):
+    """A revision that fails on everything, each in its way."""
+
+    def __init__(self, how):
+        self.how, self.asked = how, 0
+
+    async def ModelInfer(self, request, context):  # noqa: N802
+        self.asked += 1
+        await context.abort(grpc.StatusCode.INTERNAL, "it is broken")
+
+    async def ModelStreamInfer(self, requests, context):  # noqa: N802
+        async for _ in requests:
+            self.asked += 1
+            if self.how == "aborts":
+                await context.abort(grpc.StatusCode.INTERNAL, "it is broken")
+            yield pb.ModelStreamInferResponse(error_message="it is broken")
+
+
+@pytest.fixture
+async def on_trial(rig, fake, request):
+    broken, server = Broken(request.param), grpc.aio.server()
+    stubs.add_GRPCInferenceServiceServicer_to_server(broken, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    (new,) = endpoints("net", 2)
+    new["ports"].append({"name": "grpc", "port": port})
+    new["endpoints"][0]["targetRef"]["name"] = "net-canary-6d5f-x2k9p"
+    tried = {"revision": "r2", "phase": "Trying", "percent": 100}
+    rig.know([service("net") | {"status": {"rollout": tried}}], [*fake, new])
+    yield broken
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("on_trial", ["aborts", "says so"], indirect=True)
+async def test_what_a_revision_on_trial_fails_on_is_answered_by_the_one_before(rig, on_trial):
+    headers = {"authorization": f"Bearer {rig.key}"}
+
+    def ask():
+        found = queue.Queue()
+        with triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}") as client:
+            answer = client.infer("net", given(), headers=headers)
+            client.start_stream(lambda result, error: found.put((result, error)), headers=headers)
+            client.async_stream_infer("net", given())
+            got = [found.get(timeout=30) for _ in range(3)]
+            client.stop_stream()
+        return answer.as_numpy("INPUT_TOKENS")[0], got
+
+    counted, got = await asyncio.wait_for(asyncio.to_thread(ask), 60)
+    assert counted == 3
+    assert [r.as_numpy("OUTPUT_TOKENS")[0] for r, error in got if error is None] == [1, 2, 3]
+    assert on_trial.asked == 2
+    told = rig.line("net").tried.words()
+    assert (told["new"][:2], told["old"][1]) == ([2, 2], 0)
+    await until(lambda: len(rig.rows()) == 2)
+    assert [(r.status, r.input_tokens) for r in rig.rows()] == [(200, 3), (200, 2)]

@@ -21,16 +21,17 @@ class Messages:
         self._coming: asyncio.Task[bytes | None] | None = None
         self._over = False
 
-    async def next(self, unless: asyncio.Event) -> bytes | None:
-        """The next message. None when there is none, and when ``unless`` is set before it comes."""
-        if not await self._come(unless):
+    async def next(self, *unless: asyncio.Event) -> bytes | None:
+        """The next message. None when there is none, and when one of ``unless`` is set before it
+        comes. Two must not wait for it at once."""
+        if not await self._come(*unless):
             return None
         message, self._held = self._held, None
         return message
 
     async def more(self) -> bool:
         """Whether there is another message, once that is known."""
-        return await self._come(asyncio.Event())
+        return await self._come()
 
     def put_back(self, message: bytes) -> None:
         """It was not heard: it is the next one again. No other may have come since."""
@@ -41,18 +42,19 @@ class Messages:
         if self._coming is not None:
             self._coming.cancel()
 
-    async def _come(self, unless: asyncio.Event) -> bool:
-        if unless.is_set():
+    async def _come(self, *unless: asyncio.Event) -> bool:
+        if any(event.is_set() for event in unless):
             return False
         if self._held is None and not self._over:
             if self._coming is None:
                 self._coming = asyncio.ensure_future(anext(self._rest, None))
-            stop = asyncio.ensure_future(unless.wait())
+            stops = [asyncio.ensure_future(event.wait()) for event in unless]
             try:
-                await asyncio.wait({self._coming, stop}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({self._coming, *stops}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                stop.cancel()
-            if unless.is_set():
+                for stop in stops:
+                    stop.cancel()
+            if any(event.is_set() for event in unless):
                 return False
             message, self._coming = self._coming.result(), None
             if message is None or protobuf.text(message, 1) != self._model:

@@ -23,6 +23,8 @@ from preamar.gateway.served import served_by
 
 SERVICE = "/inference.GRPCInferenceService/"
 ATTEMPTS = 5
+UNTRIED = 1.0
+"""The lot of a request that is not for a revision on trial."""
 _FAILED = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE}
 
 
@@ -61,8 +63,11 @@ class GrpcUpstream:
                 if not reached:
                     call.lost()
                 place.good = None if error.code() not in _FAILED else False
-                if reached:
+                if reached and not _failed_on_trial(place):
                     raise _explained(line, error, place.replica) from None
+                if reached:
+                    call.lost()
+                    turn = turn._replace(trial=UNTRIED)
             finally:
                 place.release(reached=reached)
             await line.pause(0.05 * attempt)
@@ -85,18 +90,20 @@ class GrpcUpstream:
             try:
                 async for answer in self._relay(place, line, messages, counted, call):
                     yield answer
-                place.answered = place.good = True
-            except _NotHeard:
-                reached = False
+                place.answered, place.good = True, place.good is not False
+            except _NotHeard as lost:
+                reached = lost.reached
                 call.lost()
                 attempts += 1
                 if attempts >= ATTEMPTS:
                     raise unreachable(line.model.name) from None
             finally:
                 place.release(reached=reached)
-            if reached:
+            if place.good:
                 turn = turn._replace(arrived=monotonic())
             else:
+                if reached:
+                    turn = turn._replace(trial=UNTRIED)
                 await line.pause(0.05 * (attempts - 1))
 
     async def _relay(
@@ -105,9 +112,11 @@ class GrpcUpstream:
         """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
         heard: list[bytes] = []
         too_dear: list[Problem] = []
+        over = asyncio.Event()  # what is put back is not for the call that failed
 
         async def given() -> AsyncIterator[bytes]:
-            while (message := await messages.next(place.replica.pool.retired)) is not None:
+            retired = place.replica.pool.retired
+            while (message := await messages.next(retired, over)) is not None:
                 heard[:] = [*heard[:1], message]  # the first, and whether there was a second
                 counted.heard(len(message))
                 try:
@@ -124,24 +133,32 @@ class GrpcUpstream:
         answered = False
         try:
             async for answer in sending:
-                answered = True
                 inner, failed = _inner(answer)
                 if failed:
+                    if _fails_on_trial(place) and not answered and len(heard) <= 1:
+                        over.set()
+                        _put_back(messages, heard)
+                        raise _NotHeard(reached=True)
+                    answered = True
                     yield protobuf.message(1, model_failed(line.model.name).message.encode())
                     continue
+                answered = True
                 counted.add(*counts(inner))
                 place.made(counted.made)
                 yield bytes(answer)
             if too_dear:
                 raise too_dear[0]
         except grpc.aio.AioRpcError as error:
-            if _not_sent(error) and not answered and len(heard) <= 1:
-                for message in heard:
-                    messages.put_back(message)
-                raise _NotHeard from None
-            place.good = None if error.code() not in _FAILED else False
+            reached = not _not_sent(error)
+            place.good = False if reached and error.code() in _FAILED else None
+            again = not reached or _failed_on_trial(place)
+            if again and not answered and len(heard) <= 1:
+                over.set()
+                _put_back(messages, heard)
+                raise _NotHeard(reached=reached) from None
             raise _explained(line, error, place.replica) from None
         finally:
+            over.set()
             sending.cancel()
 
     def _seconds(self, call: Call) -> float:
@@ -193,7 +210,29 @@ async def _cover(call: Call, line: Line, replica: Replica, size: int, messages: 
 
 
 class _NotHeard(Exception):
-    """The replica could not be reached, and nothing of the stream is lost."""
+    """The replica could not be reached, or is on trial and failed; nothing of the stream is lost."""
+
+    def __init__(self, *, reached: bool) -> None:
+        super().__init__()
+        self.reached = reached
+
+
+def _fails_on_trial(place: Place) -> bool:
+    """Note an error within a stream, which says of other replicas that the request was wrong."""
+    if place.replica.address.canary:
+        place.good = False
+    return _failed_on_trial(place)
+
+
+def _failed_on_trial(place: Place) -> bool:
+    """Whether the revision before is asked what this one failed on, as it would have been without a
+    trial: the share of a revision on trial is the bound."""
+    return place.good is False and place.replica.address.canary
+
+
+def _put_back(messages: Messages, heard: list[bytes]) -> None:
+    for message in heard:
+        messages.put_back(message)
 
 
 def _inner(answer: bytes) -> tuple[bytes, bool]:
