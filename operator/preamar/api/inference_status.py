@@ -172,6 +172,24 @@ class RolloutTold(Seen):
     message: Sentence = Field(default="", description="The same in a sentence, with the figures.")
 
 
+class Groups(Seen):
+    """Copies of several pods, not all of which found a place."""
+
+    incomplete: Whole = Field(
+        default=0, ge=0, le=BIG, description="How often in a row that was so, such as 2."
+    )
+    limit: Whole = Field(
+        default=0, ge=0, le=BIG, description="Copies that are kept meanwhile, such as 1."
+    )
+    at: SeenTime | None = Field(
+        default=None, description="Since when, such as 2027-01-31T18:00:00Z."
+    )
+    edition: ShortText = Field(
+        default="", description="What was asked for then, such as 6f1c2a9b3e; an edit tries anew."
+    )
+    message: Sentence = Field(default="", description="What was missing, in a sentence.")
+
+
 class InferenceServiceStatus(Status):
     """What is so of the service. Conditions: Ready Stalled ModelAvailable Optimized Scaled, and
     MeteringDrift once the ledger was compared with the model servers."""
@@ -202,6 +220,10 @@ class InferenceServiceStatus(Status):
     fit: Fit | None = Field(
         default=None,
         description="How the model was made to fit into memory, or why it was given up.",
+    )
+    groups: Groups | None = Field(
+        default=None,
+        description="What is missing for copies of several pods, and when it is tried again.",
     )
     optimization: Optimization | None = Field(
         default=None, description="What optimisation changed."

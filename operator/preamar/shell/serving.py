@@ -1,6 +1,6 @@
 """How is an inference service watched, gathered and decided?
 
-Watched: the resources, their Deployments and PodDisruptionBudgets (pods and Services are shared
+Watched: the resources, their Deployments, StatefulSets and PodDisruptionBudgets (pods and Services are shared
 with training). A service is looked at again when anything of it changes, when demand for it
 changes, by its gateways or its model servers, and when a rival for its model name comes or goes.
 """
@@ -18,6 +18,7 @@ from preamar.core.objects import ClaimView
 from preamar.core.plan import Manifest, Plan
 from preamar.core.pods import PodView
 from preamar.core.serving.fit_kept import as_made
+from preamar.core.serving.group import grouped, workers_ref
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
     ROLE_LABEL,
@@ -47,6 +48,7 @@ from preamar.shell.passes import Gathered, Kind
 API_VERSION = f"{GROUP}/{VERSION}"
 SERVICES = Watched(API_VERSION, SERVICE_KIND, "inferenceservices")
 DEPLOYMENTS = children_of_kind("apps/v1", "Deployment", "deployments")
+STATEFUL_SETS = children_of_kind("apps/v1", "StatefulSet", "statefulsets")
 BUDGETS = children_of_kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 DemandOf = Callable[[str], Demand]
 
@@ -104,6 +106,7 @@ def register(
 
     mirror.watch_resources(registry, SERVICES, changed)
     mirror.watch_children(registry, DEPLOYMENTS, DeploymentView.of, add)
+    mirror.watch_children(registry, STATEFUL_SETS, _nothing_more, add)
     mirror.watch_children(registry, BUDGETS, _nothing_more, add)
 
     def demand(name: str, service: InferenceService, pods: Iterable[PodView]) -> Demand:
@@ -126,6 +129,8 @@ def register(
         deployment = found.seen.get(names[0])
         name = _name(found.key)
         mine = tuple(p for p in found.pods if SERVICE_LABEL in p.labels)
+        if grouped(service):
+            named += tuple(workers_ref(service, pod.uid) for pod in mine)
         replicas = tuple(p for p in mine if ROLE_LABEL not in p.labels)
         wanted = demand(name, service, replicas)
         known = (found.body.get("status") or {}).get("learned") or {}

@@ -66,7 +66,11 @@ ASKS = {
         "model": {"format": "VLLM"},
         "runtime": {"instances": 2},
     },
-    "parallelism.nodes": {"parallelism": {"nodes": 2}},
+    "parallelism.nodes": {"accelerator": {"type": "GPU"}, "parallelism": {"nodes": 2}},
+    "parallelism.nodes with optimize": {
+        "parallelism": {"nodes": 2},
+        "optimize": {"precision": "INT8"},
+    },
     "parallelism.tensor": {"parallelism": {"tensor": 2}},
     "parallelism.pipeline": {"parallelism": {"pipeline": 2}},
     "parallelism.expert": {"parallelism": {"expert": 2}},

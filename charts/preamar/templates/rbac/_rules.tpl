@@ -19,7 +19,7 @@ server-side apply, which is create and patch; most go with their owner, so few a
   resources: [inferenceservices/finalizers, trainingjobs/finalizers]
   verbs: [update]
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
@@ -31,9 +31,10 @@ server-side apply, which is create and patch; most go with their owner, so few a
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
-  # Patch is for pod-deletion-cost: which pods go when there are to be fewer.
+  # Patch is for pod-deletion-cost: which pods go when there are to be fewer. Delete is for the leader
+  # of a replica of several pods whose worker is on a lost node.
   resources: [pods]
-  verbs: [list, watch, patch]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

@@ -12,7 +12,7 @@ from preamar.core.due import taken
 from preamar.core.serving.desired import shareable
 from preamar.core.serving.limits import unserved
 from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
-from preamar.core.serving.source import is_optimized, most_replicas
+from preamar.core.serving.source import is_optimized, most_pods
 
 
 class Block(StrEnum):
@@ -100,14 +100,14 @@ def _volume(observed: Observed) -> Blocked | None:
                 f"The PersistentVolumeClaim {name!r} has lost its volume. Restore or replace it.",
                 LOOK_AGAIN,
             )
-        most = most_replicas(observed.service)
+        most = most_pods(observed.service)
         if most > 1 and not shareable(claim):
             modes = ", ".join(claim.access_modes) or "none"
             return Blocked(
                 Block.VOLUME_NOT_SHARED,
-                f"Up to {most} replicas mount the PersistentVolumeClaim {name!r}, whose access "
+                f"Up to {most} pods mount the PersistentVolumeClaim {name!r}, whose access "
                 f"modes ({modes}) allow one node. Use one with ReadWriteMany or ReadOnlyMany, or "
-                "allow one replica at most.",
+                "allow one pod at most.",
                 LOOK_AGAIN,
             )
     return None

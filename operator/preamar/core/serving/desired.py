@@ -12,18 +12,19 @@ from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Manifest, digest_of
 from preamar.core.serving.earlier import MADE_OF, made_of
+from preamar.core.serving.group import as_leader, grouped, member_selector, network
 from preamar.core.serving.observe import (
     BATCH_LABEL,
     CANARY,
+    KIND,
+    MEMBER_LABEL,
+    REVISION,
     ROLE_LABEL,
     SERVICE_LABEL,
     canary_ref,
 )
 from preamar.core.serving.pod import PORTS, pod_spec
 from preamar.core.settings import Settings
-
-KIND = "InferenceService"
-REVISION = "preamar.dev/revision"
 
 
 def revision_of(service: InferenceService) -> str:
@@ -61,6 +62,7 @@ def desired(
     """The children, in the order in which they are made: a pod finds its Service there."""
     return (
         _service(service),
+        *((network(service),) if grouped(service) else ()),
         _disruption_budget(service),
         _deployment(service, settings, replicas, claim, batch),
     )
@@ -103,6 +105,10 @@ def _deployment(
     revision = revision_of(service)
     smaller = batch < service.spec.runtime.batching.max_batch_size
     marked = {REVISION: revision} | ({BATCH_LABEL: str(batch)} if smaller else {})
+    pod = pod_spec(with_batch(service, batch), settings, claim)
+    if grouped(service):
+        marked[MEMBER_LABEL] = service.metadata.name
+        pod = as_leader(pod, service, settings)
     metadata = _metadata(service) | {"annotations": {REVISION: revision, MADE_OF: made_of(service)}}
     return {
         "apiVersion": "apps/v1",
@@ -119,7 +125,7 @@ def _deployment(
             },
             "template": {
                 "metadata": {"labels": labels(service) | marked},
-                "spec": pod_spec(with_batch(service, batch), settings, claim),
+                "spec": pod,
             },
         },
     }
@@ -128,11 +134,11 @@ def _deployment(
 def _pace(
     service: InferenceService, replicas: int, claim: ClaimView | None, smaller: bool
 ) -> dict[str, int]:
-    """No capacity is lost in a roll-out, unless an additional pod could wait for ever: for a GPU
+    """No capacity is lost in a roll-out, unless an additional pod could wait for ever: for GPUs
     that the others hold, or for a volume that one node or one pod has for itself. A pod that runs
     out of memory may hold the only GPU, so those that take its place come after it."""
     one_node = claim is not None and not shareable(claim)
-    several_gpus = on_gpu(service.spec.accelerator) and replicas > 1
+    several_gpus = on_gpu(service.spec.accelerator) and (replicas > 1 or grouped(service))
     if one_node or several_gpus or smaller:
         return {"maxSurge": 0, "maxUnavailable": 1}
     return {"maxSurge": 1, "maxUnavailable": 0}
@@ -169,7 +175,7 @@ def _disruption_budget(service: InferenceService) -> dict[str, Any]:
             "maxUnavailable": 1,
             # A model that never became ready must not keep a node from being drained.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": _selector(service)},
+            "selector": {"matchLabels": member_selector(service)},
         },
     }
 

@@ -14,9 +14,9 @@ from preamar.api.inference import InferenceService
 from preamar.api.inference_status import Fit as Told
 from preamar.core.moments import moment, stamp
 from preamar.core.plan import Event
-from preamar.core.serving.desired import REVISION, edition_of, revision_of, with_batch
+from preamar.core.serving.desired import edition_of, revision_of, with_batch
 from preamar.core.serving.faults import Fault
-from preamar.core.serving.observe import Observed
+from preamar.core.serving.observe import REVISION, Observed
 from preamar.core.serving.verdicts import Trouble
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from preamar.api.inference import InferenceService, InferenceServiceSpec
-from preamar.api.models import Engine, Format, Precision, SparsityType, Task
+from preamar.api.models import Engine, Format, Precision, SparsityType, Task, Trust
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.core.placement import on_gpu
 from preamar.core.serving.source import MOUNTED
@@ -23,12 +23,26 @@ def _vllm(spec: InferenceServiceSpec) -> bool:
     return spec.model.format == Format.VLLM
 
 
+def _own_code(spec: InferenceServiceSpec) -> bool:
+    """Models that split themselves."""
+    return spec.model.format == Format.PYTHON and spec.model.trust == Trust.CODE
+
+
+def _splits(spec: InferenceServiceSpec) -> bool:
+    return _vllm(spec) or _own_code(spec)
+
+
 def is_split(spec: InferenceServiceSpec) -> bool:
     """Whether one copy of the model needs several accelerators."""
-    return spec.parallelism.tensor * spec.parallelism.pipeline > 1
+    return _splits(spec) and spec.parallelism.tensor * spec.parallelism.pipeline > 1
 
 
-SPLIT = "models are split by format VLLM only: set it to 1"
+def _optimizes(spec: InferenceServiceSpec) -> bool:
+    wish = spec.optimize
+    return wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
+
+
+SPLIT = "set it to 1: only format VLLM, or a model's own code (format Python, trust Code), shares a layer"
 
 
 class Unserved(NamedTuple):
@@ -62,7 +76,16 @@ UNSERVED: tuple[Unserved, ...] = (
         lambda s: not (s.optimize.calibration_uri or "pvc://").startswith("pvc://"),
         "samples are read from a pvc:// so far: copy them into a PersistentVolumeClaim",
     ),
-    Unserved("parallelism.nodes", lambda s: s.parallelism.nodes > 1, "set it to 1"),
+    Unserved(
+        "parallelism.nodes",
+        lambda s: s.parallelism.nodes > 1 and on_gpu(s.accelerator) and not _own_code(s),
+        "on GPUs a model over several pods brings its engine (format Python, trust Code); else set it to 1",
+    ),
+    Unserved(
+        "parallelism.nodes with optimize",
+        lambda s: s.parallelism.nodes > 1 and _optimizes(s),
+        "set optimize.precision and optimize.sparsity.type to None, or nodes to 1",
+    ),
     Unserved(
         "model.format",
         lambda s: s.model.format in {Format.TORCHSCRIPT, Format.TENSORRT_LLM},
@@ -73,9 +96,17 @@ UNSERVED: tuple[Unserved, ...] = (
         lambda s: _vllm(s) and s.runtime.instances > 1,
         "one vLLM joins all requests: set it to 1 and runtime.batching.maxBatchSize to the streams",
     ),
-    Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1 and not _vllm(s), SPLIT),
-    Unserved("parallelism.pipeline", lambda s: s.parallelism.pipeline > 1 and not _vllm(s), SPLIT),
-    Unserved("parallelism.expert", lambda s: s.parallelism.expert > 1, "set it to 1"),
+    Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1 and not _splits(s), SPLIT),
+    Unserved(
+        "parallelism.pipeline",
+        lambda s: not _splits(s) and s.parallelism.pipeline not in {1, s.parallelism.nodes},
+        "set it to parallelism.nodes, where each pod computes one stage",
+    ),
+    Unserved(
+        "parallelism.expert",
+        lambda s: s.parallelism.expert > 1 and not _own_code(s),
+        "set it to 1: only a model's own code (format Python, trust Code) shares experts",
+    ),
     Unserved(
         "accelerator.sharing",
         lambda s: (

@@ -35,7 +35,12 @@ ROLE_LABEL = "preamar.dev/role"
 CANARY = "canary"
 WORK_LABEL = "preamar.dev/works-for"
 """Of pods that do something for a service and serve nothing: no Service may select them."""
-
+GROUP_LABEL = "preamar.dev/group"
+"""Of the workers of one leader, in a replica of several pods."""
+MEMBER_LABEL = "preamar.dev/member-of"
+"""Of all pods of such replicas, leaders and workers."""
+KIND = "InferenceService"
+REVISION = "preamar.dev/revision"
 
 BATCH_LABEL = "preamar.dev/batch"
 
@@ -148,8 +153,9 @@ class Observed:
     """Everything a pass may look at.
 
     ``children`` holds what stands under each of ``children_named(service)``, other people's
-    objects included. ``pods`` are replicas, ``canaries`` those
-    of a revision on trial, ``workers`` the pods that prepare their model. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
+    objects included, and the StatefulSets of workers, each under its leader's computed name. ``pods`` are replicas, ``canaries`` those
+    of a revision on trial, ``workers`` the pods that prepare their model and those that are the
+    rest of a replica of several pods, whose first is its leader. ``claims`` holds those of ``claims_named(service)`` that exist. ``rivals``
     are the other services of the installation with the same model name, deleted ones left out.
     """
 
@@ -175,10 +181,12 @@ def children_named(service: InferenceService) -> tuple[Ref, ...]:
     namespace, name = service.metadata.namespace or "", f"{service.metadata.name}-serve"
     jobs = [fetch_name(service)] if may_be_fetched_ahead(service) else []
     jobs += [optimize_name(service)] if is_optimized(service) else []
+    split = service.spec.parallelism.nodes > 1
     return (
         Ref("apps/v1", "Deployment", namespace, name),
         Ref("v1", "Service", namespace, name),
         Ref("policy/v1", "PodDisruptionBudget", namespace, name),
+        *([Ref("v1", "Service", namespace, f"{service.metadata.name}-group")] if split else ()),
         *(Ref("batch/v1", "Job", namespace, job) for job in jobs),
         *([canary_ref(service)] if has_canary(service) else ()),
     )

@@ -130,6 +130,8 @@ def _order(service: InferenceService, source: Supply) -> str:
         split = spec.parallelism
         order["parallelism"] = {"tensor": split.tensor, "pipeline": split.pipeline}
     order |= source.words
+    if spec.parallelism.nodes > 1:
+        order["stages"] = spec.parallelism.nodes
     return dumps(order, sort_keys=True)
 
 

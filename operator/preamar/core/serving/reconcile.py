@@ -12,12 +12,14 @@ from preamar.core.metadata import status_of
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
 from preamar.core.serving.blocks import Blocked, blocked
-from preamar.core.serving.desired import KIND, desired, with_batch
+from preamar.core.serving.desired import desired, with_batch
 from preamar.core.serving.faults import Finding, Made, find, steadies_in
 from preamar.core.serving.fit import fit_of, made_with
 from preamar.core.serving.fit_kept import Fit, steps
+from preamar.core.serving.gang import INCOMPLETE, Gang, gang_of
 from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of, tried
-from preamar.core.serving.observe import Observed, children_named
+from preamar.core.serving.members import current_workers, ended, made
+from preamar.core.serving.observe import KIND, Observed, children_named
 from preamar.core.serving.optimized import Optimized, Stand, optimized
 from preamar.core.serving.rollout import LOOK_AGAIN, Phase, Rollout, known_rollout, rollout_of
 from preamar.core.serving.scaling import Decision
@@ -55,8 +57,8 @@ def reconcile(observed: Observed) -> Plan:
     asked, observed, service = observed, served, served.service
     loaded = loaded_once(observed)
     fit = fit_of(observed)
-    made = Made(on_gpu(service.spec.accelerator), fit.batch)
-    finding = find(made_with(observed, fit), observed.now, made)
+    pods = (*made_with(observed, fit), *current_workers(observed, fit.batch))
+    finding = find(pods, observed.now, Made(on_gpu(service.spec.accelerator), fit.batch))
     decision = size_of(
         with_batch(service, fit.batch),
         demand=observed.demand,
@@ -68,10 +70,11 @@ def reconcile(observed: Observed) -> Plan:
     )
     claim = claim_of(observed)
     # The size that is wanted stays the user's word; what was given up has no pods all the same.
-    replicas = 0 if fit.given_up else decision.replicas
+    gang = gang_of(observed, decision.replicas)
+    replicas = 0 if fit.given_up else gang.at_most(decision.replicas)
     wanted = desired(service, observed.settings, replicas, claim, fit.batch)
-    trouble = _trouble(observed, finding, work, fit, rollout)
-    told = _status(observed, decision, trouble, loaded, work, fit, rollout)
+    trouble = _trouble(observed, finding, work, fit, rollout, gang)
+    told = _status(observed, decision, trouble, loaded, work, fit, rollout, gang)
     scale = scale_of(service, decision)
     ahead = fetcher(observed, claim, loaded)
     trials, ends = tried(asked, rollout, replicas)
@@ -82,14 +85,15 @@ def reconcile(observed: Observed) -> Plan:
         *trials,
     )  # first, so that it need not wait for the others' refusals
     apply = due(wanted, service.metadata.uid, observed.children, observed.applied, observed.refused)
+    apply += made(observed, observed.pods) + made(asked, asked.canaries)
     return Plan(
         scale=scale,
         marks=_victims(observed, replicas, apply),
         apply=apply,
-        delete=ends,
+        delete=ends + ended(observed),
         status=told[0],
         events=(*told[1], *steps(observed, fit), *resized(observed, scale, decision)),
-        recheck_in=_soonest(observed, decision, finding, rollout),
+        recheck_in=_soonest(observed, decision, finding, rollout, gang),
     )
 
 
@@ -132,12 +136,15 @@ def _trouble(
     work: Optimized,
     fit: Fit | None,
     rollout: Rollout | None,
+    gang: Gang | None = None,
 ) -> Trouble | None:
     refusal = refusal_of(children_named(observed.service), observed.refused)
     if refusal:
         return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
     if fit is not None and fit.given_up is not None:
         return fit.given_up
+    if gang is not None and gang.limit is not None:
+        return Trouble(INCOMPLETE, gang.message)
     if finding is not None and finding.in_grace is None:
         return Trouble(finding.fault, finding.message)
     deployment = observed.deployment
@@ -170,10 +177,11 @@ def _status(
     work: Optimized,
     fit: Fit | None,
     rollout: Rollout | None,
+    gang: Gang | None = None,
 ) -> tuple[Manifest | None, tuple[Event, ...]]:
     """The status if it is news, and the events that go with it."""
     before = observed.service.status
-    wanted, told = status(observed, decision, trouble, loaded, work, fit, rollout)
+    wanted, told = status(observed, decision, trouble, loaded, work, fit, rollout, gang)
     if InferenceServiceStatus.model_validate(wanted) == before:
         return None, ()
     events = transitions(before.conditions, told, TOLD, BAD)
@@ -181,7 +189,11 @@ def _status(
 
 
 def _soonest(
-    observed: Observed, decision: Decision, finding: Finding | None, rollout: Rollout | None
+    observed: Observed,
+    decision: Decision,
+    finding: Finding | None,
+    rollout: Rollout | None,
+    gang: Gang,
 ) -> float:
     """When time alone may change the answer."""
     steady = [s for pod in current_pods(observed) if (s := steadies_in(pod, observed.now)) > 0]
@@ -189,4 +201,5 @@ def _soonest(
     cooling = [decision.recheck_in] if decision.recheck_in is not None else []
     # Never at once: a moment that is due by rounding would spin.
     trying = [LOOK_AGAIN] if rollout is not None and rollout.phase == Phase.TRYING else []
-    return max(0.1, min([NOT_WATCHED, *steady, *grace, *cooling, *trying]))
+    whole = [gang.recheck_in] if gang.recheck_in is not None else []
+    return max(0.1, min([NOT_WATCHED, *steady, *grace, *cooling, *trying, *whole]))

@@ -86,7 +86,7 @@ def usable_cache(service: InferenceService, claim: ClaimView | None) -> ClaimVie
     """The cache's claim, where all replicas can have it at once."""
     if claim is None or claim.deleting or claim.phase == "Lost":
         return None
-    alone = most_replicas(service) == 1 and ONE & set(claim.access_modes)
+    alone = most_pods(service) == 1 and ONE & set(claim.access_modes)
     return claim if ALL in claim.access_modes or alone else None
 
 
@@ -132,12 +132,11 @@ def mounted_source(
     return Supply(tuple(volumes), tuple(mounts), words)
 
 
-def most_replicas(service: InferenceService) -> int:
+def most_pods(service: InferenceService) -> int:
     """How many pods may want the model at once."""
     spec = service.spec
-    if spec.scaling.mode == ScalingMode.MANAGED:
-        return max(spec.scaling.max, 1)
-    return spec.replicas
+    most = max(spec.scaling.max, 1) if spec.scaling.mode == ScalingMode.MANAGED else spec.replicas
+    return most * spec.parallelism.nodes
 
 
 def _mounted(place: dict[str, Any], path: str) -> Supply:

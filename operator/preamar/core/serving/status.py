@@ -13,6 +13,7 @@ from preamar.core.conditions import Verdict, merge
 from preamar.core.moments import stamp
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.fit_kept import Fit, told_fit
+from preamar.core.serving.gang import Gang
 from preamar.core.serving.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
@@ -33,6 +34,7 @@ def status(
     work: Optimized,
     fit: Fit | None,
     rollout: Rollout | None,
+    gang: Gang | None = None,
 ) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
     """The whole status to write, as JSON, and the verdicts in it. ``decision`` and ``fit`` are None
     where they are not judged at present; what was told last is then kept."""
@@ -65,11 +67,18 @@ def status(
     now_true |= _decisions(observed, decision)
     if measured := learned(observed):
         now_true["learned"] = measured
+    now_true |= _groups(service, gang)
     if fit is not None and (made := told_fit(observed, fit)):
         now_true["fit"] = made
     elif fit is None and before.fit is not None:
         now_true["fit"] = _dumped(before.fit)
     return now_true, told
+
+
+def _groups(service: InferenceService, gang: Gang | None) -> dict[str, Any]:
+    before = service.status.groups
+    told = gang.told if gang is not None else _dumped(before) if before is not None else None
+    return {"groups": told} if told else {}
 
 
 def _model(service: InferenceService) -> dict[str, Any]:

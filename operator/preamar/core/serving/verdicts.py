@@ -15,6 +15,7 @@ from preamar.core.serving import metering
 from preamar.core.serving.blocks import Block
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.faults import BUILDERS, Fault, is_ready
+from preamar.core.serving.gang import INCOMPLETE
 from preamar.core.serving.observe import Observed
 from preamar.core.serving.optimized import Optimized, Stand, Why
 from preamar.core.serving.scaling import Decision
@@ -53,7 +54,16 @@ WAKES = {
 }
 TOLD = frozenset({"Ready", "Stalled", "Optimized", "RolledOut", metering.TYPE})
 BAD: frozenset[str] = frozenset(
-    {*Fault, *Block, *Why, Judgement.FAILS, Judgement.SLOW, Reason.REFUSED, *metering.BAD}
+    {
+        INCOMPLETE,
+        *Fault,
+        *Block,
+        *Why,
+        Judgement.FAILS,
+        Judgement.SLOW,
+        Reason.REFUSED,
+        *metering.BAD,
+    }
 )
 
 

@@ -9,9 +9,8 @@ from preamar.api.inference import InferenceService
 from preamar.api.scaling import ScalingMode
 from preamar.core.metadata import API_VERSION
 from preamar.core.plan import Event, Plan, Ref, Scale
-from preamar.core.serving.desired import KIND
 from preamar.core.serving.fit_kept import as_made
-from preamar.core.serving.observe import Observed
+from preamar.core.serving.observe import KIND, Observed
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal, size_of
 from preamar.core.serving.verdicts import loaded_once

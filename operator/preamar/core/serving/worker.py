@@ -12,9 +12,8 @@ from preamar.api.shared import Accelerator, AcceleratorType
 from preamar.core.metadata import child_metadata, labels_of, restricted_container, restricted_pod
 from preamar.core.placement import scheduling
 from preamar.core.plan import Manifest
-from preamar.core.serving.desired import KIND
 from preamar.core.serving.memory import REFUSED
-from preamar.core.serving.observe import SERVICE_LABEL, WORK_LABEL
+from preamar.core.serving.observe import KIND, SERVICE_LABEL, WORK_LABEL
 from preamar.core.settings import Settings
 
 HOURS = 6
