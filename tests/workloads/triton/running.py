@@ -34,13 +34,16 @@ def environment(**more: str) -> dict[str, str]:
     return here | {key: str(value) for key, value in more.items()}
 
 
-def build(order: dict, models: Path) -> Done:
+def build(order: dict, models: Path, **more: str) -> Done:
     """`preamar-model build`: its exit code and termination message."""
     message = models.parent / f"{models.name}.message"
     done = subprocess.run(
         [sys.executable, "-m", "preamar_model", "build"],
         env=environment(
-            PREAMAR_MODEL=json.dumps(order), PREAMAR_MODELS=models, PREAMAR_TERMINATION_LOG=message
+            PREAMAR_MODEL=json.dumps(order),
+            PREAMAR_MODELS=models,
+            PREAMAR_TERMINATION_LOG=message,
+            **more,
         ),
         capture_output=True,
         text=True,

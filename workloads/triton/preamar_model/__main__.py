@@ -1,10 +1,10 @@
-"""The commands: `preamar-model build`, `fetch`, `optimize` and `serve`."""
+"""The commands: `preamar-model build`, `fetch`, `optimize`, `work` and `serve`."""
 
 import os
 import signal
 import sys
 
-USAGE = "usage: preamar-model build | fetch | optimize | serve [FLAG OF TRITONSERVER ...]"
+USAGE = "usage: preamar-model build | fetch | optimize | work | serve [FLAG OF TRITONSERVER ...]"
 STOPPED = 128 + signal.SIGTERM
 
 
@@ -21,6 +21,10 @@ def main() -> int:
             from preamar_model import build
 
             return build.main() if command == "build" else build.fetch()
+        case ["work"]:
+            from preamar_model.group.working import main as work
+
+            return work()
         case ["serve", *flags]:
             from preamar_model.serve import main as serve
 

@@ -13,7 +13,7 @@ from preamar_model import order as orders
 from preamar_model import plan, recognise, source, tasks, vllm, whole
 from preamar_model.carried_out import Told, carried_out
 from preamar_model.refusal import unsupported
-from preamar_model.repository import Repository
+from preamar_model.repository import VERSION, Repository
 
 MODELS = "/models"
 CACHE, SECRET = Path("/mnt/cache"), Path("/mnt/credentials")
@@ -50,6 +50,17 @@ def build(order: orders.Order, models: Path) -> dict[str, object]:
         return build_from(order.source, order, models)
     with here(order) as folder:
         return build_from(str(folder), order, models)
+
+
+def _keep_part(order: orders.Order, models: Path) -> None:
+    """Each pod of a group keeps the stage that it computes."""
+    from preamar_model.group import words
+    from preamar_model.group.stages import keep_stage
+
+    if order.on_gpu:
+        raise unsupported("On GPUs a model over several pods brings its engine: format Python.")
+    group = words.read(os.environ)
+    keep_stage(models / order.name / VERSION, order.stages, group.rank if group else 0)
 
 
 def only_fetched(order: orders.Order) -> dict[str, object]:
@@ -94,4 +105,6 @@ def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object
             f"Task {order.task} is not served by this image; it serves Infer, Embed and Generate."
         )
     repository.finish()
+    if order.stages > 1 and kind is not recognise.Kind.PYTHON:
+        _keep_part(order, models)
     return {"digest": digest, "bytes": found.bytes(), "format": str(kind)}

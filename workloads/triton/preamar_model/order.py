@@ -32,6 +32,8 @@ class Order:
     """A model that is to be fetched; else it is mounted at `source`."""
     hosts: tuple[str, ...] = ()
     cache_bytes: int = 0
+    stages: int = 1
+    """Pods that compute the model together; each keeps its own part."""
 
     @property
     def on_gpu(self) -> bool:
@@ -63,6 +65,7 @@ def read(environment: Mapping[str, str]) -> Order:
             uri=str(body["uri"]) if body.get("uri") else None,
             hosts=tuple(map(str, body.get("hosts") or ())),
             cache_bytes=int(body.get("cacheBytes") or 0),
+            stages=int(body.get("stages") or 1),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OrderUnreadable(f"PREAMAR_MODEL is not what the builder reads: {error!r}") from error

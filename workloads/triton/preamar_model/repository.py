@@ -62,6 +62,8 @@ class Repository:
         told = {"task": order.task, "threads_over": str(order.instances), **parameters}
         if order.on_gpu and "engine" not in told:
             told["graph"] = graph_name(order)
+        if order.stages > 1:
+            told["stages"] = str(order.stages)
         config = {
             "name": order.name,
             "backend": "python",

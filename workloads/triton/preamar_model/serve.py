@@ -20,6 +20,9 @@ from pathlib import Path
 from preamar_model import triton_tree
 from preamar_model.callers import connected
 from preamar_model.deaths import OutOfMemory, stubs
+from preamar_model.group import words
+from preamar_model.group.leading import AGAIN, TOLD_SECONDS, Leading
+from preamar_model.group.stages import PLAN, Plan
 from preamar_model.last_error import LastError
 from preamar_model.refusal import last_words, sentence
 
@@ -91,8 +94,18 @@ def main(flags: list[str]) -> int:
     environment = os.environ | tree.environment()
     if triton_tree.NVIDIA not in tree.binary.parents:
         environment["TRITON_SERVER_CPU_ONLY"] = "1"
-    command = arguments(tree, os.environ.get("PREAMAR_MODELS", "/models")) + flags
-    return Server(command, environment, drain).run()
+    models = os.environ.get("PREAMAR_MODELS", "/models")
+    command = arguments(tree, models) + flags
+    try:
+        group = words.read(os.environ)
+    except words.GroupUnreadable as error:
+        last_words(sentence(f"The leader cannot start: {error}."))
+        return 1
+    if group is None:
+        return Server(command, environment, drain).run()
+    plan = next(Path(models).glob(f"*/1/{PLAN}"), None)
+    leading = Leading(group, Plan.load(plan.parent).digest if plan else "")
+    return Server(command, environment | group.environment(group.address), drain, leading).run()
 
 
 def forget_shared_memory(place: Path) -> None:
@@ -102,8 +115,15 @@ def forget_shared_memory(place: Path) -> None:
 
 
 class Server:
-    def __init__(self, command: list[str], environment: dict[str, str], drain: int) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        drain: int,
+        group: Leading | None = None,
+    ) -> None:
         self.command, self.environment, self.drain = command, environment, drain
+        self.group = group
         self.asked_to_stop = threading.Event()
         self.errors = LastError()
         self.began_to_serve: set[int] = set()
@@ -112,7 +132,9 @@ class Server:
     def run(self) -> int:
         # Before the child is there: PID 1 would otherwise not hear a signal without a handler.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.asked_to_stop.set())
+            signal.signal(number, lambda *_: self._stop())
+        if self.group is not None and not self._formed(self.group):
+            return 0 if self.asked_to_stop.is_set() else self._again(self.group)
         memory = OutOfMemory()
         child = subprocess.Popen(
             self.command, env=self.environment, stderr=subprocess.STDOUT, stdout=subprocess.PIPE
@@ -120,9 +142,20 @@ class Server:
         reader = threading.Thread(target=self._pass_on, args=(child,), daemon=True)
         reader.start()
         died = self._watch(child)
+        if self.group is not None and self.group.broken.is_set():
+            child.kill()  # half a model answers nobody; who is cut asks elsewhere
+            child.wait()
+            return self._again(self.group)
+        if self.group is not None and self.group.leaving.is_set() and not died:
+            self.asked_to_stop.wait(TOLD_SECONDS)
+            self._drain(child)
+            self._wait(child, died=False)
+            return self._again(self.group)
         if self.asked_to_stop.is_set() and not died:
             self._drain(child)
         code = self._wait(child, died)
+        if self.group is not None:
+            self.group.end()
         if self.asked_to_stop.is_set() and not died:
             return 0 if code == 0 else 1
         reader.join(timeout=2)  # its last words
@@ -132,6 +165,27 @@ class Server:
         print(f"ended: {words}", file=sys.stderr, flush=True)
         return 128 - code if code < 0 else (code or 1)
 
+    def _stop(self) -> None:
+        self.asked_to_stop.set()
+        if self.group is not None:
+            self.group.unready.set()
+
+    def _formed(self, group: Leading) -> bool:
+        name = next((p.name for p in self._models() if not p.name.endswith("-graph")), "")
+        group.health(f"http://127.0.0.1:{ports()[0]}/v2/models/{name}/ready")
+        return group.form()
+
+    def _models(self) -> list[Path]:
+        root = Path(os.environ.get("PREAMAR_MODELS", "/models"))
+        return sorted(p for p in root.iterdir() if (p / "config.pbtxt").is_file())
+
+    def _again(self, group: Leading) -> int:
+        """The group ends as a whole, and each member's container is started again."""
+        group.end()
+        last_words(sentence(group.why))
+        print(f"ended: {group.why}", file=sys.stderr, flush=True)
+        return AGAIN
+
     def _watch(self, child: subprocess.Popen) -> bool:
         """Wait for Triton's end; True when one of the model's processes ended before it."""
         seen: set[int] = set()
@@ -139,7 +193,7 @@ class Server:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(LOOK_SECONDS)
                 return False
-            if self.asked_to_stop.is_set():
+            if self.asked_to_stop.is_set() or self._ends_early():
                 return False
             alive = stubs(child.pid)
             if (seen | self.began_to_serve) - alive:
@@ -147,12 +201,19 @@ class Server:
                 return self.errors.serving or not self._ends(child)
             seen = alive
 
+    def _ends_early(self) -> bool:
+        group = self.group
+        return group is not None and (group.broken.is_set() or group.leaving.is_set())
+
     def _drain(self, child: subprocess.Popen) -> None:
         """Wait until everybody has their answer; those who have not in time are cut, which is how
         the gateway learns that it must tell them."""
         deadline = time.monotonic() + self.drain
         alive = stubs(child.pid)
         while child.poll() is None:
+            if self.group is not None and self.group.broken.is_set():
+                child.kill()
+                return
             callers = connected(ports()[:2])
             if not callers:
                 child.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
 from preamar_model.backends.invalid import Invalid
-from preamar_model.backends.runtime import LocalGraph, graph, opened
+from preamar_model.backends.runtime import TritonGraph, graph, opened
 
 
 class TritonPythonModel:
@@ -23,7 +23,7 @@ class TritonPythonModel:
         self.graph = graph(parameters, folder)
         self.names = set(parameters.get("graph_inputs", "").split(","))
         self.output = parameters.get("graph_output", "")
-        if isinstance(self.graph, LocalGraph):
+        if not isinstance(self.graph, TritonGraph):
             self.names, self.output = set(self.graph.inputs), self.graph.outputs[0]
             self.embed(["ready"])  # a model that cannot answer must not become ready
 

@@ -20,7 +20,7 @@ from preamar_model.backends.counters import Counters
 from preamar_model.backends.decoder import Decoder
 from preamar_model.backends.detokenise import Vocabulary
 from preamar_model.backends.post import Post
-from preamar_model.backends.runtime import LocalGraph, graph, opened
+from preamar_model.backends.runtime import TritonGraph, graph, opened
 from preamar_model.backends.story import Piece, Story
 from preamar_model.backends.together import Together
 
@@ -150,7 +150,7 @@ def response(story: Story, piece: Piece) -> object:
 
 def decoder(parameters: dict[str, str], folder: str) -> Decoder:
     runner = graph(parameters, folder)
-    if isinstance(runner, LocalGraph):
+    if not isinstance(runner, TritonGraph):
         shapes = {name: (value.type, value.shape) for name, value in runner.inputs.items()}
     else:
         shapes = json.loads(parameters["graph_inputs"])

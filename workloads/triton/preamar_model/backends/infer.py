@@ -6,7 +6,7 @@ import numpy as np
 import triton_python_backend_utils as utils
 
 from preamar_model.backends import answers
-from preamar_model.backends.runtime import LocalGraph, opened
+from preamar_model.backends.runtime import graph, opened
 
 
 class TritonPythonModel:
@@ -15,7 +15,7 @@ class TritonPythonModel:
         self.batched = int(config["max_batch_size"]) > 0
         self.inputs = [i["name"] for i in config["input"]]
         self.kinds = {o["name"]: o["data_type"] for o in config["output"]}
-        self.graph = LocalGraph(f"{folder}/model.onnx", int(parameters.get("threads_over", "1")))
+        self.graph = graph(parameters, folder)
 
     def execute(self, requests: list) -> list:
         if self.batched:
@@ -30,7 +30,7 @@ class TritonPythonModel:
             else parts[0]
         )
         names = sorted({name for request in requests for name in request.requested_output_names()})
-        given = self.graph.session.run(names, joined)
+        given = self.graph.plain(names, joined)
         values = {name: self.written(name, value) for name, value in zip(names, given, strict=True)}
         if len(requests) == 1:
             return [self.response(requests[0], values)]

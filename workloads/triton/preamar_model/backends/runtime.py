@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from preamar_model import threads
+from preamar_model.group.split import SplitGraph
 
 
 class LocalGraph:
@@ -34,6 +35,10 @@ class LocalGraph:
         names = list(outputs)
         feed = {k: self._wrap(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
         return dict(zip(names, self.session.run_with_ort_values(names, feed), strict=True))
+
+    def plain(self, outputs: list[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Arrays for arrays, text among them."""
+        return self.session.run(outputs, dict(inputs))
 
     def array(self, value: object) -> np.ndarray:
         return value.numpy()
@@ -71,10 +76,11 @@ class TritonGraph:
         )
 
 
-def graph(parameters: Mapping[str, str], folder: str) -> LocalGraph | TritonGraph:
+def graph(parameters: Mapping[str, str], folder: str) -> LocalGraph | TritonGraph | SplitGraph:
     if name := parameters.get("graph"):
         return TritonGraph(name)
-    return LocalGraph(f"{folder}/model.onnx", int(parameters.get("threads_over", "1")))
+    here = LocalGraph(f"{folder}/model.onnx", int(parameters.get("threads_over", "1")))
+    return SplitGraph(folder, here) if parameters.get("stages") else here
 
 
 def opened(args: Mapping[str, str]) -> tuple[dict, dict[str, str], str]:
