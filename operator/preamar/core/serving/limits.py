@@ -117,7 +117,7 @@ UNSERVED: tuple[Unserved, ...] = (
     Unserved(
         "placement.topology",
         lambda s: s.placement.topology != Topology.NONE,
-        "set it to None: a replica is one pod on one node",
+        "set it to None; placement.nodeSelector keeps the pods of all replicas together",
     ),
 )
 
