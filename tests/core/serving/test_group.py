@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from preamar.core.objects import Child
 from preamar.core.serving.group import key_of, workers_ref
 from preamar.core.serving.observe import GROUP_LABEL, MEMBER_LABEL, SERVICE_LABEL, WORK_LABEL
 from preamar.core.serving.reconcile import reconcile
@@ -90,21 +89,3 @@ def test_one_more_is_tried_after_the_pause_and_an_edit_forgets_it():
         **TWO, replicas=3, scaling={"mode": "Fixed"}, status={"groups": told}, drain={"seconds": 9}
     )
     assert kinds(reconcile(seen(edited)))["Deployment", "m-serve"]["spec"]["replicas"] == 3
-
-
-def test_a_replica_whose_worker_is_lost_begins_anew_as_a_whole():
-    service = a_service(**TWO)
-    leader = a_pod(service, name="a", phase="Running", ready=True)
-    for late, expected in ((29, []), (31, ["a"])):
-        worker = a_worker(service, leader, deleting=True, delete_by=later(-late))
-        plan = reconcile(seen(service, pods=(leader,), workers=(worker,)))
-        assert [d.ref.name for d in plan.delete if d.ref.kind == "Pod"] == expected
-
-
-def test_the_workers_of_a_lost_leader_are_freed():
-    service = a_service(**TWO)
-    leader = a_pod(service, name="a", deleting=True, delete_by=later(-31))
-    ref = workers_ref(service, leader.uid)
-    children = {ref: Child("s", "1", leader.uid)}
-    plan = reconcile(seen(service, pods=(leader,), children=children))
-    assert [d.ref for d in plan.delete] == [ref]

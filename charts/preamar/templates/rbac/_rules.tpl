@@ -19,8 +19,12 @@ server-side apply, which is create and patch; most go with their owner, so few a
   resources: [inferenceservices/finalizers, trainingjobs/finalizers]
   verbs: [update]
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
+  resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  # A group's workers: they go with their leader, whose pod owns them.
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
@@ -31,10 +35,9 @@ server-side apply, which is create and patch; most go with their owner, so few a
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
-  # Patch is for pod-deletion-cost: which pods go when there are to be fewer. Delete is for the leader
-  # of a replica of several pods whose worker is on a lost node.
+  # Patch is for pod-deletion-cost: which pods go when there are to be fewer.
   resources: [pods]
-  verbs: [list, watch, patch, delete]
+  verbs: [list, watch, patch]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

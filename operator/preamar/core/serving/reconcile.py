@@ -18,7 +18,7 @@ from preamar.core.serving.fit import fit_of, made_with
 from preamar.core.serving.fit_kept import Fit, steps
 from preamar.core.serving.gang import INCOMPLETE, Gang, gang_of
 from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of, tried
-from preamar.core.serving.members import current_workers, ended, made
+from preamar.core.serving.members import current_workers, made
 from preamar.core.serving.observe import KIND, Observed, children_named
 from preamar.core.serving.optimized import Optimized, Stand, optimized
 from preamar.core.serving.rollout import LOOK_AGAIN, Phase, Rollout, known_rollout, rollout_of
@@ -90,7 +90,7 @@ def reconcile(observed: Observed) -> Plan:
         scale=scale,
         marks=_victims(observed, replicas, apply),
         apply=apply,
-        delete=ends + ended(observed),
+        delete=ends,
         status=told[0],
         events=(*told[1], *steps(observed, fit), *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding, rollout, gang),
