@@ -1,6 +1,9 @@
 """A leader and its workers on loopback, as two pods run them."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +46,7 @@ class Grouped:
             [sys.executable, "-m", "preamar_model", "work"],
             env=environment(**(self.works | told | more)),
             stderr=(self.place / "worker.log").open("a"),
+            process_group=0,
         )
         self.started.append(worker)
         return worker
@@ -57,10 +61,11 @@ class Grouped:
         return running
 
     def stop(self) -> None:
+        """As a pod's end does: whoever died, what it had started ends too."""
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def until(what, seconds: float = 30.0) -> float:

@@ -108,6 +108,7 @@ class Running:
                 **({"PREAMAR_DRAIN_SECONDS": "5"} | more),
             ),
             stderr=self.log.open("w"),
+            process_group=0,
         )
 
     def __enter__(self) -> Self:
