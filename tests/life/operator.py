@@ -12,6 +12,7 @@ from preamar.core.plan import Ref
 from preamar.core.pods import PodView
 from preamar.core.serving import observe as serving
 from preamar.core.serving import reconcile as serving_reconcile
+from preamar.core.serving.group import grouped, workers_ref
 from preamar.core.settings import Settings
 from preamar.core.training import observe as training
 from preamar.core.training import reconcile as training_reconcile
@@ -71,6 +72,8 @@ class Operator:
         names = tuple(dict.fromkeys((*names, serving.canary_ref(service))))
         deployment = view.get(names[0])
         mine = pods(view, "preamar.dev/inferenceservice", self.name)
+        if grouped(service):
+            names += tuple(workers_ref(service, pod.uid) for pod in mine)
         return serving.Observed(
             service=service,
             now=self.world.now,
@@ -78,6 +81,7 @@ class Operator:
             deployment=serving.DeploymentView.of(deployment) if deployment else None,
             pods=tuple(p for p in mine if ROLE not in p.labels),
             canaries=tuple(p for p in mine if ROLE in p.labels),
+            workers=pods(view, serving.WORK_LABEL, self.name),
             claims=claims(view, serving.claims_named(service)),
             demand=self.demand,
             applied=self.applied,

@@ -55,6 +55,7 @@ class World:
         for work in (
             self._garbage,
             self._deployments,
+            self._stateful_sets,
             self._jobs,
             self._preparers,
             self._kubelet,
@@ -142,6 +143,30 @@ class World:
             }
             if deployment.get("status") != status:
                 self.cluster.edit(ref(deployment), lambda d, s=status: d.update(status=s))
+
+    def _stateful_sets(self):
+        """One pod per ordinal; one that is gone, and said so, is made anew under its name."""
+        for owner in self.select("StatefulSet"):
+            if gone(owner):
+                continue
+            there = {p["metadata"]["labels"][INDEX] for p in self._of(owner)}
+            for index in map(str, range(owner["spec"]["replicas"])):
+                if index not in there:
+                    self.born += 1
+                    name = f"{owner['metadata']['name']}-{index}-{self.born}"
+                    template = owner["spec"]["template"]
+                    self._make_pod(owner, "StatefulSet", name, template, {INDEX: index})
+
+    def whole(self, leader):
+        """Whether all pods of a replica run; one of one pod always is."""
+        sets = [s for s in self.select("StatefulSet") if owned_by(s, leader)]
+        server = leader["spec"]["containers"][0]
+        told = next((v["value"] for v in server["env"] if v["name"] == "PREAMAR_GROUP"), None)
+        if told is None or "leader" in loads(told):
+            return True
+        pods = [p for each in sets for p in self._of(each)]
+        running = [p for p in pods if p["status"]["phase"] == "Running" and not gone(p)]
+        return len(running) == loads(told)["size"] - 1
 
     def _jobs(self):
         for job in self.select("Job"):
@@ -252,7 +277,9 @@ class World:
     def _serves(self, pod):
         """A replica loads its model and is ready, or ends and is started again."""
         status = self._ends_again(pod)
-        if status is None and self.model_loads and not ready(pod):
+        if status is None and ready(pod) and not self.whole(pod):
+            status = self._running(pod["metadata"]["name"], ready=False)
+        if status is None and self.model_loads and not ready(pod) and self.whole(pod):
             running = {"state": {"running": {"startedAt": self.time()}}}
             servers = [c | running for c in containers(pod) if c["name"] == "triton"]
             status = self._running(pod["metadata"]["name"], ready=True)
@@ -368,6 +395,10 @@ def prepares(pod):
 
 def gone(pod):
     return "deletionTimestamp" in pod["metadata"]
+
+
+def owned_by(body, owner):
+    return any(o["uid"] == owner["metadata"]["uid"] for o in body["metadata"]["ownerReferences"])
 
 
 def kind_of(job):
