@@ -9,7 +9,7 @@ import threading
 from contextlib import AsyncExitStack
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -146,6 +146,8 @@ def test_no_bytes_make_the_gateway_fail(place, raw, path, cut):
     method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "get"]),
     path=st.sampled_from(PATHS),
 )
+# No UTF-8, and passed on to the model server.
+@example(headers=[("Content-Type", "a/\xc9")], key=True, method="POST", path="/v2/models/gpt/infer")
 def test_no_headers_make_the_gateway_fail(place, headers, key, method, path):
     runner, rig, fakes = place
     given_ = [("Connection", "close"), *headers]

@@ -84,8 +84,9 @@ class Kserve:
         self, request: web.BaseRequest, route: Route, line: Line, call: Call, body: bytes
     ) -> web.StreamResponse:
         """Pass a request to a replica and its answer back. Raises ``Problem``."""
+        # Headers were read as UTF-8 with escapes: what a caller sent goes on byte by byte.
         extra = b"".join(
-            f"{name}: {value}\r\n".encode("latin-1")
+            f"{name}: {value}\r\n".encode("utf-8", "surrogateescape")
             for name in _PASSED_ON
             if (value := request.headers.get(name)) is not None
         )

@@ -37,7 +37,9 @@ async def relay(
     """Pass a request to a replica and its events back. Raises ``Problem``."""
     model = line.model.name
     extra = b"".join(
-        f"{name}: {headers[name]}\r\n".encode("latin-1") for name in PASSED_ON if name in headers
+        f"{name}: {headers[name]}\r\n".encode("utf-8", "surrogateescape")
+        for name in PASSED_ON
+        if name in headers
     )
     kept = b""
     written = False

@@ -19,8 +19,21 @@ class Grouped:
 
     def __init__(self, order: dict, place: Path, seconds: int = 60) -> None:
         self.place, self.name = place, order["name"]
-        self.port, self.worker_health, self.leader_health = free_ports(3)
-        words = {"size": 2, "name": "m", "network": "m-group", "seconds": seconds}
+        self.seconds = seconds
+        self.told(1, 1, 1)
+        self.built = {}
+        for side, more in (("leader", self.leads), ("worker", self.works)):
+            done = build(order | {"stages": 2}, place / side, **more)
+            assert done.code == 0, done.log
+            self.built[side] = done
+        # Not before: others take ports too while this is built.
+        self.told(*free_ports(3))
+        self.started: list[subprocess.Popen] = []
+
+    def told(self, port: int, worker_health: int, leader_health: int) -> None:
+        """What the two are told, in their environments."""
+        self.port, self.worker_health, self.leader_health = port, worker_health, leader_health
+        words = {"size": 2, "name": "m", "network": "m-group", "seconds": self.seconds}
         self.leads = {
             "PREAMAR_GROUP": json.dumps(words | {"peers": [f"127.0.0.1:{self.port}"]}),
             "PREAMAR_POD_UID": SECRET,
@@ -33,12 +46,6 @@ class Grouped:
             "PREAMAR_GROUP_PORT": str(self.port),
             "PREAMAR_HEALTH_PORT": str(self.worker_health),
         }
-        self.built = {}
-        for side, more in (("leader", self.leads), ("worker", self.works)):
-            done = build(order | {"stages": 2}, place / side, **more)
-            assert done.code == 0, done.log
-            self.built[side] = done
-        self.started: list[subprocess.Popen] = []
 
     def work(self, **more: str) -> subprocess.Popen:
         told = {"PREAMAR_MODELS": self.place / "worker", "PREAMAR_TERMINATION_LOG": self.ended}
