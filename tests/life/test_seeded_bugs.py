@@ -16,6 +16,7 @@ from preamar.core.serving import status as told_serving
 from preamar.core.training import endings, lifecycle, lost, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
+from tests.life.ranks import CONVERSION
 from tests.life.test_fit import FitLives
 from tests.life.test_serving import ServingLives
 from tests.life.test_training import TrainingLives
@@ -41,6 +42,19 @@ class Resized(TrainingLives):
         self.user_changes_the_size(replicas)
         for _ in range(3):
             self.all_goes_well(4)
+
+
+    @rule()
+    def a_wish_is_taken_back_while_it_is_carried_out(self):
+        self.resizes_go_wrong("")
+        before = self.cluster.get(self.operator.ref)["spec"]["workers"]["replicas"]
+        self.user_changes_the_size(1 if before == 4 else 4)
+        for _ in range(8):
+            self.all_goes_well(1)
+            if any(CONVERSION in p["metadata"]["labels"] for p in self.world.live_pods()):
+                break
+        self.user_changes_the_size(before)
+        self.all_goes_well(3)
 
 
 class Broken(FitLives):
