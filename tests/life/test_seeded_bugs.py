@@ -43,7 +43,6 @@ class Resized(TrainingLives):
         for _ in range(3):
             self.all_goes_well(4)
 
-
     @rule()
     def a_wish_is_taken_back_while_it_is_carried_out(self):
         self.resizes_go_wrong("")
