@@ -21,6 +21,7 @@ from preamar_model.backends.decoder import Decoder
 from preamar_model.backends.detokenise import Vocabulary
 from preamar_model.backends.post import Post
 from preamar_model.backends.runtime import TritonGraph, graph, opened
+from preamar_model.backends.said import Said, response
 from preamar_model.backends.story import Piece, Story
 from preamar_model.backends.together import Together
 
@@ -121,12 +122,12 @@ class TritonPythonModel:
         try:
             piece = story.take(told)
             if not piece.finish:
-                shown = response(story, piece) if piece.text else None
+                shown = shown_of(story, piece) if piece.text else None
                 self.post.send(self.senders[story], shown)
         except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
             return self._leave(story, utils.InferenceResponse(error=answers.failure(error)))
         if piece.finish:
-            self._leave(story, response(story, piece))
+            self._leave(story, shown_of(story, piece))
         return None
 
     def _leave(self, story: Story, last: object | None = None) -> None:
@@ -136,16 +137,8 @@ class TritonPythonModel:
         self.post.end(self.senders.pop(story), last)
 
 
-def response(story: Story, piece: Piece) -> object:
-    def tensor(name: str, value: object, kind: object) -> object:
-        return utils.Tensor(name, np.array([value], dtype=kind))
-
-    return utils.InferenceResponse([
-        tensor("TEXT", piece.text.encode(), np.object_),
-        tensor("INPUT_TOKENS", story.input_tokens, np.int32),
-        tensor("OUTPUT_TOKENS", piece.output_tokens, np.int32),
-        tensor("FINISH_REASON", piece.finish.encode(), np.object_),
-    ])  # fmt: skip
+def shown_of(story: Story, piece: Piece) -> object:
+    return response(Said(piece.text, story.input_tokens, piece.output_tokens, piece.finish))
 
 
 def decoder(parameters: dict[str, str], folder: str) -> Decoder:
