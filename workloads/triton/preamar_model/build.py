@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from preamar_model import order as orders
-from preamar_model import plan, recognise, source, tasks, vllm, whole
+from preamar_model import plan, recognise, source, tasks, trtllm, vllm, whole
 from preamar_model.carried_out import Told, carried_out
 from preamar_model.refusal import unsupported
 from preamar_model.repository import VERSION, Repository
@@ -92,6 +92,8 @@ def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object
         whole.write(found, order, repository)
     elif kind is recognise.Kind.VLLM:
         vllm.write(found, order, repository)
+    elif kind is recognise.Kind.TENSORRT_LLM:
+        trtllm.write(found, order, repository)
     elif kind is recognise.Kind.TENSORRT:
         plan.write(found, order, repository)
     elif order.task == "Infer":

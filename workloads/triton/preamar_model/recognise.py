@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SAFETENSORS = "SafeTensors"
     PYTHON = "Python"
     TENSORRT = "TensorRT"
+    TENSORRT_LLM = "TensorRTLLM"
     VLLM = "VLLM"
     REPOSITORY = "Repository"
     """Several models, as Triton lays them out. No format of its own to ask for."""
@@ -33,6 +34,8 @@ OTHERS = {
     ".tflite": "TensorFlow Lite files",
     ".gguf": "GGUF files",
 }
+ENGINES: dict[str, str] = {Kind.VLLM: "vLLM", Kind.TENSORRT_LLM: "TensorRT-LLM"}
+"""Formats of language models that are served by an engine of their own image."""
 ASKED = {kind.value: kind for kind in Kind if kind is not Kind.REPOSITORY}
 
 
@@ -42,7 +45,7 @@ def recognise(source: Source, order: Order) -> Kind:
         raise unsupported(
             f"Format {order.format} is not served by this image; it serves {', '.join(ASKED)}."
         )
-    found = _vllm(source, order) or _find(source)
+    found = _language(source, order) or _find(source)
     if found is Kind.PYTHON and order.trust != "Code":
         raise Refusal(
             Reason.CODE_NOT_TRUSTED,
@@ -55,15 +58,17 @@ def recognise(source: Source, order: Order) -> Kind:
     return found
 
 
-def _vllm(source: Source, order: Order) -> Kind | None:
-    """Never by itself: the image was chosen before anybody saw the files, and vLLM's is another. An
-    ONNX export beside the weights is no reason against it."""
+def _language(source: Source, order: Order) -> Kind | None:
+    """Never by itself: the image was chosen before anybody saw the files, and each engine's is another.
+    An ONNX export beside the weights is no reason against it."""
     weights = any(name.endswith(".safetensors") for name in source.files)
-    if order.format != Kind.VLLM or not weights:
+    if order.format not in ENGINES or not weights:
         return None
     if not order.on_gpu:
-        raise unsupported("vLLM is served on GPUs only; set spec.accelerator.type to GPU.")
-    return Kind.VLLM
+        raise unsupported(
+            f"{ENGINES[order.format]} is served on GPUs only; set spec.accelerator.type to GPU."
+        )
+    return Kind(order.format)
 
 
 def onnx_file(source: Source) -> str | None:

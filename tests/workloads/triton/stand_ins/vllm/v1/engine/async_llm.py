@@ -10,6 +10,7 @@ class AsyncLLM:
     def __init__(self, config: object) -> None:
         assert Path(config.model, "model.safetensors").is_file()
         self.config = config
+        self.errored = False
 
     @classmethod
     def from_vllm_config(cls, vllm_config: object, usage_context: object) -> "AsyncLLM":
@@ -31,13 +32,16 @@ class AsyncLLM:
             )
         if words[0] == "hang":
             await asyncio.sleep(3600)
+        if words[0] == "die":
+            self.errored = True
+            raise RuntimeError("the engine is dead")
         count = min(sampling_params.max_tokens, most - len(words))
         for n in range(count):
             await asyncio.sleep(0.2 if words[0] == "slow" else 0.002)
             if words[0] == "break" and n == 2:
                 raise RuntimeError("the engine is dead")
             word = words[n % len(words)]
-            stopped = word in sampling_params.stop
+            stopped = f" {word}" in sampling_params.stop
             ended = "stop" if stopped else "length" if n == count - 1 else None
             new = SimpleNamespace(
                 text="" if stopped else f" {word}", token_ids=[n], finish_reason=ended

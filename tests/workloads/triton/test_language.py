@@ -1,8 +1,10 @@
-"""Language models in vLLM: the repository that is written, and what callers hear from the real
-Triton. vLLM needs a GPU; a stand-in with its names answers in the real Triton.
+"""Language models in vLLM and in TensorRT-LLM: the repository that is written, and what callers hear from
+the real Triton. Both need a GPU; stand-ins with the names that we use of them answer in the real Triton.
 """
 
 import json
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,8 @@ from running import build_here as build
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 STAND_IN = Path(__file__).with_name("stand_ins")
+ENGINES = ("VLLM", "TensorRTLLM")
+TRT = {"format": "TensorRTLLM"}
 
 
 def weights(folder: Path, **config: object) -> Path:
@@ -33,15 +37,27 @@ def order(source: Path, **more: object) -> dict:
     return told | {"accelerator": "GPU", "batching": {"maxBatchSize": 4}} | more
 
 
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory):
+def started(place: Path, **more: object):
+    """The model server, with stand-ins in the place of engines and of MPI."""
     from running import serve
 
-    place = tmp_path_factory.mktemp("vllm")
-    models = place / "models"
-    done = build(order(weights(place / "weights")), models)
+    done = build(order(weights(place / "weights"), **more), place / "models")
     assert done.code == 0, done.log
-    with serve(models, place, PYTHONPATH=f"{ROOT / 'workloads/triton'}:{STAND_IN}") as running:
+    return serve(
+        place / "models",
+        place,
+        PYTHONPATH=f"{ROOT / 'workloads/triton'}:{STAND_IN}",
+        PATH=f"{STAND_IN / 'bin'}:{os.environ['PATH']}",
+        STAND_IN_MPIRUN=place / "mpirun.pid",
+    )
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def llm(request, tmp_path_factory):
+    split = {"tensor": 2, "pipeline": 2}
+    with started(
+        tmp_path_factory.mktemp("llm"), format=request.param, parallelism=split
+    ) as running:
         running.wait(["llm"])
         yield running
 
@@ -50,7 +66,7 @@ def text(events: list[dict]) -> str:
     return "".join(event["TEXT"] for event in events)
 
 
-def test_the_engine_is_told_what_was_ordered(tmp_path):
+def test_vllm_is_told_what_was_ordered(tmp_path):
     split = {"tensor": 4, "pipeline": 2}
     done = build(order(weights(tmp_path / "w"), parallelism=split), tmp_path / "r")
     assert (done.code, done.told.get("format")) == (0, "VLLM"), done.log
@@ -71,6 +87,26 @@ def test_the_engine_is_told_what_was_ordered(tmp_path):
     }
     told = {name: value.string_value for name, value in found["llm"].parameters.items()}
     assert (told["max_context"], told["chat_template"]) == ("64", "{{ messages }}")
+
+
+def test_tensorrt_llm_is_told_what_was_ordered(tmp_path):
+    source = weights(tmp_path / "w")
+    (source / "trtllm.json").write_text('{"free_gpu_memory_fraction": 0.5, "dtype": "float16"}')
+    split = {"tensor": 4, "pipeline": 2}
+    done = build(order(source, format="TensorRTLLM", parallelism=split), tmp_path / "r")
+    assert (done.code, done.told.get("format")) == (0, "TensorRTLLM"), done.log
+    assert json.loads((tmp_path / "r/llm/1/model.json").read_text()) == {
+        "model": str(tmp_path / "r/llm/1/weights"),
+        "tensor_parallel_size": 4,
+        "pipeline_parallel_size": 2,
+        "max_batch_size": 4,
+        "max_seq_len": 64,
+        "enable_chunked_prefill": True,
+        "trust_remote_code": False,
+        "dtype": "float16",
+        "kv_cache_config": {"free_gpu_memory_fraction": 0.5},
+    }
+    assert "backends.trtllm" in (tmp_path / "r/llm/1/model.py").read_text()
 
 
 def test_code_and_pickles_beside_the_weights_stay_behind(tmp_path):
@@ -96,9 +132,12 @@ def test_code_and_pickles_beside_the_weights_stay_behind(tmp_path):
         ({"instances": 2}, {}, "FormatUnsupported", "instances"),
         ({"task": "Embed"}, {}, "FormatUnsupported", "Generate"),
         ({"format": "Auto"}, {}, "FormatUnsupported", "VLLM"),
+        (TRT | {"accelerator": "CPU"}, {}, "FormatUnsupported", "TensorRT-LLM"),
+        (TRT | {"instances": 2}, {}, "FormatUnsupported", "One TensorRT-LLM"),
+        (TRT, {"max_position_embeddings": None}, "ModelInvalid", "max_seq_len in trtllm.json"),
     ],
 )
-def test_what_vllm_does_not_serve_is_refused(tmp_path, change, config, reason, said):
+def test_what_an_engine_does_not_serve_is_refused(tmp_path, change, config, reason, said):
     done = build(order(weights(tmp_path / "w", **config), **change), tmp_path / "r")
     assert (done.code, done.told["reason"], said in done.told["message"]) == (64, reason, True)
 
@@ -109,7 +148,13 @@ def test_engine_arguments_are_taken_from_a_file_and_others_refused(tmp_path):
     assert build(order(source), tmp_path / "r").code == 0
     found = json.loads((tmp_path / "r/llm/1/model.json").read_text())
     assert (found["max_model_len"], found["gpu_memory_utilization"]) == (32, 0.5)
-    for wrong in ({"worker_cls": "x.Y"}, {"dtype": 3}, {"gpu_memory_utilization": 2}, []):
+    for wrong in (
+        {"worker_cls": "x.Y"},
+        {"dtype": 3},
+        {"gpu_memory_utilization": 2},
+        {"max_num_batched_tokens": 0},
+        [],
+    ):
         (source / "vllm.json").write_text(json.dumps(wrong))
         done = build(order(source), tmp_path / "wrong")
         assert (done.code, done.told["reason"]) == (64, "ModelInvalid"), wrong
@@ -124,13 +169,13 @@ def test_a_stream_comes_token_by_token_with_its_counts(llm):
     assert [event["FINISH_REASON"] for event in events] == ["", "", "", "", "length"]
 
 
-def test_a_stream_without_a_bound_ends_at_the_context_and_not_at_vllms_default(llm):
+def test_a_stream_without_a_bound_ends_at_the_context_and_not_at_the_engines_default(llm):
     events = list(llm.stream("llm", prompt="a b", temperature=0))
     assert (events[-1]["OUTPUT_TOKENS"], events[-1]["FINISH_REASON"]) == (62, "length")
 
 
 def test_a_stop_ends_it(llm):
-    events = list(llm.stream("llm", prompt="a b c", max_tokens=9, stop=["c"]))
+    events = list(llm.stream("llm", prompt="a b c", max_tokens=9, stop=[" c"]))
     assert (text(events), events[-1]["FINISH_REASON"]) == (" a b", "stop")
 
 
@@ -210,3 +255,44 @@ def test_a_grpc_caller_is_missed_also_while_nothing_comes(llm):
     client.stop_stream(cancel_requests=True)
     client.close()
     assert aborted(llm, before)
+
+
+def test_a_stop_over_several_tokens_is_never_half_told(tmp_path):
+    with started(tmp_path, **TRT) as running:
+        running.wait(["llm"])
+        events = list(running.stream("llm", prompt="a b c d", max_tokens=9, stop=["b c"]))
+        assert (text(events), events[-1]["FINISH_REASON"]) == (" a ", "stop")
+        assert events[-1]["OUTPUT_TOKENS"] == 3
+        assert aborted(running, 0)  # or it would go on for nobody
+
+
+def test_a_dead_engine_is_not_left_to_answer_with_errors(tmp_path):
+    with started(tmp_path, format="VLLM") as running:
+        running.wait(["llm"])
+        running.stream("llm", prompt="die").close()
+        assert running.process.wait(15) != 0
+        assert "vLLM is dead" in running.log.read_text()
+
+
+def test_when_a_rank_dies_the_server_ends_though_nothing_was_asked(tmp_path):
+    with started(tmp_path, **TRT) as running:
+        running.wait(["llm"])
+        os.kill(int((tmp_path / "mpirun.pid").read_text()), signal.SIGKILL)
+        assert running.process.wait(15) != 0
+        assert "TensorRT-LLM is dead" in running.log.read_text()
+
+
+def test_ranks_that_do_not_come_are_told_of(tmp_path):
+    place = tmp_path / "x"
+    place.mkdir()
+    (place / "mpirun").write_text("#!/bin/sh\nexit 3\n")
+    (place / "mpirun").chmod(0o755)
+    done = build(order(weights(tmp_path / "weights"), **TRT), tmp_path / "models")
+    assert done.code == 0, done.log
+    from running import serve
+
+    path = f"{place}:{os.environ['PATH']}"
+    more = f"{ROOT / 'workloads/triton'}:{STAND_IN}"
+    with serve(tmp_path / "models", tmp_path, PYTHONPATH=more, PATH=path) as running:
+        assert running.process.wait(30) != 0
+        assert "ranks of TensorRT-LLM ended with exit code 3" in running.message.read_text()
