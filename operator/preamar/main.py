@@ -100,6 +100,7 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
         ("DEEPSPEED", "deepspeed"),
         ("GPU_TRITON", "triton-gpu"),
         ("VLLM_TRITON", "triton-vllm"),
+        ("TRTLLM_TRITON", "triton-trtllm"),
         ("GPU_DEEPSPEED", "deepspeed-gpu"),
     ):
         name = kind.lower().replace("_", "-")
@@ -166,6 +167,7 @@ def _run_operator(given: argparse.Namespace) -> int:
                 triton_image=given.triton_image,
                 triton_gpu_image=given.gpu_triton_image,
                 triton_vllm_image=given.vllm_triton_image,
+                triton_trtllm_image=given.trtllm_triton_image,
                 deepspeed_image=given.deepspeed_image,
                 deepspeed_gpu_image=given.gpu_deepspeed_image,
                 image_pull_policy=given.image_pull_policy,

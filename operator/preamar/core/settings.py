@@ -29,6 +29,7 @@ class Settings:
     triton_image: str = "localhost/preamar/triton:latest"
     triton_gpu_image: str = "localhost/preamar/triton-gpu:latest"
     triton_vllm_image: str = "localhost/preamar/triton-vllm:latest"
+    triton_trtllm_image: str = "localhost/preamar/triton-trtllm:latest"
     deepspeed_image: str = "localhost/preamar/deepspeed:latest"
     deepspeed_gpu_image: str = "localhost/preamar/deepspeed-gpu:latest"
     image_pull_policy: str = "IfNotPresent"

@@ -60,7 +60,7 @@ ASKS = {
     },
     "optimize.engine": {"accelerator": {"type": "GPU"}, "optimize": {"engine": "TensorRT"}},
     "optimize.calibrationUri": {"optimize": {"calibrationUri": "s3://a/b"}},
-    "model.format": {"accelerator": {"type": "GPU"}, "model": {"format": "TensorRTLLM"}},
+    "model.format": {"model": {"format": "TorchScript"}},
     "runtime.instances": {
         "accelerator": {"type": "GPU"},
         "model": {"format": "VLLM"},

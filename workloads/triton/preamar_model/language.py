@@ -84,7 +84,9 @@ def _config(engine: Engine, source: Source, order: Order) -> dict:
         raise invalid("There is neither tokenizer.json nor tokenizer.model.")
     config = json_at(source, "config.json")
     if not isinstance(config, dict) or not config.get("architectures"):
-        raise invalid(f"config.json names no architectures, so {engine.name} cannot know the model.")
+        raise invalid(
+            f"config.json names no architectures, so {engine.name} cannot know the model."
+        )
     if config.get("auto_map") and order.trust != "Code":
         raise Refusal(
             Reason.CODE_NOT_TRUSTED,

@@ -19,8 +19,9 @@ def _small(spec: InferenceServiceSpec) -> bool:
     return spec.optimize.precision in {Precision.FP8, Precision.FP4}
 
 
-def _vllm(spec: InferenceServiceSpec) -> bool:
-    return spec.model.format == Format.VLLM
+def _language(spec: InferenceServiceSpec) -> bool:
+    """Language models in an engine that joins all requests and splits the model by itself."""
+    return spec.model.format in {Format.VLLM, Format.TENSORRT_LLM}
 
 
 def _own_code(spec: InferenceServiceSpec) -> bool:
@@ -29,7 +30,7 @@ def _own_code(spec: InferenceServiceSpec) -> bool:
 
 
 def _splits(spec: InferenceServiceSpec) -> bool:
-    return _vllm(spec) or _own_code(spec)
+    return _language(spec) or _own_code(spec)
 
 
 def is_split(spec: InferenceServiceSpec) -> bool:
@@ -42,7 +43,7 @@ def _optimizes(spec: InferenceServiceSpec) -> bool:
     return wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
 
 
-SPLIT = "set it to 1: only format VLLM, or a model's own code (format Python, trust Code), shares a layer"
+SPLIT = "set it to 1: only formats VLLM and TensorRTLLM, or a model's own code (format Python, trust Code), share a layer"
 
 
 class Unserved(NamedTuple):
@@ -88,13 +89,13 @@ UNSERVED: tuple[Unserved, ...] = (
     ),
     Unserved(
         "model.format",
-        lambda s: s.model.format in {Format.TORCHSCRIPT, Format.TENSORRT_LLM},
-        "use VLLM for language models on GPUs, ONNX or TensorRT for others",
+        lambda s: s.model.format == Format.TORCHSCRIPT,
+        "use VLLM or TensorRTLLM for language models on GPUs, ONNX or TensorRT for others",
     ),
     Unserved(
         "runtime.instances",
-        lambda s: _vllm(s) and s.runtime.instances > 1,
-        "one vLLM joins all requests: set it to 1 and runtime.batching.maxBatchSize to the streams",
+        lambda s: _language(s) and s.runtime.instances > 1,
+        "one engine joins all requests: set it to 1 and runtime.batching.maxBatchSize to the streams",
     ),
     Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1 and not _splits(s), SPLIT),
     Unserved(

@@ -107,9 +107,12 @@ def pod_spec(
 
 
 def _image(service: InferenceService, settings: Settings) -> str:
-    """Chosen before anybody has seen the files, which is why format Auto is never vLLM."""
-    if service.spec.model.format == Format.VLLM:
-        return settings.triton_vllm_image
+    """Chosen before anybody has seen the files, which is why format Auto is never an engine's."""
+    match service.spec.model.format:
+        case Format.VLLM:
+            return settings.triton_vllm_image
+        case Format.TENSORRT_LLM:
+            return settings.triton_trtllm_image
     return settings.triton_gpu_image if on_gpu(service.spec.accelerator) else settings.triton_image
 
 

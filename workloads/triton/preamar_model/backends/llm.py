@@ -97,10 +97,14 @@ class Front:
 
     async def _live(self) -> None:
         """Triton would call a model ready whose engine is dead, and each answer would be an error."""
-        while not self.engine.dead():
+        while not self.engine.dead():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(LIFE_SECONDS)
         await asyncio.sleep(LIFE_SECONDS)  # whoever was cut hears why
-        print(f"ended: {self.engine.name} is dead, so the model begins anew", file=sys.stderr, flush=True)
+        print(
+            f"ended: {self.engine.name} is dead, so the model begins anew",
+            file=sys.stderr,
+            flush=True,
+        )
         os._exit(1)
 
     def _admit(self, sender: object, raw: bytes) -> None:

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from tensorrt_llm.llmapi import KvCacheConfig
 
 # The real one looks while it is imported, too.
-RANKS = os.environ["TLLM_SPAWN_PROXY_PROCESS"] == "1" and int(os.environ["tllm_mpi_size"])
+RANKS = int(os.environ["tllm_mpi_size"])  # noqa: SIM112 - their name
+assert os.environ["TLLM_SPAWN_PROXY_PROCESS"] == "1"
 
 
 @dataclass

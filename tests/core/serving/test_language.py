@@ -1,4 +1,4 @@
-"""What a service of format VLLM becomes: its image, what its builder is told, and where it stalls."""
+"""What a language model in an engine of its own becomes: its image, what its builder is told, and where it stalls."""
 
 from json import loads
 
@@ -9,9 +9,11 @@ from preamar.core.serving.pod import pod_spec
 from preamar.core.settings import Settings
 from tests.core.builders import a_service
 
+IMAGES = {"VLLM": Settings().triton_vllm_image, "TensorRTLLM": Settings().triton_trtllm_image}
 
-def served(**more):
-    model = {"format": "VLLM", "task": "Generate"}
+
+def served(engine="VLLM", **more):
+    model = {"format": engine, "task": "Generate"}
     gpus = {"type": "GPU", "count": 4}
     return a_service(**({"model": model, "accelerator": gpus} | more))
 
@@ -22,13 +24,14 @@ def told(service) -> tuple[dict, dict, dict]:
     return pod, pod["containers"][0], loads(order["value"])
 
 
-def test_a_model_that_is_split_has_its_image_its_sizes_and_room_to_talk():
-    service = served(parallelism={"tensor": 2, "pipeline": 2})
+@pytest.mark.parametrize("engine", IMAGES)
+def test_a_model_that_is_split_has_its_image_its_sizes_and_room_to_talk(engine):
+    service = served(engine, parallelism={"tensor": 2, "pipeline": 2})
     pod, triton, order = told(service)
     assert unserved(service) == ""
-    assert triton["image"] == Settings().triton_vllm_image
+    assert triton["image"] == IMAGES[engine]
     assert triton["resources"]["limits"]["nvidia.com/gpu"] == "4"
-    assert (order["format"], order["parallelism"]) == ("VLLM", {"tensor": 2, "pipeline": 2})
+    assert (order["format"], order["parallelism"]) == (engine, {"tensor": 2, "pipeline": 2})
     shm = next(v for v in pod["volumes"] if v["name"] == "shm")
     assert shm["emptyDir"]["sizeLimit"] == "8Gi"
 
@@ -46,7 +49,9 @@ def test_one_that_is_not_split_keeps_the_order_that_it_had():
         ({"model": {"format": "ONNX"}, "parallelism": {"tensor": 2}}, "parallelism.tensor"),
         ({"parallelism": {"expert": 2}}, "parallelism.expert"),
         ({"runtime": {"instances": 2}}, "runtime.instances"),
-        ({"model": {"format": "TensorRTLLM"}}, "model.format"),
+        ({"engine": "TensorRTLLM", "runtime": {"instances": 2}}, "runtime.instances"),
+        ({"engine": "TensorRTLLM", "parallelism": {"nodes": 2}}, "parallelism.nodes"),
+        ({"model": {"format": "TorchScript"}}, "model.format"),
     ],
 )
 def test_what_cannot_be_stalls_with_the_field(wish, field):
