@@ -3,6 +3,7 @@
 import pytest
 
 from preamar.core.buckets import BOUNDS
+from preamar.core.serving.compared import Apart
 from preamar.core.serving.trial import Side, Trial
 from preamar.demand.book import DemandBook
 from preamar.demand.receiver import parse
@@ -30,6 +31,15 @@ def test_each_gateways_count_is_told():
     assert book.demand("demo/m", 99.0).trials == ()
 
 
+def test_how_far_answers_were_apart_is_told():
+    book = DemandBook()
+    for name, apart in (("a", [2, 0.5, [-1, 0.25]]), ("b", None)):
+        told = words() | ({"apart": apart} if apart else {})
+        book.take(parse(report(name, trial=told)), 10.0)
+    trials = book.demand("demo/m", 10.5).trials
+    assert [t.apart for t in trials] == [Apart(2, 0.5, (-1.0, 0.25)), Apart()]
+
+
 def test_a_report_without_a_trial_has_none():
     book = DemandBook()
     book.take(parse(report()), 10.0)
@@ -45,6 +55,10 @@ def test_a_report_without_a_trial_has_none():
         {"revision": "r", "old": [0, True, []], "new": [0, 0, []]},
         {"revision": "r", "old": [0, 0, [0] * 99], "new": [0, 0, []]},
         {"revision": "r", "old": [0, 0, "12"], "new": [0, 0, []]},
+        *(words() | {"apart": apart} for apart in (
+            None, [1, 2], [-1, 0, [0, 0]], [1, -1, [0, 0]], [1, 0, [0]], [1, 0, "ab"],
+            [1, 0, [0, float("nan")]], [1, 0, [0, float("-inf")]], [1, 0, [0, True]], [1, 0, [0, "x"]],
+        )),
     ],
 )  # fmt: skip
 def test_what_is_no_trial_is_refused(trial):

@@ -168,6 +168,10 @@ class RolloutTold(Seen):
     requests: Whole = Field(
         default=0, ge=0, le=BIG, description="Requests it had had when this step began, such as 25."
     )
+    tolerance: Signed | None = Field(
+        default=None,
+        description='How far its answers may be from those of the one before in the mean, such as "0.01"; left out where they are not compared.',
+    )
     reason: ShortText = Field(default="", description="Why, in one word, such as FailsMoreOften.")
     message: Sentence = Field(default="", description="The same in a sentence, with the figures.")
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from aiohttp import web
 
+from preamar.core.bets import STAKES
 from preamar.core.buckets import BOUNDS
+from preamar.core.serving.compared import Apart
 from preamar.core.serving.observe import Carried
 from preamar.core.serving.trial import Side, Trial
 from preamar.demand.accounts import AccountBook
@@ -132,7 +134,15 @@ def _load(body: Any) -> Load:
 
 def _trial(body: Any) -> Trial:
     told = _object(body)
-    return Trial(_name(told["revision"]), _side(told["old"]), _side(told["new"]))
+    apart = _apart(told["apart"]) if "apart" in told else Apart()
+    return Trial(_name(told["revision"]), _side(told["old"]), _side(told["new"]), apart)
+
+
+def _apart(body: Any) -> Apart:
+    compared, total, bets = body
+    if not isinstance(bets, list) or len(bets) != len(STAKES):
+        raise ValueError("a trial bets by two stakes")
+    return Apart(_count(compared), _seconds(total), tuple(map(_logarithm, bets)))
 
 
 def _side(body: Any) -> Side:
@@ -161,6 +171,14 @@ def _count(number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < LARGEST_COUNT:
         raise ValueError("counts are whole numbers from 0")
     return number
+
+
+def _logarithm(number: Any) -> float:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError("logarithms are numbers")
+    if not -LARGEST_COUNT < number < LARGEST_COUNT:  # nor is NaN
+        raise ValueError("logarithms are numbers")
+    return float(number)
 
 
 def _seconds(number: Any) -> float:

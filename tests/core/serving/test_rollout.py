@@ -6,6 +6,7 @@ from preamar.core.buckets import BOUNDS
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Ref
 from preamar.core.pods import ContainerView, Ended
+from preamar.core.serving.compared import Apart
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.earlier import made_of
 from preamar.core.serving.observe import Demand, DeploymentView
@@ -42,12 +43,13 @@ def counted(requests=0, failures=0, seconds=0.01):
     return Side(requests, failures, tuple(took))
 
 
-def trying(status=None, new=None, old=None, ready=True, canaries=None, **more):
-    subject = service(status)
-    trial = Trial(REVISION, old or counted(500), new or counted())
+def trying(status=None, new=None, ready=True, canaries=None, edit=None, apart=None, **more):
+    subject = service(status, **(edit or {}))
+    revision = revision_of(subject)
+    trial = Trial(revision, counted(500), new or counted(), apart or Apart())
     deployment = DeploymentView("d", "1", made_of=made_of(OLD), revision=revision_of(OLD),
                                 wanted=2, replicas=2, updated=2, ready=2)  # fmt: skip
-    one = a_pod(subject, name="m-canary-1", ready=ready, labels={"preamar.dev/revision": REVISION})
+    one = a_pod(subject, name="m-canary-1", ready=ready, labels={"preamar.dev/revision": revision})
     parts = {
         "claims": CLAIMS,
         "deployment": deployment,
@@ -109,6 +111,49 @@ def test_what_becomes_of_it(status, new, phase, step):
     assert serves == (REVISION if phase == "Promoted" else revision_of(OLD))
     assert ("m-canary" in made) == (phase == "Trying")
     assert [d.ref for d in found.delete] == ([WHERE] if phase == "RolledBack" else [])
+
+
+OTHERWISE_MADE = {
+    "model": {"uri": "pvc://models/one"},
+    "runtime": {"instances": 2},
+    "optimize": {"tolerance": "0.02"},
+}
+SAME = revision_of(service(**OTHERWISE_MADE))
+FAR = Apart(20, 60.0, (20 * 0.69, 20 * 0.095))
+NEAR = Apart(20, 10.0, (-5.0, -0.5))
+
+
+def compared(step, age, apart, new=50, **more):
+    status = told(step, age, 0, **{"revision": SAME} | more)
+    found = trying(status, counted(new), edit=OTHERWISE_MADE, apart=apart)
+    return found.status["status"]["rollout"] if found.status else status
+
+
+SEEN = [
+    pytest.param(1, 5, FAR, "RolledBack", 1, id="it answers otherwise, told at once"),
+    pytest.param(3, 5, FAR, "RolledBack", 3, id="at any step"),
+    pytest.param(1, 61, NEAR, "Trying", 2, id="near enough"),
+    pytest.param(1, 61, Apart(), "Trying", 1, id="a little patience for comparisons"),
+    pytest.param(1, 181, Apart(), "Trying", 2, id="but no more"),
+    pytest.param(2, 61, Apart(), "Trying", 3, id="and only in the first step"),
+    pytest.param(3, 61, Apart(), "Promoted", 3, id="what cannot be compared is promoted"),
+]
+
+
+@pytest.mark.parametrize(("step", "age", "apart", "phase", "after"), SEEN)
+def test_what_becomes_of_one_whose_answers_are_compared(step, age, apart, phase, after):
+    found = compared(step, age, apart)
+    assert (found["phase"], found["step"]) == (phase, after)
+    if phase == "RolledBack":
+        assert (found["reason"], "tolerance" in found) == ("AnswersDiffer", False)
+        assert "by 0.06 in the mean of 20, where 0.02 is allowed" in found["message"]
+
+
+def test_gateways_are_told_how_far_answers_may_be_apart_and_for_other_models_nothing():
+    assert compared(1, 5, Apart())["tolerance"] == "0.02"
+    assert "tolerance" not in compared(3, 61, NEAR)
+    assert "tolerance" not in rollout(trying(told(age=None), canaries=()))
+    assert rollout(trying(told(age=61), counted(50), apart=FAR))["step"] == 2
 
 
 def test_requests_that_come_while_it_is_tried_are_no_news():

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preamar.core.bets import NOTHING, grown
 from preamar.core.buckets import BOUNDS
+from preamar.core.serving.compared import Apart
 from preamar.core.serving.trial import Judgement, Side, Trial, judge, quantile, tail
 
 
@@ -38,6 +40,52 @@ def test_judgement(old, new, since, judgement):
     assert found.judgement == judgement
     assert found.sentence.endswith(".")
     assert found.worse == (judgement in {"FailsMoreOften", "Slower"})
+
+
+def apart(count, difference):
+    bets = NOTHING
+    for _ in range(count):
+        bets = grown(bets, difference)
+    return Apart(count, count * difference, bets)
+
+
+COMPARED = [
+    pytest.param(side(60), apart(30, 3.0), 0.01, False, "AnswersDiffer", id="three times too far"),
+    pytest.param(side(2), apart(30, 3.0), 0.01, True, "AnswersDiffer", id="said at once"),
+    pytest.param(side(60), apart(30, 3.0), None, False, "AsGood", id="of other models"),
+    pytest.param(side(60), apart(30, 0.9), 0.01, True, "AsGood", id="near enough"),
+    pytest.param(side(60), apart(30, 1.02), 0.01, True, "AsGood", id="too far by chance, maybe"),
+    pytest.param(side(60), apart(19, 3.0), 0.01, True, "TooFewCompared", id="too few, and time"),
+    pytest.param(side(60), apart(19, 3.0), 0.01, False, "AsGood", id="too few, and no time"),
+    pytest.param(side(60), Apart(), None, True, "AsGood", id="nothing is to be compared"),
+    pytest.param(side(60, 40), apart(30, 3.0), 0.01, True, "FailsMoreOften", id="it fails too"),
+    pytest.param(side(19), Apart(), 0.01, True, "TooFewRequests", id="nothing yet"),
+]
+
+
+@pytest.mark.parametrize(("new", "seen", "tolerance", "waits", "judgement"), COMPARED)
+def test_judgement_by_answers(new, seen, tolerance, waits, judgement):
+    found = judge(Trial("r", side(500), new, seen), 0, tolerance, waits=waits)
+    assert found.judgement == judgement
+    assert found.worse == (judgement in {"AnswersDiffer", "FailsMoreOften"})
+    assert found.sentence.endswith(".")
+
+
+def test_what_differs_is_said_in_the_measure_of_the_tolerance():
+    found = judge(Trial("r", side(500), side(60), apart(30, 3.0)), 0, 0.02)
+    assert "by 0.06 in the mean of 30, where 0.02 is allowed" in found.sentence
+    assert "spec.optimize.tolerance" in found.sentence
+    found = judge(Trial("r", side(500), side(60), apart(30, 0.5)), 0, 0.02)
+    assert found.sentence.endswith("differ by 0.01 in the mean of 30, where 0.02 is allowed.")
+    found = judge(Trial("r", side(500), side(60)), 0, 0.02)
+    assert found.sentence.endswith("No answers could be compared.")
+
+
+@given(st.integers(0, 60), st.floats(0, 20), st.floats(0, 20))
+def test_answers_further_apart_never_make_it_better(count, near, more):
+    trials = [Trial("r", side(50), side(50), apart(count, near + m)) for m in (0, more)]
+    found = [judge(trial, 0, 0.01).worse for trial in trials]
+    assert found[0] <= found[1]
 
 
 counts = st.integers(0, 3000)

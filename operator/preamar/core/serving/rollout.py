@@ -2,8 +2,8 @@
 
 With strategy Canary it gets a growing share of the requests, beside replicas of the one before, which
 stay as they are. Each step lasts its time and needs enough answers; after the last it is promoted. It is
-rolled back where it does not come up, fails more often or is slower, and stays so until the spec is
-edited. All of it is kept in status.
+rolled back where it does not come up, fails more often, answers otherwise or is slower, and stays so
+until the spec is edited. All of it is kept in status.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from preamar.api.inference import InferenceService
 from preamar.core.conditions import Verdict, shortened
 from preamar.core.moments import moment, stamp
 from preamar.core.placement import on_gpu
+from preamar.core.serving.compared import Apart, allowed
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.earlier import earlier
 from preamar.core.serving.faults import Fault, Finding, Made, find, is_ready
@@ -27,6 +28,8 @@ from preamar.core.serving.trial import LEAST_REQUESTS, Judgement, Side, Trial, j
 WAITS = frozenset({Fault.UNSCHEDULABLE})
 """Of no fault of the revision: it may have a node later."""
 LOOK_AGAIN = 5.0
+PATIENCE = 3
+"""The first step lasts so many times its length at most where few answers could be compared."""
 
 
 class Phase(StrEnum):
@@ -38,7 +41,8 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """Of one revision. ``before``: the service as it was. ``requests``: of the new revision when the
-    present step began, which was at ``since``, None until a replica of it was ready."""
+    present step began, which was at ``since``, None until a replica of it was ready. ``tolerance``:
+    how far its answers may be from those of the one before, None where they are not compared."""
 
     revision: str
     before: InferenceService
@@ -48,6 +52,7 @@ class Rollout:
     requests: int = 0
     reason: str = "Starting"
     message: str = "Its first replica starts."
+    tolerance: float | None = None
 
     def percent(self, service: InferenceService) -> int:
         """Its share of the requests."""
@@ -71,6 +76,8 @@ class Rollout:
             "reason": self.reason,
             "message": self.message,
         }
+        if self.tolerance is not None and self.phase == Phase.TRYING:
+            words["tolerance"] = f"{self.tolerance:.12f}".rstrip("0").rstrip(".")
         return words | ({"since": stamp(self.since)} if self.since else {})
 
 
@@ -90,11 +97,14 @@ def rollout_of(observed: Observed, work: Optimized) -> Rollout | None:
         return replace(known, message=finding.message) if finding else known
     since = known.since or observed.now
     trial = _trial(observed, known.revision)
-    judged = judge(trial, known.requests)
     wish = service.spec.rollout.canary
-    lasted = (observed.now - since).total_seconds() >= wish.interval_seconds
-    # Failures need no more time; how fast it is shows when it has run for a while.
-    if judged.worse and (lasted or judged.judgement == Judgement.FAILS):
+    seconds = (observed.now - since).total_seconds()
+    lasted = seconds >= wish.interval_seconds
+    # Not for ever: some traffic cannot be compared, and then the rest has to do.
+    waits = known.step == 1 and seconds < PATIENCE * wish.interval_seconds
+    judged = judge(trial, known.requests, known.tolerance, waits=waits)
+    # What it does wrong needs no more time; how fast it is shows when it has run for a while.
+    if judged.worse and (lasted or judged.judgement != Judgement.SLOW):
         return _back(known, str(judged.judgement), judged.sentence)
     # Figures that change with every request would be a write each.
     message = known.message if known.since else "What callers get from both is compared."
@@ -151,9 +161,12 @@ def known_rollout(observed: Observed) -> Rollout | None:
             told.requests,
             told.reason,
             told.message,
+            allowed(before, service),
         )
     # Nothing is known of one that has never loaded: there is nothing to compare with.
-    return Rollout(revision, before) if service.status.revision == revision_of(before) else None
+    if service.status.revision != revision_of(before):
+        return None
+    return Rollout(revision, before, tolerance=allowed(before, service))
 
 
 def _finding(observed: Observed) -> Finding | None:
@@ -173,6 +186,7 @@ def _trial(observed: Observed, revision: str) -> Trial:
         revision,
         reduce(Side.plus, (trial.old for trial in told), Side()),
         reduce(Side.plus, (trial.new for trial in told), Side()),
+        reduce(Apart.plus, (trial.apart for trial in told), Apart()),
     )
 
 

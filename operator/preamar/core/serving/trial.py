@@ -2,15 +2,17 @@
 
 Each answer is counted once by its gateway: whether the replica failed on it, and how long it took, in
 buckets. The new one is worse when failures are too many to be chance beside the old one's rate (binomial
-tail below one in a thousand), or when its slowest tenth is half as slow again, where enough were timed.
+tail below one in a thousand), when its answers to the same questions are further from the old one's than
+is allowed, or when its slowest tenth is half as slow again, where enough were timed.
 It is better or equal only after enough requests at the present share; until then nothing is said.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import exp, lgamma, log, log1p
 
 from preamar.core.buckets import BOUNDS
+from preamar.core.serving.compared import LEAST_COMPARED, Apart
 
 LEAST_REQUESTS = 20
 """Of the new revision, at each share."""
@@ -46,18 +48,21 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Both revisions, since ``revision`` has been tried."""
+    """Both revisions, since ``revision`` has been tried, and how far apart their answers are."""
 
     revision: str
     old: Side = Side()
     new: Side = Side()
+    apart: Apart = field(default_factory=Apart)
 
 
 class Judgement(StrEnum):
     UNDECIDED = "TooFewRequests"
+    UNCOMPARED = "TooFewCompared"
     GOOD = "AsGood"
     FAILS = "FailsMoreOften"
     SLOW = "Slower"
+    DIFFERS = "AnswersDiffer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,16 @@ class Judged:
     @property
     def worse(self) -> bool:
         """Whether to go back."""
-        return self.judgement in {Judgement.FAILS, Judgement.SLOW}
+        return self.judgement in {Judgement.FAILS, Judgement.SLOW, Judgement.DIFFERS}
 
 
-def judge(trial: Trial, since: int) -> Judged:
-    """``since``: requests of the new revision when its present share began. More failures never make
-    a judgement better, more requests without failures never make one worse (tests/core/serving/
-    test_trial.py)."""
+def judge(
+    trial: Trial, since: int, tolerance: float | None = None, *, waits: bool = False
+) -> Judged:
+    """``since``: requests of the new revision when its present share began. ``tolerance``: how far
+    its answers may be from the old one's, None where they are not compared; ``waits``: whether there
+    is still time for comparisons. More failures never make a judgement better, more requests without
+    failures never make one worse (tests/core/serving/test_trial.py)."""
     old, new = trial.old, trial.new
     if new.failures >= LEAST_FAILURES and tail(new.failures, new.requests, _rate(old)) < CHANCE:
         return Judged(
@@ -84,6 +92,8 @@ def judge(trial: Trial, since: int) -> Judged:
             f"It failed on {new.failures} of {new.requests} requests, the one before on "
             f"{old.failures} of {old.requests}.",
         )
+    if tolerance is not None and trial.apart.too_far:
+        return Judged(Judgement.DIFFERS, _differs(trial.apart, tolerance))
     if new.requests - since < LEAST_REQUESTS:
         return Judged(
             Judgement.UNDECIDED,
@@ -95,10 +105,34 @@ def judge(trial: Trial, since: int) -> Judged:
             Judgement.SLOW,
             f"A tenth of its answers took more than {now:.3g} s, of the one before {before:.3g} s.",
         )
+    if tolerance is not None and waits and trial.apart.compared < LEAST_COMPARED:
+        return Judged(
+            Judgement.UNCOMPARED,
+            f"{trial.apart.compared} of {LEAST_COMPARED} answers have been compared.",
+        )
     return Judged(
         Judgement.GOOD,
         f"It failed on {new.failures} of {new.requests} requests, the one before on "
-        f"{old.failures} of {old.requests}.",
+        f"{old.failures} of {old.requests}.{_agrees(trial.apart, tolerance)}",
+    )
+
+
+def _differs(apart: Apart, tolerance: float) -> str:
+    return (
+        f"Its answers differ from those of the one before by {apart.mean * tolerance:.2g} in the mean "
+        f"of {apart.compared}, where {tolerance:.2g} is allowed: change what is optimised, calibrate "
+        "with samples like the requests, or raise spec.optimize.tolerance."
+    )
+
+
+def _agrees(apart: Apart, tolerance: float | None) -> str:
+    if tolerance is None:
+        return ""
+    if not apart.compared:
+        return " No answers could be compared."
+    return (
+        f" Their answers differ by {apart.mean * tolerance:.2g} in the mean of {apart.compared}, "
+        f"where {tolerance:.2g} is allowed."
     )
 
 

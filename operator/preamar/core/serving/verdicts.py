@@ -61,6 +61,7 @@ BAD: frozenset[str] = frozenset(
         *Why,
         Judgement.FAILS,
         Judgement.SLOW,
+        Judgement.DIFFERS,
         Reason.REFUSED,
         *metering.BAD,
     }
