@@ -27,6 +27,8 @@ class FakeTriton:
         self.gate = asyncio.Event()
         self.gate.set()
         self.port = 0
+        self.bend = 0.0  # how far its vectors are from what others answer
+        self.wavers = False  # whether that is another each time
         self.answered = self.tokens = 0
         self.counts = True
 
@@ -88,7 +90,8 @@ class FakeTriton:
             texts = json.loads(body)["inputs"][0]["data"]
         except (ValueError, LookupError, TypeError):
             return web.json_response({"error": "secret: cannot parse"}, status=400)
-        raw = b"".join(struct.pack("<3f", len(text), 0.5, -1.0) for text in texts)
+        bend = self.bend * (-1) ** (len(self.requests) if self.wavers else 0)
+        raw = b"".join(struct.pack("<3f", len(text), 0.5 + bend, -1.0) for text in texts)
         head = json.dumps(
             {
                 "outputs": [

@@ -166,6 +166,27 @@ async def test_a_server_that_died_unread_leaves_a_doubt_and_no_accusation(rig, h
         assert found.ratio == 0
 
 
+async def test_questions_for_the_sake_of_comparison_are_in_no_row_and_no_accusation(rig, http):
+    reconciler, told = rig.gateway.reconciler, {"revision": "r2", "phase": "Trying", "percent": 10}
+    trial = service("gpt") | {"status": {"rollout": told | {"tolerance": "0.01"}}}
+    async with FakeTriton() as a:
+        rig.know([service("gpt")], slices(a.port))
+        await reconciler.compare()
+        rig.know([trial])
+        await rig.gateway.engines.read()
+        await load(http, rig, 20)
+        a.answered, a.tokens = a.answered + 10, a.tokens + 70
+        await reconciler.compare()
+        assert reconciler.found["gpt"].ratio == 0
+        rig.know([service("gpt")])
+        await rig.gateway.engines.read()
+        await reconciler.compare()
+        assert (reconciler.found["gpt"].ledger, reconciler.found["gpt"].ratio) == (140, 0)
+        a.answered, a.tokens = a.answered + 50, a.tokens + 350  # more than there were answers
+        await reconciler.compare()
+        assert reconciler.found["gpt"].drifts
+
+
 async def test_servers_that_say_nothing_are_not_compared(rig, http):
     reconciler = rig.gateway.reconciler
     async with FakeTriton() as a:

@@ -117,7 +117,7 @@ class Reconciler:
                 # Nothing was asked of it; what the ledger has of it is then not looked for.
                 continue
             ends = ((first.at, first.at), (now, now))
-            gaps = [gap for gap in one.gaps if gap[1] >= first.at]
+            gaps = one.unsure(first.at, now)
             try:
                 drift = await asyncio.to_thread(
                     self._compared, name, total, first.at, now, [*ends, *gaps]

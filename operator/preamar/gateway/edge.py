@@ -25,6 +25,7 @@ from preamar.gateway import (
 )
 from preamar.gateway.call import COLD_START, LEFT, Books, Call, Caller, most_of, new_id
 from preamar.gateway.chunks import Shape
+from preamar.gateway.compare import Comparer, over_http
 from preamar.gateway.errors import (
     Problem,
     bad,
@@ -62,6 +63,7 @@ class Edge:
         books: Books,
         upstream: Upstream,
         state: State,
+        comparer: Comparer,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
@@ -70,7 +72,8 @@ class Edge:
         self._upstream = upstream
         self._state = state
         self._room = Room(settings.body_memory)
-        self._kserve = Kserve(upstream, settings)
+        self._comparer = comparer
+        self._kserve = Kserve(upstream, settings, comparer)
         self._posts: dict[str, Callable[[web.BaseRequest, Asker], Awaitable[web.StreamResponse]]]
         self._posts = {
             "/v1/embeddings": self._embeddings,
@@ -262,7 +265,7 @@ class Edge:
             await accepted as call,
             self._upstream.places(line, call) as visit,
         ):
-            found = await embed.vectors(visit, model.name, texts, model.batch, call)
+            found, first = await embed.vectors(visit, model.name, texts, model.batch, call)
             visit.leave()
             try:
                 embed.check_dimensions(given, found)
@@ -273,9 +276,16 @@ class Edge:
             except Problem:
                 call.input_tokens = 0
                 raise
+            if first is not None:
+                self._compare(line, first)
             return web.Response(
                 body=body, content_type="application/json", headers=self._headers(asker, line)
             )
+
+    def _compare(self, line: Line, sent: embed.Sent) -> None:
+        head, replica = sent.answer.head, sent.answer.replica
+        question = over_http(sent.path, embed.HEADER, sent.body, head, sent.data)
+        self._comparer.offer(line, replica, question)
 
     async def _completions(self, request: web.BaseRequest, asker: "Asker") -> web.StreamResponse:
         given = await self._asked(request, asker)

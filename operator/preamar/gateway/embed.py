@@ -6,24 +6,34 @@ The numbers come as raw little-endian floats, which are what base64 answers hold
 import json
 from array import array
 from base64 import b64encode
-from typing import Any
+from typing import Any, NamedTuple
 
 from preamar.gateway.call import Call
 from preamar.gateway.errors import bad, broken_off, model_failed
-from preamar.gateway.upstream import Visit
+from preamar.gateway.upstream import Answer, Visit
 from preamar.gateway.wire import CutShort
 from preamar.ledger.prices import decimal
 
 _OUTPUTS = [{"name": "EMBEDDING", "parameters": {"binary_data": True}}, {"name": "INPUT_TOKENS"}]
-_HEADER = b"Content-Type: application/json\r\n"
+HEADER = b"Content-Type: application/json\r\n"
 MAX_ANSWER = 64 << 20
+
+
+class Sent(NamedTuple):
+    """One batch as it was asked for at ``path``, and what came of it."""
+
+    path: str
+    body: bytes
+    answer: Answer
+    data: bytes
 
 
 async def vectors(
     visit: Visit, model: str, texts: list[str], batch: int, call: Call
-) -> list[bytes]:
-    """One vector of float32 bytes per text. Raises ``Problem``."""
+) -> tuple[list[bytes], Sent | None]:
+    """One vector of float32 bytes per text, and the first batch. Raises ``Problem``."""
     found: list[bytes] = []
+    first: Sent | None = None
     for at in range(0, len(texts), batch):
         part = texts[at : at + batch]
         body = json.dumps(
@@ -35,7 +45,7 @@ async def vectors(
             }
         ).encode()
         path = f"/v2/models/{model}/infer"
-        answer = await visit.send("POST", path, _HEADER, body, repeatable=True)
+        answer = await visit.send("POST", path, HEADER, body, repeatable=True)
         try:
             data = await answer.exchange.read_all(MAX_ANSWER)
         except CutShort:
@@ -50,9 +60,10 @@ async def vectors(
         if len(got) != len(part):
             raise model_failed(model)
         found += got
+        first = first or Sent(path, body, answer, data)
         call.input_tokens += tokens
     visit.answered()
-    return found
+    return found, first
 
 
 def _read(data: bytes, header: bytes | None) -> tuple[list[bytes], int]:

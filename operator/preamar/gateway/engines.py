@@ -17,6 +17,7 @@ import aiohttp
 from preamar.gateway.engine import LARGEST, Counts, counts_of
 from preamar.gateway.facts import Address
 from preamar.gateway.fleet import Line
+from preamar.gateway.trial import COMPARED_SECONDS
 from preamar.ledger.recorded import Interval
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,28 @@ class Server:
 
 @dataclass(slots=True, eq=False)
 class Counted:
-    """Of one model: counts since the gateway looks; ``gaps`` in which something may be missing,
-    ``silent`` servers that were never read."""
+    """Of one model: counts since the gateway looks; ``gaps`` in which something may be missing or
+    too much, ``silent`` servers that were never read. ``comparing`` is since when a revision on trial
+    is compared: servers count these questions, of which there are no more than rows, and no gateway
+    knows how many another has asked."""
 
     total: Counts = field(default_factory=Counts)
     gaps: deque[Interval] = field(default_factory=lambda: deque(maxlen=MOST_GAPS))
     servers: dict[Address, Server] = field(default_factory=dict)
+    comparing: float | None = None
+
+    def compares(self, now: float, compares: bool) -> None:
+        """Whether a revision on trial is compared at present, in seconds since 1970."""
+        if compares and self.comparing is None:
+            self.comparing = now
+        elif not compares and self.comparing is not None:
+            self.gaps.append((self.comparing, now + COMPARED_SECONDS))
+            self.comparing = None
+
+    def unsure(self, since: float, now: float) -> list[Interval]:
+        """The gaps that ended after ``since``."""
+        present = [] if self.comparing is None else [(self.comparing, now)]
+        return [gap for gap in (*self.gaps, *present) if gap[1] >= since]
 
     @property
     def silent(self) -> bool:
@@ -80,6 +97,7 @@ class Engines:
         for name, line in known.items():
             counted = self.models.setdefault(name, Counted())
             self._uids[name] = line.model.uid
+            counted.compares(now, line.model.tolerance is not None)
             for address in line.replicas:
                 if address not in counted.servers:
                     before = None if self._first else Counts()

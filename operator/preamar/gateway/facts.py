@@ -46,6 +46,8 @@ class Model:
     """The revision that is on trial."""
     share: float = 0.0
     """Of the requests, what its replicas get."""
+    tolerance: float | None = None
+    """How far its answers may be from those of the one before; None: they are not compared."""
 
     def admits(self, tenant: str) -> bool:
         """Whether that tenant may call it."""
@@ -93,7 +95,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             digest=(status.get("model") or {}).get("digest"),
             stalled=conditions.get("Stalled"),
             loaded="Ready" in conditions,
-            cold_start_seconds=_seconds((status.get("learned") or {}).get("coldStartSeconds")),
+            cold_start_seconds=_amount((status.get("learned") or {}).get("coldStartSeconds")),
             price=Price.of(spec.get("price") or {}),
             accelerators=_accelerators(spec),
             revision=_word(status.get("revision")),
@@ -123,16 +125,21 @@ def _trial(status: Mapping[str, Any]) -> dict[str, Any]:
     running = told.get("phase") == "Trying" and _word(revision) is not None
     if not running or not isinstance(percent, int) or not 0 <= percent <= 100:
         return {}
-    return {"trial": revision, "share": percent / 100}
+    # 0 could not be divided by, and a difference of nothing cannot be asked for.
+    return {
+        "trial": revision,
+        "share": percent / 100,
+        "tolerance": _amount(told.get("tolerance")) or None,
+    }
 
 
-def _seconds(given: Any) -> float | None:
-    """None for what is no length of time: a model does not vanish for what was learned of it."""
+def _amount(given: Any) -> float | None:
+    """None for what is no number from 0 on: a model does not vanish for what was learned of it."""
     try:
-        seconds = float(given)
+        amount = float(given)
     except (TypeError, ValueError):
         return None
-    return seconds if isfinite(seconds) and seconds >= 0 else None
+    return amount if isfinite(amount) and amount >= 0 else None
 
 
 def _conditions(status: Mapping[str, Any], generation: int) -> dict[str, str]:

@@ -14,6 +14,7 @@ from aiohttp import web
 from preamar import __version__
 from preamar.gateway import affinity, bounds, tokens
 from preamar.gateway.call import COLD_START, Call
+from preamar.gateway.compare import Comparer, Heard, over_http
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
 from preamar.gateway.served import served
@@ -48,8 +49,9 @@ class Route(NamedTuple):
 
 
 class Kserve:
-    def __init__(self, upstream: Upstream, settings: Settings) -> None:
+    def __init__(self, upstream: Upstream, settings: Settings, comparer: Comparer) -> None:
         self._upstream = upstream
+        self._comparer = comparer
         self._settings = settings
 
     def route(self, method: str, path: str) -> Route | None:
@@ -102,13 +104,22 @@ class Kserve:
                     raise explained(
                         line.model.name, answer, await answer.exchange.read_all(1 << 20)
                     )
-                response = await self._back(request, answer, line, call)
+                usage = tokens.reader(answer.head)
+                heard = None
+                if route.action == "infer" and self._comparer.wants(
+                    line, answer.replica, len(body)
+                ):
+                    heard = usage = Heard(usage)
+                response = await self._back(request, answer, line, call, usage)
             except CutShort:
                 raise broken_off(line.model.name, stopped=not answer.replica.usable) from None
             if route.action != "metadata":
                 visit.answered()
             visit.done()
-            return response
+        if heard is not None:
+            question = over_http(route.path, extra, body, answer.head, heard.data)
+            self._comparer.offer(line, answer.replica, question)
+        return response
 
     async def _back(  # noqa: C901 - one relay with its three ends
         self,
@@ -116,12 +127,12 @@ class Kserve:
         answer: Answer,
         line: Line,
         call: Call,
+        usage: tokens.Reader,
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.head.status, headers={"x-request-id": call.id})
         for name, value in answer.head.headers:
             if name in _PASSED_BACK:
                 response.headers[name.decode()] = value.decode("latin-1")
-        usage = tokens.reader(answer.head)
         response.headers.update(call.versions(line.model))
         if call.cold_ms is not None:
             response.headers[COLD_START] = str(call.cold_ms)

@@ -43,6 +43,14 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
         at += size
 
 
+def varints(data: bytes) -> Iterator[int]:
+    """Numbers one after the other, as a packed field holds them. Raises ``NotProtobuf``."""
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
 def text(data: bytes, number: int) -> str:
     """The first text field of that number, "" where there is none."""
     for found, value in fields(data):

@@ -19,6 +19,7 @@ from preamar.gateway import catalog
 from preamar.gateway.accounts import Accounts
 from preamar.gateway.admin import Admin
 from preamar.gateway.call import Books
+from preamar.gateway.compare import Comparer
 from preamar.gateway.demand import Reporter
 from preamar.gateway.drift import Drift, Reconciler
 from preamar.gateway.edge import Edge
@@ -81,7 +82,10 @@ class Gateway:
         )
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
         books = Books(home, self.meters, self.treasury, self.instance)
-        self.edge = Edge(settings, self.fleet, self.keyring, books, upstream, self.state)
+        self.comparer = Comparer()
+        self.edge = Edge(
+            settings, self.fleet, self.keyring, books, upstream, self.state, self.comparer
+        )
         admin = Admin(secrets.admin_key, self.keyring, self.treasury, home, self.state)
         self.data = Port(self.edge.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
@@ -158,6 +162,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.comparer.close()
         await self.admin.close(1.0)
         self.treasury.close()
         if not await asyncio.to_thread(self.home.stop, FLUSH_SECONDS):

@@ -1,14 +1,18 @@
 """What did callers get from a revision that is tried, and from the one before?
 
 Counted where requests end, while a model has a revision on trial and only then; begun anew with each.
-The operator judges by the sums over all gateways.
+How far answers of both are apart is noted by ``compare``. The operator judges by the sums over all
+gateways.
 """
 
 from bisect import bisect_left
 
+from preamar.core import bets
 from preamar.core.buckets import BOUNDS
 from preamar.gateway.replica import Place
 
+COMPARED_SECONDS = 10.0
+"""How long a comparison takes at most."""
 WARM = 20
 """Answers of a new revision that are not timed: the first ones of a process are slow."""
 
@@ -30,11 +34,16 @@ class Side:
 class Tried:
     """Of one revision."""
 
-    __slots__ = ("new", "old", "revision")
+    __slots__ = (
+        "asked_at", "bets", "compared", "new", "next_at", "old", "revision", "total",
+    )  # fmt: skip
 
     def __init__(self, revision: str) -> None:
         self.revision = revision
         self.old, self.new = Side(), Side()
+        self.compared, self.total, self.bets = 0, 0.0, bets.NOTHING
+        # When an answer may be compared next, and how many there had been at the last time.
+        self.next_at, self.asked_at = 0.0, 0
 
     def note(self, place: Place, seconds: float, *, reached: bool) -> None:
         """A place was given back. Who left, or asked what cannot be answered, tells nothing."""
@@ -48,6 +57,16 @@ class Tried:
                 return
             side.took[bisect_left(BOUNDS, seconds)] += 1
 
+    def differs(self, difference: float) -> None:
+        """Answers of both to one question are so far apart, as a part of what is allowed."""
+        self.compared += 1
+        self.total += min(difference, bets.MOST)
+        self.bets = bets.grown(self.bets, difference)
+
     def words(self) -> dict[str, object]:
         """As a report says it."""
-        return {"revision": self.revision, "old": self.old.words(), "new": self.new.words()}
+        told: dict[str, object]
+        told = {"revision": self.revision, "old": self.old.words(), "new": self.new.words()}
+        if not self.compared:
+            return told
+        return told | {"apart": [self.compared, self.total, list(self.bets)]}
