@@ -36,6 +36,13 @@ def test_a_model_that_is_split_has_its_image_its_sizes_and_room_to_talk(engine):
     assert shm["emptyDir"]["sizeLimit"] == "8Gi"
 
 
+@pytest.mark.parametrize(("engine", "expert"), [("VLLM", 4), ("TensorRTLLM", 2)])
+def test_experts_are_spread_over_accelerators_that_share_a_layer(engine, expert):
+    service = served(engine, parallelism={"tensor": 4, "expert": expert})
+    assert unserved(service) == ""
+    assert told(service)[2]["parallelism"] == {"tensor": 4, "pipeline": 1, "expert": expert}
+
+
 def test_one_that_is_not_split_keeps_the_order_that_it_had():
     service = a_service(accelerator={"type": "GPU"})
     _, triton, order = told(service)
@@ -48,6 +55,12 @@ def test_one_that_is_not_split_keeps_the_order_that_it_had():
     [
         ({"model": {"format": "ONNX"}, "parallelism": {"tensor": 2}}, "parallelism.tensor"),
         ({"parallelism": {"expert": 2}}, "parallelism.expert"),
+        ({"parallelism": {"tensor": 4, "expert": 2}}, "parallelism.expert"),
+        (
+            {"engine": "TensorRTLLM", "parallelism": {"tensor": 4, "expert": 3}},
+            "parallelism.expert",
+        ),
+        ({"model": {"format": "ONNX"}, "parallelism": {"expert": 2}}, "parallelism.expert"),
         ({"runtime": {"instances": 2}}, "runtime.instances"),
         ({"engine": "TensorRTLLM", "runtime": {"instances": 2}}, "runtime.instances"),
         ({"engine": "TensorRTLLM", "parallelism": {"nodes": 2}}, "parallelism.nodes"),

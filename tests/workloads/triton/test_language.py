@@ -20,6 +20,7 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 STAND_IN = Path(__file__).with_name("stand_ins")
 ENGINES = ("VLLM", "TensorRTLLM")
 TRT = {"format": "TensorRTLLM"}
+MIXTURE = {"num_local_experts": 8}
 
 
 def weights(folder: Path, **config: object) -> Path:
@@ -109,6 +110,18 @@ def test_tensorrt_llm_is_told_what_was_ordered(tmp_path):
     assert "backends.trtllm" in (tmp_path / "r/llm/1/model.py").read_text()
 
 
+def test_experts_are_spread_as_each_engine_says_it(tmp_path):
+    source = weights(tmp_path / "w", **MIXTURE)
+    told = {}
+    for name, expert in (("VLLM", 4), ("TensorRTLLM", 2)):
+        split = {"tensor": 4, "pipeline": 1, "expert": expert}
+        done = build(order(source, format=name, parallelism=split), tmp_path / name)
+        assert done.code == 0, done.log
+        told[name] = json.loads((tmp_path / name / "llm/1/model.json").read_text())
+    assert told["VLLM"]["enable_expert_parallel"] is True
+    assert told["TensorRTLLM"]["moe_expert_parallel_size"] == 2
+
+
 def test_code_and_pickles_beside_the_weights_stay_behind(tmp_path):
     source = weights(tmp_path / "w")
     (source / "modeling_x.py").write_text("raise SystemExit")
@@ -134,6 +147,20 @@ def test_code_and_pickles_beside_the_weights_stay_behind(tmp_path):
         ({"format": "Auto"}, {}, "FormatUnsupported", "VLLM"),
         (TRT | {"accelerator": "CPU"}, {}, "FormatUnsupported", "TensorRT-LLM"),
         (TRT | {"instances": 2}, {}, "FormatUnsupported", "One TensorRT-LLM"),
+        ({"parallelism": {"tensor": 2, "expert": 2}}, {}, "FormatUnsupported", "names no experts"),
+        ({"parallelism": {"tensor": 4, "expert": 2}}, MIXTURE, "FormatUnsupported", "tensor (4)"),
+        (
+            TRT | {"parallelism": {"tensor": 4, "expert": 3}},
+            {"num_experts": 9},
+            "FormatUnsupported",
+            "tensor (4)",
+        ),
+        (
+            TRT | {"parallelism": {"tensor": 3, "expert": 3}},
+            MIXTURE,
+            "FormatUnsupported",
+            "divisor of 8",
+        ),
         (TRT, {"max_position_embeddings": None}, "ModelInvalid", "max_seq_len in trtllm.json"),
     ],
 )

@@ -18,6 +18,7 @@ from preamar_model.repository import VERSION, Repository
 from preamar_model.source import Source
 from preamar_model.tasks import GENERATED, chat_template
 
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 
@@ -52,6 +53,8 @@ def find(engine: Engine, source: Source, order: Order, to: Repository) -> Found:
     if order.instances > 1:
         raise unsupported(f"One {engine.name} joins all requests; set spec.runtime.instances to 1.")
     config = _config(engine, source, order)
+    if order.expert > 1:
+        _check_experts(config, order.expert)
     wishes = _wishes(engine, source)
     context = wishes.get(engine.length) or _context(engine, config)
     return Found(config, wishes, int(context), str(to.root / order.name / VERSION / "weights"))
@@ -96,9 +99,29 @@ def _config(engine: Engine, source: Source, order: Order) -> dict:
     return config
 
 
+def _check_experts(config: Mapping, accelerators: int) -> None:
+    found = [number for number in _whole_numbers(config, EXPERTS) if number > 1]
+    if not found:
+        raise unsupported(
+            "config.json names no experts that could be spread over accelerators; set "
+            "spec.parallelism.expert to 1."
+        )
+    if found[0] % accelerators:
+        raise unsupported(
+            f"{found[0]} experts cannot be spread evenly over {accelerators} accelerators; set "
+            f"spec.parallelism.expert to a divisor of {found[0]}."
+        )
+
+
+def _whole_numbers(config: Mapping, keys: tuple[str, ...]) -> list[int]:
+    """Those that are there under any of the keys. A model that also sees keeps those of its text apart,
+    and a few keep those of their experts apart."""
+    parts = [config, *(config.get(key) or {} for key in ("text_config", "ffn_config"))]
+    return [part[key] for part in parts for key in keys if isinstance(part.get(key), int)]
+
+
 def _context(engine: Engine, config: Mapping) -> int:
-    parts = (config, config.get("text_config") or {})
-    found = [part[key] for part in parts for key in CONTEXT if isinstance(part.get(key), int)]
+    found = _whole_numbers(config, CONTEXT)
     if not found or found[0] < 2:
         raise invalid(
             f"config.json does not say how long the context is; set {engine.length} in {engine.file}."

@@ -28,6 +28,8 @@ class Order:
     instances: int = 1
     tensor: int = 1
     pipeline: int = 1
+    expert: int = 1
+    """Accelerators over which the experts of a layer are spread; they are some of `tensor`."""
     uri: str | None = None
     """A model that is to be fetched; else it is mounted at `source`."""
     hosts: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ def read(environment: Mapping[str, str]) -> Order:
             instances=int(body.get("instances") or 1),
             tensor=int(split.get("tensor") or 1),
             pipeline=int(split.get("pipeline") or 1),
+            expert=int(split.get("expert") or 1),
             uri=str(body["uri"]) if body.get("uri") else None,
             hosts=tuple(map(str, body.get("hosts") or ())),
             cache_bytes=int(body.get("cacheBytes") or 0),
@@ -78,7 +81,7 @@ def read(environment: Mapping[str, str]) -> Order:
             raise OrderUnreadable(
                 f"PREAMAR_MODEL: {word} is {value!r}, not one of {', '.join(known)}"
             )
-    sizes = (order.max_batch_size, order.instances, order.tensor, order.pipeline)
+    sizes = (order.max_batch_size, order.instances, order.tensor, order.pipeline, order.expert)
     if min(sizes) < 1 or order.max_delay_microseconds < 0:
         raise OrderUnreadable(
             "PREAMAR_MODEL: maxBatchSize, instances and parallelism start at 1, delays at 0"

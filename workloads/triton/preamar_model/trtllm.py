@@ -7,6 +7,7 @@ the weights says of the engine is taken where it is in `ENGINE`; names in `CACHE
 
 from preamar_model import language
 from preamar_model.order import Order
+from preamar_model.refusal import unsupported
 from preamar_model.repository import Repository
 from preamar_model.source import Source
 
@@ -52,4 +53,11 @@ def write(source: Source, order: Order, to: Repository) -> None:
         **wishes,
         **({"kv_cache_config": cache} if cache else {}),
     }
+    if order.expert > 1:
+        if order.tensor % order.expert:
+            raise unsupported(
+                "TensorRT-LLM spreads experts over accelerators that share a layer; set "
+                f"spec.parallelism.expert to a divisor of spec.parallelism.tensor ({order.tensor})."
+            )
+        arguments["moe_expert_parallel_size"] = order.expert
     language.store(ENGINE, source, found, arguments, to)

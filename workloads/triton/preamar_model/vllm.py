@@ -7,6 +7,7 @@ vllm.json beside the weights says of the engine is taken where it is in `ENGINE`
 
 from preamar_model import language
 from preamar_model.order import Order
+from preamar_model.refusal import unsupported
 from preamar_model.repository import Repository
 from preamar_model.source import Source
 
@@ -42,4 +43,11 @@ def write(source: Source, order: Order, to: Repository) -> None:
         "trust_remote_code": order.trust == "Code",
         **found.wishes,
     }
+    if order.expert > 1:
+        if order.expert != order.tensor:
+            raise unsupported(
+                "vLLM spreads experts over all accelerators that share a layer; set "
+                f"spec.parallelism.expert to spec.parallelism.tensor ({order.tensor}), or to 1."
+            )
+        arguments["enable_expert_parallel"] = True
     language.store(ENGINE, source, found, arguments, to)

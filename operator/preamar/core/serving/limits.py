@@ -38,6 +38,17 @@ def is_split(spec: InferenceServiceSpec) -> bool:
     return _splits(spec) and spec.parallelism.tensor * spec.parallelism.pipeline > 1
 
 
+def _spreads_experts(spec: InferenceServiceSpec) -> bool:
+    """Whether the experts can be spread as is asked."""
+    tensor, expert = spec.parallelism.tensor, spec.parallelism.expert
+    match spec.model.format:
+        case Format.VLLM:  # over all that share a layer, or over none
+            return expert in {1, tensor}
+        case Format.TENSORRT_LLM:
+            return tensor % expert == 0
+    return expert == 1 or _own_code(spec)
+
+
 def _optimizes(spec: InferenceServiceSpec) -> bool:
     wish = spec.optimize
     return wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
@@ -105,8 +116,8 @@ UNSERVED: tuple[Unserved, ...] = (
     ),
     Unserved(
         "parallelism.expert",
-        lambda s: s.parallelism.expert > 1 and not _own_code(s),
-        "set it to 1: only a model's own code (format Python, trust Code) shares experts",
+        lambda s: not _spreads_experts(s),
+        "set it to 1; or for VLLM to parallelism.tensor, for TensorRTLLM to a divisor of that (else only a model's own code, format Python with trust Code, shares experts)",
     ),
     Unserved(
         "accelerator.sharing",

@@ -132,6 +132,8 @@ def _order(service: InferenceService, source: Supply) -> str:
     if is_split(spec):
         split = spec.parallelism
         order["parallelism"] = {"tensor": split.tensor, "pipeline": split.pipeline}
+        if split.expert > 1:  # not always: pods that are there would be made anew for a word
+            order["parallelism"]["expert"] = split.expert
     order |= source.words
     if spec.parallelism.nodes > 1:
         order["stages"] = spec.parallelism.nodes
