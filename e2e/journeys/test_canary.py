@@ -1,4 +1,6 @@
-"""A worse model is rolled back by itself, a good one is promoted, and nobody is failed by either."""
+"""A worse model is rolled back by itself, a good one is promoted, and nobody is failed by either.
+So is an artefact that passed the optimiser's gate and answers otherwise to what callers ask.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -6,9 +8,13 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from e2e.cluster import Cluster
+from e2e.conftest import claim
 from e2e.journeys.hub import Hub, near, secret_of
 from e2e.journeys.watching import events, pods, service
 from e2e.journeys.wishes import a_service
@@ -44,6 +50,31 @@ def written(folder: Path, body: str) -> Path:
     return folder
 
 
+FAR = 100.0
+
+
+def kinked(folder: Path) -> Path:
+    """Sums of its inputs, and of what of them is above 50: by weights half as large, which are the
+    first to be pruned. Samples that are drawn stay far below."""
+    weights = np.concatenate([np.full((8, 8), 0.5), np.full((8, 8), 0.25)]).astype(np.float32)
+    held = {"edge": np.float32([50]), "weights": weights}
+    nodes = [
+        helper.make_node("Sub", ["x", "edge"], ["beyond"]),
+        helper.make_node("Relu", ["beyond"], ["above"]),
+        helper.make_node("Concat", ["x", "above"], ["both"], axis=1),
+        helper.make_node("MatMul", ["both", "weights"], ["y"], name="sums"),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 8]) for n in "xy")
+    tensors = [numpy_helper.from_array(value, name) for name, value in held.items()]
+    graph = helper.make_graph(nodes, "kinked", [x], [y], tensors)
+    opsets = [helper.make_opsetid("", 17)]
+    folder.mkdir(parents=True)
+    onnx.save(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8), str(folder / "model.onnx")
+    )
+    return folder
+
+
 @pytest.fixture
 def hub(here: Cluster, kube: Kube, namespace: str, tmp_path: Path) -> Iterator[Hub]:
     models = {
@@ -52,6 +83,7 @@ def hub(here: Cluster, kube: Kube, namespace: str, tmp_path: Path) -> Iterator[H
         "demo/three": GOOD.format(factor=3),
     }
     folders = {name: written(tmp_path / name, body) for name, body in models.items()}
+    folders["demo/kinked"] = kinked(tmp_path / "kinked")
     made = Hub(near(here, kube), folders)
     kube.apply(secret_of(made), namespace)
     yield made
@@ -74,8 +106,11 @@ def wish(uri: str) -> Json:
 class Callers:
     """Four who ask all the time, each on a connection of its own."""
 
-    def __init__(self, here: Cluster) -> None:
+    def __init__(self, here: Cluster, model: str, shape: list[int], value: float) -> None:
         self._here = here
+        self._path = f"/v2/models/{model}/infer"
+        data = [value] * shape[-1]
+        self._inputs = [{"name": "x", "datatype": "FP32", "shape": shape, "data": data}]
         self._stop = threading.Event()
         self.codes: list[int] = []
         self.answers: list[float] = []
@@ -92,19 +127,18 @@ class Callers:
             thread.join()
 
     def _ask(self) -> None:
-        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}]}
         headers = {"Authorization": f"Bearer {self._here.key()}"}
-        url = f"{self._here.gateway_url}/v2/models/tried/infer"
+        url = f"{self._here.gateway_url}{self._path}"
         with httpx.Client(headers=headers, timeout=30) as client:
             while not self._stop.wait(0.05):
-                answer = client.post(url, json=body)
+                answer = client.post(url, json={"inputs": self._inputs})
                 self.codes.append(answer.status_code)
                 if answer.status_code == 200:
                     self.answers.append(answer.json()["outputs"][0]["data"][0])
 
 
-def phase(kube: Kube, namespace: str) -> str:
-    status = (service(kube, namespace, "tried") or {}).get("status") or {}
+def phase(kube: Kube, namespace: str, name: str = "tried") -> str:
+    status = (service(kube, namespace, name) or {}).get("status") or {}
     return str((status.get("rollout") or {}).get("phase", ""))
 
 
@@ -114,7 +148,7 @@ def test_a_worse_model_goes_by_itself_and_a_good_one_stays(
     kube.apply(wish("hf://demo/two"), namespace)
     until("the first revision is served", 240, lambda: kube.endpoints("tried", namespace) == 1)
 
-    with Callers(here) as callers:
+    with Callers(here, "tried", [1], 1.0) as callers:
         kube.apply(wish("hf://demo/broken"), namespace)
         until("it is rolled back", 180, lambda: phase(kube, namespace) == "RolledBack")
         found = service(kube, namespace, "tried")
@@ -146,3 +180,44 @@ def test_a_worse_model_goes_by_itself_and_a_good_one_stays(
         lambda: kube.get("apps/v1", "Deployment", "tried-canary", namespace) is None,
     )
     kube.delete(OURS, "InferenceService", "tried", namespace)
+
+
+def an_optimised(**optimize: object) -> Json:
+    model = {"uri": "hf://demo/kinked", "task": "Infer", "secretName": "hub"}
+    return a_service(
+        "kinked",
+        model=model,
+        scaling={"min": 1, "max": 2},
+        optimize={"tolerance": "0.05"} | optimize,
+        rollout={
+            "strategy": "Canary",
+            "canary": {"percent": 50, "intervalSeconds": 10, "steps": 2},
+        },
+    )
+
+
+def test_what_passed_the_gate_and_answers_callers_otherwise_goes_by_itself(
+    kube: Kube, namespace: str, here: Cluster, hub: Hub
+) -> None:
+    kube.apply(claim("preamar-models"), namespace)
+    kube.apply(an_optimised(), namespace)
+    until("the model as it came is served", 240, lambda: kube.endpoints("kinked", namespace) == 1)
+
+    with Callers(here, "kinked", [1, 8], FAR) as callers:
+        pruned = {"type": "Unstructured", "ratio": "0.5"}
+        kube.apply(an_optimised(sparsity=pruned), namespace)
+        until("it is rolled back", 420, lambda: phase(kube, namespace, "kinked") == "RolledBack")
+        found = service(kube, namespace, "kinked")
+        assert condition(found, "Optimized")["status"] == "True"
+        told = condition(found, "RolledOut")
+        assert (told["status"], told["reason"]) == ("False", "AnswersDiffer"), told
+        assert "differ from those of the one before by 0.2 in the mean of" in told["message"]
+        assert events(kube, namespace, "kinked")["AnswersDiffer"] == 1
+        assert set(callers.answers) == {500.0, 400.0}
+
+        kube.apply(an_optimised(precision="FP16"), namespace)
+        until("halves are promoted", 420, lambda: phase(kube, namespace, "kinked") == "Promoted")
+        told = condition(service(kube, namespace, "kinked"), "RolledOut")
+        assert "answers differ by 0 in the mean of" in told["message"], told
+    assert set(callers.codes) == {200}, f"of {len(callers.codes)} requests"
+    kube.delete(OURS, "InferenceService", "kinked", namespace)
