@@ -11,6 +11,8 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
+from preamar.gateway import compare
+
 from .conftest import endpoints, service, until
 
 
@@ -122,6 +124,53 @@ async def test_a_stream_is_relayed_counted_and_cancelled(rig, fake, how):
     assert row.status == (499 if how == "endless" else 200)
     await until(lambda: Fake.cancelled == (how == "endless"))
     await until(lambda: rig.line("net").running == 0)
+
+
+class Bent(Fake):
+    """Answers otherwise, and says how it was asked."""
+
+    def __init__(self, made):
+        self.made, self.bodies = made, []
+
+    async def ModelInfer(self, request, context):  # noqa: N802
+        self.bodies.append(request.SerializeToString(deterministic=True))
+        return reply(request.model_name, 3, self.made)
+
+
+@pytest.mark.parametrize("sequence", [0, 5])
+async def test_answers_of_a_revision_on_trial_are_compared_by_grpc_too(rig, sequence, monkeypatch):
+    monkeypatch.setattr(compare, "LEAST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(compare, "PAUSES", 0)
+    revisions, servers, slices = (Bent(1), Bent(2)), [], endpoints("net", 1, 2)
+    for at, revision in enumerate(revisions):
+        servers.append(grpc.aio.server())
+        stubs.add_GRPCInferenceServiceServicer_to_server(revision, servers[at])
+        port = servers[at].add_insecure_port("127.0.0.1:0")
+        await servers[at].start()
+        slices[at]["ports"].append({"name": "grpc", "port": port})
+    slices[1]["endpoints"][0]["targetRef"]["name"] = "net-canary-6d5f-x2k9p"
+    tried = {"revision": "r2", "phase": "Trying", "percent": 100, "tolerance": "0.5"}
+    rig.know([service("net", "Infer") | {"status": {"rollout": tried}}], slices)
+
+    def ask():
+        headers = {"authorization": f"Bearer {rig.key}"}
+        with triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}") as client:
+            answer = client.infer("net", given(), headers=headers, sequence_id=sequence)
+            return answer.as_numpy("OUTPUT_TOKENS")[0]
+
+    for _ in range(6):
+        assert await asyncio.wait_for(asyncio.to_thread(ask), 30) == 2
+        await until(lambda: not rig.gateway.comparer._tasks)
+    old, new = revisions
+    compared = rig.line("net").tried.compared
+    assert compared == (0 if sequence else 3)
+    # The numbers of both outputs are 3 and 1, and 3 and 2: one differs altogether.
+    assert rig.line("net").tried.total == pytest.approx(compared * 1.0 / 0.5)
+    assert len(old.bodies) == 2 * compared  # asked again, since that is too far apart
+    assert set(old.bodies) <= set(new.bodies)
+    await until(lambda: len(rig.rows()) == 6)
+    for server in servers:
+        await server.stop(0)
 
 
 class Broken(Fake):

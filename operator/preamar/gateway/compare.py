@@ -86,9 +86,10 @@ class Comparer:
         began, task, tolerance = monotonic(), line.model.task, line.model.tolerance
         assert tolerance is not None
         try:
+            got = question.got()  # first: what cannot be compared is not asked
             async with asyncio.timeout(COMPARED_SECONDS):
                 wanted = await question.ask(other)
-                difference = apart.error(task, wanted, question.got()) / tolerance
+                difference = apart.error(task, wanted, got) / tolerance
                 if difference > 1:
                     again = await question.ask(other)
                     if apart.error(task, wanted, again) > tolerance:

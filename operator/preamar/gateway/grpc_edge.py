@@ -15,6 +15,7 @@ import grpc.aio
 from preamar import __version__
 from preamar.gateway import bounds, protobuf
 from preamar.gateway.call import LEFT, Books, Call, Caller, most_of, new_id
+from preamar.gateway.compare import Comparer
 from preamar.gateway.errors import (
     Problem,
     bad,
@@ -51,14 +52,20 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Handles the calls of the gRPC port."""
 
     def __init__(
-        self, settings: Settings, fleet: Fleet, keyring: Keyring, books: Books, state: State
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        keyring: Keyring,
+        books: Books,
+        state: State,
+        comparer: Comparer,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
         self._keyring = keyring
         self._books = books
         self._state = state
-        self._upstream = GrpcUpstream(settings.answer_seconds)
+        self._upstream = GrpcUpstream(settings.answer_seconds, comparer)
         self._server: Any = None
         self.number = 0
 
@@ -197,7 +204,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
         caller = await self._who(context)
         line = await self._line(body, caller, context)
         async with self._call(line, caller, context, method, len(body)) as call:
-            answer = await self._upstream.ask(line, method, body, call)
+            answer, replica = await self._upstream.ask(line, method, body, call)
             if method == "ModelInfer":
                 call.input_tokens, call.output_tokens = counts(answer)
                 call.first_token()
@@ -207,6 +214,8 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
                 call.input_tokens = call.output_tokens = 0
                 raise
             await context.send_initial_metadata(_about(call))
+            if method == "ModelInfer":
+                self._upstream.answered(line, replica, body, answer)
             return answer
         raise AssertionError
 

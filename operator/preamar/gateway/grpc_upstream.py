@@ -11,8 +11,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from preamar.gateway import bounds, protobuf
+from preamar.core import apart
+from preamar.gateway import bounds, protobuf, tensors
 from preamar.gateway.call import Call
+from preamar.gateway.compare import Comparer, Question
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
 from preamar.gateway.fleet import Line
 from preamar.gateway.grpc_counts import Counted, counts
@@ -20,6 +22,7 @@ from preamar.gateway.grpc_messages import Messages
 from preamar.gateway.hold import Turn
 from preamar.gateway.replica import Place, Replica
 from preamar.gateway.served import served_by
+from preamar.gateway.trial import COMPARED_SECONDS
 
 SERVICE = "/inference.GRPCInferenceService/"
 ATTEMPTS = 5
@@ -31,8 +34,9 @@ _FAILED = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UN
 class GrpcUpstream:
     """The channels to all replicas that were called."""
 
-    def __init__(self, answer_seconds: float) -> None:
+    def __init__(self, answer_seconds: float, comparer: Comparer) -> None:
         self._answer_seconds = answer_seconds
+        self._comparer = comparer
         self._channels: dict[Replica, Any] = {}
         self._sweeping: set[asyncio.Task[None]] = set()
 
@@ -45,8 +49,8 @@ class GrpcUpstream:
             call.woke()
         return place
 
-    async def ask(self, line: Line, method: str, body: bytes, call: Call) -> bytes:
-        """One answer, held until a replica has room. Raises ``Problem``."""
+    async def ask(self, line: Line, method: str, body: bytes, call: Call) -> tuple[bytes, Replica]:
+        """One answer and whose it is, held until a replica has room. Raises ``Problem``."""
         turn = line.turn(call.caller.tenant, call.priority)
         for attempt in range(ATTEMPTS):
             place = await self.enter(line, turn, call)
@@ -57,7 +61,7 @@ class GrpcUpstream:
                 send = self._channel(place.replica).unary_unary(SERVICE + method)
                 answer = bytes(await send(body, timeout=self._seconds(call)))
                 place.answered, place.good = method == "ModelInfer", True
-                return answer
+                return answer, place.replica
             except grpc.aio.AioRpcError as error:
                 reached = not _not_sent(error)
                 if not reached:
@@ -72,6 +76,24 @@ class GrpcUpstream:
                 place.release(reached=reached)
             await line.pause(0.05 * attempt)
         raise unreachable(line.model.name)
+
+    def answered(self, line: Line, replica: Replica, body: bytes, answer: bytes) -> None:
+        """A ``ModelInfer`` has its answer; it may be compared with that of another replica."""
+
+        async def ask(other: Replica) -> apart.Answer:
+            send = self._channel(other).unary_unary(SERVICE + "ModelInfer")
+            try:
+                return tensors.of_grpc(bytes(await send(body, timeout=COMPARED_SECONDS)))
+            except grpc.aio.AioRpcError as error:
+                raise ValueError(error.code().name) from None
+
+        def got() -> apart.Answer:
+            # As by HTTP: the state of a sequence is not to be disturbed.
+            if b"sequence_id" in body:
+                raise ValueError("it is one of a sequence")
+            return tensors.of_grpc(answer)
+
+        self._comparer.offer(line, replica, Question(len(body), len(answer), ask, got))
 
     async def converse(
         self, line: Line, messages: Messages, call: Call, began: Callable[[], None]

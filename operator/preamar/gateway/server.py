@@ -90,7 +90,7 @@ class Gateway:
         self.data = Port(self.edge.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.admin_routes = admin.routes
-        self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state)
+        self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state, self.comparer)
 
     def _home(self, settings: Settings) -> Home:
         if not settings.ledger_url_file:
