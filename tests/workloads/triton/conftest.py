@@ -11,8 +11,10 @@ for place in (ROOT / "workloads/triton", Path(__file__).parent):
         sys.path.insert(0, str(place))
 
 import decoders  # noqa: E402
+import engines  # noqa: E402
 import graphs  # noqa: E402
 import schema  # noqa: E402
+import tensorrt_here  # noqa: E402
 from preamar_model.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
 
@@ -29,6 +31,24 @@ def checked():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Repository, "finish", checked_finish)
         yield
+
+
+@pytest.fixture(scope="session")
+def trt(tmp_path_factory):
+    """The real TensorRT, as far as it goes without a GPU."""
+    return tensorrt_here.load(tmp_path_factory.mktemp("tensorrt"))
+
+
+@pytest.fixture
+def bench(trt, monkeypatch):
+    """`preamar-model optimize` builds engines here."""
+    from preamar_model.engine import workshop
+    from preamar_model.optimize import command, measure
+
+    monkeypatch.setattr(workshop, "package", lambda: trt)
+    monkeypatch.setattr(command, "Workshop", engines.Bench)
+    monkeypatch.setattr(measure, "SECONDS", 0.02)
+    monkeypatch.setattr(measure.compare, "__defaults__", (0.02,))
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,18 @@
 """Engines by the real TensorRT bindings, as far as they go without a GPU: all but to run them."""
 
-import json
-from pathlib import Path
-
 import networks
 import numpy as np
 import onnx
 import pytest
-import tensorrt_here
-from networks import optimize, record
+from engines import L4
 from preamar_model import tensors
-from preamar_model.engine import build, device, eighths, metadata, profiles, typed
-from preamar_model.engine import workshop as shop
+from preamar_model.engine import build, eighths, metadata, profiles, typed
 from preamar_model.engine.profiles import Bounds, Profile
-from preamar_model.optimize import floats, measure
+from preamar_model.optimize import floats
 from preamar_model.optimize.session import Session
 from preamar_model.refusal import Refusal
 
 SHAPES = {networks.layered: (2, 4, networks.WIDTH), networks.convolved: (2, 3, 8, 8)}
-L4 = device.Gpu("NVIDIA-L4", "8.9", "13.0")
-
-
-@pytest.fixture(scope="session")
-def trt(tmp_path_factory):
-    return tensorrt_here.load(tmp_path_factory.mktemp("tensorrt"))
 
 
 def samples(network):
@@ -143,13 +132,15 @@ def test_sizes_come_of_the_batch_the_context_and_the_samples():
 
 def test_a_plan_runs_only_where_it_was_built_for(tmp_path):
     here = metadata.place("11.4.0.106", L4)
-    assert metadata.mismatch(tmp_path, here) == "there is no whole engine"
-    metadata.write(tmp_path, b"plan", {"where": here})
-    assert metadata.mismatch(tmp_path, here) is None
+    assert metadata.mismatch(tmp_path, here, 8) == "there is no whole engine"
+    metadata.write(tmp_path, b"plan", {"where": here, "batch": 8})
+    assert metadata.mismatch(tmp_path, here, 8) is None
+    assert metadata.mismatch(tmp_path, here, 4) is None
+    assert "up to 8, not 16" in metadata.mismatch(tmp_path, here, 16)
     for change in ({"tensorrt": "11.3"}, {"product": "NVIDIA-A10"}, {"capability": "8.6"}):
-        assert "it was built for" in metadata.mismatch(tmp_path, here | change)
+        assert "it was built for" in metadata.mismatch(tmp_path, here | change, 8)
     (tmp_path / metadata.PLAN).write_bytes(b"other")
-    assert "published" in metadata.mismatch(tmp_path, here)
+    assert "published" in metadata.mismatch(tmp_path, here, 8)
 
 
 def test_the_key_changes_with_all_that_decides():
@@ -165,92 +156,3 @@ def test_the_key_changes_with_all_that_decides():
     ]
     assert len({metadata.key(*each) for each in (base, *others)}) == len(others) + 1
     assert metadata.key(*base) == metadata.key(*base)
-
-
-class Bench(shop.Workshop):
-    """Builds with the real TensorRT; since nothing here runs the engine, ONNX Runtime answers for it
-    from the graph that it was built from."""
-
-    def opened(self):
-        return None
-
-    def looked(self):
-        return L4
-
-    def session(self, builder, plan, graph):
-        assert plan
-        return Session(str(graph), as_written=True)
-
-
-@pytest.fixture
-def bench(trt, monkeypatch):
-    from preamar_model.optimize import command
-
-    monkeypatch.setattr(shop, "package", lambda: trt)
-    monkeypatch.setattr(command, "Workshop", Bench)
-    monkeypatch.setattr(measure, "SECONDS", 0.02)
-    monkeypatch.setattr(measure.compare, "__defaults__", (0.02,))
-
-
-def order(folder: Path, **more: object) -> dict:
-    source = folder / "source.onnx"
-    networks.layered(source)
-    return {
-        "name": "m", "source": str(source), "target": str(folder / "out/m"), "accelerator": "GPU",
-        "engine": "TensorRT", "precision": "INT8", "tolerance": "0.1",
-    } | more  # fmt: skip
-
-
-@pytest.mark.parametrize("precision", ["None", "FP16", "INT8", "FP8"])
-def test_an_engine_is_published_with_where_it_runs_and_a_graph_beside_it(
-    bench, tmp_path, precision
-):
-    done = optimize(order(tmp_path, precision=precision, tolerance="0.2"), tmp_path / "message")
-    assert done.code == 0, done.log
-    target = tmp_path / "out/m"
-    told = json.loads((target / metadata.METADATA).read_text())
-    assert told["where"] == metadata.place("11.4.0.106", L4)
-    assert metadata.mismatch(target, told["where"]) is None
-    assert {"model.plan", "engine.json", "model.onnx"} <= set(record(target)["files"])
-    kinds = {w.data_type for w in onnx.load(target / "model.onnx").graph.initializer}
-    assert kinds == {onnx.TensorProto.FLOAT}
-    again = optimize(order(tmp_path, precision=precision, tolerance="0.2"), tmp_path / "message")
-    assert again.told["cached"] is True
-
-
-def test_an_engine_that_answers_otherwise_is_not_published(bench, tmp_path):
-    done = optimize(order(tmp_path, tolerance="0.00001"), tmp_path / "message")
-    assert (done.code, done.told["reason"]) == (64, "OptimizationTooInaccurate")
-    assert not (tmp_path / "out/m").exists()
-
-
-def test_the_gate_judges_the_engine_and_not_the_graph(bench, tmp_path, monkeypatch):
-    class Broken(Session):
-        def __call__(self, feed, outputs=None):
-            return {name: value * 2 for name, value in super().__call__(feed, outputs).items()}
-
-    monkeypatch.setattr(Bench, "session", lambda *a: Broken(str(a[3])))
-    done = optimize(order(tmp_path, precision="FP16"), tmp_path / "message")
-    assert (done.code, done.told["reason"]) == (64, "OptimizationTooInaccurate")
-
-
-def test_without_a_gpu_the_job_is_tried_again_and_says_what_is_missing(tmp_path, trt, monkeypatch):
-    monkeypatch.setattr(shop, "package", lambda: trt)
-    done = optimize(order(tmp_path), tmp_path / "message")
-    assert done.code == 1
-    assert "no GPU driver" in done.told
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"accelerator": "CPU"}, "GPU"),
-        ({"task": "Generate"}, "Decoders"),
-        ({"precision": "FP4"}, "ModelOpt"),
-        ({"precision": "FP8", "engine": "None"}, "TensorRT"),
-    ],
-)
-def test_what_tensorrt_is_not_asked_for_here_is_refused(tmp_path, more, said):
-    done = optimize(order(tmp_path) | more, tmp_path / "message")
-    assert (done.code, done.told["reason"]) == (64, "OptimizationUnsupported")
-    assert said in done.told["message"]

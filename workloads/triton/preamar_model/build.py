@@ -5,6 +5,7 @@ wish cannot be served (the message says why), 1 a fault of the world, to be retr
 """
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -81,10 +82,18 @@ def here(order: orders.Order) -> AbstractContextManager[Path]:
 
 def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object]:
     """The same for a model that lies here."""
+    choice = None
+    if order.engine != "None":
+        from preamar_model.engine import choose
+
+        choice = choose.choose(Path(path), choose.here(), order.max_batch_size)
+        path = str(choice.folder)
+        if choice.why:
+            print(f"No engine is served: {choice.why}.", file=sys.stderr)
     found = source.find(path)
     kind = recognise.recognise(found, order)
     digest = source.check_digest(found, order.digest)
-    repository = Repository(models, order)
+    repository = Repository(models, order, choice.plan if choice else None)
     repository.begin()
     if kind is recognise.Kind.PYTHON:
         tasks.python(found, order, repository)
@@ -109,4 +118,5 @@ def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object
     repository.finish()
     if order.stages > 1 and kind is not recognise.Kind.PYTHON:
         _keep_part(order, models)
-    return {"digest": digest, "bytes": found.bytes(), "format": str(kind)}
+    told = {"digest": digest, "bytes": found.bytes(), "format": str(kind)}
+    return told | (choice.told() if choice else {})

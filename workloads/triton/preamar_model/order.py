@@ -36,6 +36,8 @@ class Order:
     cache_bytes: int = 0
     stages: int = 1
     """Pods that compute the model together; each keeps its own part."""
+    engine: str = "None"
+    """TensorRT where `source` holds what `preamar-model optimize` compiled, a folder for each product."""
 
     @property
     def on_gpu(self) -> bool:
@@ -69,6 +71,7 @@ def read(environment: Mapping[str, str]) -> Order:
             hosts=tuple(map(str, body.get("hosts") or ())),
             cache_bytes=int(body.get("cacheBytes") or 0),
             stages=int(body.get("stages") or 1),
+            engine=str(body.get("engine") or "None"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OrderUnreadable(f"PREAMAR_MODEL is not what the builder reads: {error!r}") from error
@@ -76,6 +79,7 @@ def read(environment: Mapping[str, str]) -> Order:
         ("accelerator", order.accelerator, ("CPU", "GPU")),
         ("trust", order.trust, ("Data", "Code")),
         ("task", order.task, ("Infer", "Embed", "Generate", "Rank")),
+        ("engine", order.engine, ("None", "TensorRT")),
     ):
         if value not in known:
             raise OrderUnreadable(

@@ -2,7 +2,8 @@
 
 One directory per model, written aside and renamed, so that a half-written one is never served.
 On a CPU one python-backend model does all; on a GPU the graph is a model of its own for NVIDIA's
-ONNX Runtime backend, `<name>-graph`, called by the one in front.
+ONNX Runtime backend, or its TensorRT backend where an engine was built of it: `<name>-graph`, called by
+the one in front.
 """
 
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from preamar_model import onnx_file, pbtxt
+from preamar_model.engine import metadata
 from preamar_model.order import Order
 from preamar_model.pbtxt import Word
 from preamar_model.tensors import Signature
@@ -33,6 +35,8 @@ __all__ = ["TritonPythonModel"]
 class Repository:
     root: Path
     order: Order
+    plan: Path | None = None
+    """The engine that was built of the model's graph, for this pod's GPU."""
     finished: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -50,6 +54,10 @@ class Repository:
         """Where model.onnx goes. A graph of several files is a directory to the ONNX Runtime backend."""
         if not self.order.on_gpu:
             return self.folder(self.order.name)
+        if self.plan:  # the graph is looked at and not served
+            path = self.root / ASIDE / "graph"
+            path.mkdir(parents=True, exist_ok=True)
+            return path
         path = self.folder(graph_name(self.order)) / onnx_file.MODEL
         path.mkdir(exist_ok=True)
         return path
@@ -82,11 +90,13 @@ class Repository:
     def graph(
         self, signature: Signature, name: str, batch: int, parameters: Mapping[str, str]
     ) -> None:
-        """A model for NVIDIA's ONNX Runtime backend on a GPU."""
+        """A model for NVIDIA's ONNX Runtime backend on a GPU, or for its TensorRT backend."""
+        if self.plan:
+            shutil.copyfile(self.plan, self.folder(name) / metadata.PLAN)
         config = {
             "name": name,
-            "backend": "onnxruntime",
-            "default_model_filename": onnx_file.MODEL,
+            "backend": "tensorrt" if self.plan else "onnxruntime",
+            "default_model_filename": metadata.PLAN if self.plan else onnx_file.MODEL,
             "max_batch_size": batch,
             "input": [tensor.field(batch > 0) for tensor in signature.inputs],
             "output": [tensor.field(batch > 0) for tensor in signature.outputs],
@@ -102,7 +112,7 @@ class Repository:
         """Put everything in its place, the model which callers name last."""
         for name in sorted(self.finished, key=lambda n: n == self.order.name):
             (self.root / ASIDE / name).rename(self.root / name)
-        (self.root / ASIDE).rmdir()
+        shutil.rmtree(self.root / ASIDE)
 
     def write(self, name: str, config: Mapping[str, object]) -> None:
         """A configuration beside what is in the model's folder already."""

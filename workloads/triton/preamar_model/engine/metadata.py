@@ -50,11 +50,11 @@ def write(folder: Path, plan: bytes, told: Mapping[str, object]) -> None:
     (folder / METADATA).write_text(text + "\n")
 
 
-def mismatch(folder: Path, where: Mapping[str, str]) -> str | None:
-    """Why the plan in ``folder`` cannot run here; None if it can."""
+def mismatch(folder: Path, where: Mapping[str, str], batch: int) -> str | None:
+    """Why the plan in ``folder`` cannot run here, with batches up to ``batch``; None if it can."""
     try:
         told = json.loads((folder / METADATA).read_text())
-        made, digest = dict(told["where"]), told["digest"]
+        made, digest, most = dict(told["where"]), told["digest"], int(told["batch"])
         plan = (folder / PLAN).open("rb")
     except (OSError, ValueError, KeyError, TypeError):
         return "there is no whole engine"
@@ -64,4 +64,4 @@ def mismatch(folder: Path, where: Mapping[str, str]) -> str | None:
     for word, value in where.items():
         if made.get(word) != value:
             return f"it was built for {word} {made.get(word)}, here is {value}"
-    return None
+    return f"it was built for batches up to {most}, not {batch}" if batch > most else None

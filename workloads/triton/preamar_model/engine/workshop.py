@@ -92,6 +92,7 @@ class Workshop:
             "key": metadata.key(graphs[1].SerializeToString(), recipe, self.where, key),
             "where": self.where,
             "driver": self.gpu.driver,
+            "batch": wish.batch,
             "recipe": recipe.canonical(),
             "precision": wish.precision,
             "opset": onnx_file.opset(graphs[1]),

@@ -51,12 +51,13 @@ def fulfilled(wish: Wish) -> dict[str, object]:
 
 def optimize(wish: Wish) -> dict[str, object]:
     """What is recorded beside the model. Raises `Refusal` for what the user can mend."""
-    target = Path(wish.target)
     found = source.find(wish.source)
     source.check_digest(found, wish.digest)
     calibration = source.find(wish.calibration).digest() if wish.calibration else None
     workshop = Workshop() if wish.compiles else None
     where = workshop.where if workshop else None
+    # Engines for several products lie side by side: pods of one service may have any of them.
+    target = Path(wish.target, where["product"] if where else "")
     name = key.key(wish, found.digest(), calibration, where)
     if record := publish.held(target, name):
         return record | {"cached": True}
@@ -187,4 +188,6 @@ def _short(told: dict[str, object]) -> dict[str, object]:
     """What fits a termination message."""
     kept = told["layersKept"]
     rest = {k: v for k, v in told.items() if k not in {"files", "layersKept", "engine"}}
+    if engine := told["engine"]:
+        rest["engine"] = {word: engine["where"][word] for word in ("product", "tensorrt")}
     return rest | {"layersKept": kept[:NAMED], "layersKeptCount": len(kept)}

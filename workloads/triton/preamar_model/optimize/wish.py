@@ -29,6 +29,7 @@ class Wish:
     name: str
     source: str
     target: str
+    """The artefact's folder; of an engine, the one that has a folder for each GPU product."""
     task: str = "Infer"
     precision: str = "None"
     sparsity: str = "None"
