@@ -137,6 +137,19 @@ class Measured(Seen):
     )
 
 
+class BuiltEngine(Seen):
+    """An engine, measured on its GPU against one of the model as it came."""
+
+    product: ShortText | None = Field(
+        default=None, description="The GPU product that it runs on, such as NVIDIA-L4."
+    )
+    tensorrt: ShortText | None = Field(
+        default=None, description="The TensorRT that it runs with, such as 11.4.0.106."
+    )
+    before: Measured | None = Field(default=None, description="The model as it came.")
+    after: Measured | None = Field(default=None, description="The engine that is served.")
+
+
 class Optimization(Seen):
     """What optimisation changed."""
 
@@ -147,6 +160,9 @@ class Optimization(Seen):
     after: Measured | None = Field(default=None, description="The model as it is served.")
     layers_kept: Annotated[tuple[ShortText, ...], Field(max_length=256)] = Field(
         default=(), description="Layers kept in FP32 to stay within the tolerance."
+    )
+    engines: Annotated[tuple[BuiltEngine, ...], Field(max_length=16)] = Field(
+        default=(), description="What was compiled, an engine for each GPU product."
     )
 
 

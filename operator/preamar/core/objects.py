@@ -20,6 +20,8 @@ class Child:
     version: str
     owner: str | None
     deleting: bool = False
+    failed: str = ""
+    """Of a Job that failed for good, why, in one word."""
 
     @classmethod
     def of(cls, body: Manifest) -> Self:
@@ -29,6 +31,7 @@ class Child:
             version=metadata["resourceVersion"],
             owner=controller_of(metadata),
             deleting=bool(metadata.get("deletionTimestamp")),
+            failed=_failed(body) if body.get("kind") == "Job" else "",
         )
 
 
@@ -54,6 +57,12 @@ class ClaimView:
             access_modes=tuple(modes),
             deleting=bool(metadata.get("deletionTimestamp")),
         )
+
+
+def _failed(job: Manifest) -> str:
+    found = (job.get("status") or {}).get("conditions") or ()
+    true = (c for c in found if c.get("type") == "Failed" and c.get("status") == "True")
+    return next((c.get("reason") or "Failed" for c in true), "")
 
 
 def controller_of(metadata: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ termination message, which is how our images explain themselves.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from json import loads
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -38,6 +39,16 @@ class Ended:
             started=moment(state.get("startedAt")),
             finished=moment(state.get("finishedAt")),
         )
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        """What its message says as a JSON object; empty where it is none. The container may run a
+        user's image or have read a user's data: they may be anything."""
+        try:
+            told: Any = loads(self.message)
+        except (ValueError, RecursionError):
+            return _NOTHING
+        return told if isinstance(told, dict) else _NOTHING
 
 
 @dataclass(frozen=True, slots=True)

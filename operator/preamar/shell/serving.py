@@ -19,6 +19,7 @@ from preamar.core.plan import Manifest, Plan
 from preamar.core.pods import PodView
 from preamar.core.serving.fit_kept import as_made
 from preamar.core.serving.group import grouped, workers_ref
+from preamar.core.serving.images import read
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import (
     ROLE_LABEL,
@@ -118,7 +119,7 @@ def register(
         return seeded(service, witnessed(told, seen))
 
     async def plan(found: Gathered) -> Plan:
-        service = InferenceService.model_validate(found.body)
+        service = read(found.body, settings)
         names = children_named(service)
         # Of a strategy that was changed since: nobody would look for it.
         trial = canary_ref(service)

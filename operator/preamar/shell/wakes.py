@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import ValidationError
 
-from preamar.api.inference import InferenceService
 from preamar.cluster.call import call
 from preamar.cluster.connect import connect
 from preamar.cluster.execute import execute
@@ -27,6 +26,7 @@ from preamar.cluster.fenced import FencedCluster
 from preamar.cluster.live import LiveCluster
 from preamar.core.plan import Event, Plan
 from preamar.core.serving.habit import Habit
+from preamar.core.serving.images import read
 from preamar.core.serving.learned import seeded
 from preamar.core.serving.observe import Observed
 from preamar.core.serving.waking import wake
@@ -176,7 +176,7 @@ class Wakes:
             body = self._mirror.resource(key) if self._seconds_left() > 0 else None
             if body is None or self._written.get(key) == body["metadata"]["resourceVersion"]:
                 return Plan()
-            parsed = InferenceService.model_validate(body)
+            parsed = read(body, self._options.settings)
             demand = seeded(parsed, self._book.demand(service, time.monotonic()))
             now, habit = datetime.now(UTC), self._habit(service)
             return wake(Observed(service=parsed, now=now, demand=demand, habit=habit))

@@ -19,7 +19,7 @@ def served(engine="VLLM", **more):
 
 
 def told(service) -> tuple[dict, dict, dict]:
-    pod = pod_spec(service, Settings(), None)
+    pod = pod_spec(service, Settings(), None, 8)
     order = next(e for e in pod["initContainers"][0]["env"] if e["name"] == "PREAMAR_MODEL")
     return pod, pod["containers"][0], loads(order["value"])
 

@@ -58,7 +58,11 @@ ASKS = {
         "accelerator": {"type": "GPU"},
         "optimize": {"sparsity": {"type": "TwoFour"}},
     },
-    "optimize.engine": {"accelerator": {"type": "GPU"}, "optimize": {"engine": "TensorRT"}},
+    "optimize.engine": {
+        "accelerator": {"type": "GPU"},
+        "model": {"task": "Generate"},
+        "optimize": {"engine": "TensorRT"},
+    },
     "optimize.calibrationUri": {"optimize": {"calibrationUri": "s3://a/b"}},
     "model.format": {"model": {"format": "TorchScript"}},
     "runtime.instances": {

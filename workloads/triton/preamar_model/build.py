@@ -6,13 +6,15 @@ wish cannot be served (the message says why), 1 a fault of the world, to be retr
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from preamar_model import order as orders
 from preamar_model import plan, recognise, source, tasks, trtllm, vllm, whole
 from preamar_model.carried_out import Told, carried_out
+from preamar_model.engine import choose
+from preamar_model.engine.choose import Choice
 from preamar_model.refusal import unsupported
 from preamar_model.repository import VERSION, Repository
 
@@ -21,6 +23,15 @@ CACHE, SECRET = Path("/mnt/cache"), Path("/mnt/credentials")
 ROOTS = Path("/mnt/roots/ca.crt")
 """More certificates to trust, where the installation has such."""
 DEFAULT_BYTES = 100 * 2**30
+BY_KIND: Mapping[recognise.Kind, Callable[[source.Source, orders.Order, Repository], None]] = {
+    recognise.Kind.PYTHON: tasks.python,
+    recognise.Kind.REPOSITORY: whole.write,
+    recognise.Kind.VLLM: vllm.write,
+    recognise.Kind.TENSORRT_LLM: trtllm.write,
+    recognise.Kind.TENSORRT: plan.write,
+}
+BY_TASK = {"Infer": tasks.infer, "Embed": tasks.embed, "Generate": tasks.generate}
+"""What becomes of graphs and weights."""
 
 
 def main() -> int:
@@ -82,41 +93,37 @@ def here(order: orders.Order) -> AbstractContextManager[Path]:
 
 def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object]:
     """The same for a model that lies here."""
-    choice = None
-    if order.engine != "None":
-        from preamar_model.engine import choose
-
-        choice = choose.choose(Path(path), choose.here(), order.max_batch_size)
-        path = str(choice.folder)
-        if choice.why:
-            print(f"No engine is served: {choice.why}.", file=sys.stderr)
-    found = source.find(path)
+    choice = _engine(path, order)
+    found = source.find(str(choice.folder) if choice else path)
     kind = recognise.recognise(found, order)
     digest = source.check_digest(found, order.digest)
     repository = Repository(models, order, choice.plan if choice else None)
     repository.begin()
-    if kind is recognise.Kind.PYTHON:
-        tasks.python(found, order, repository)
-    elif kind is recognise.Kind.REPOSITORY:
-        whole.write(found, order, repository)
-    elif kind is recognise.Kind.VLLM:
-        vllm.write(found, order, repository)
-    elif kind is recognise.Kind.TENSORRT_LLM:
-        trtllm.write(found, order, repository)
-    elif kind is recognise.Kind.TENSORRT:
-        plan.write(found, order, repository)
-    elif order.task == "Infer":
-        tasks.infer(found, kind, order, repository)
-    elif order.task == "Embed":
-        tasks.embed(found, kind, order, repository)
-    elif order.task == "Generate":
-        tasks.generate(found, kind, order, repository)
-    else:
-        raise unsupported(
-            f"Task {order.task} is not served by this image; it serves Infer, Embed and Generate."
-        )
+    _written(kind, found, order, repository)
     repository.finish()
     if order.stages > 1 and kind is not recognise.Kind.PYTHON:
         _keep_part(order, models)
     told = {"digest": digest, "bytes": found.bytes(), "format": str(kind)}
     return told | (choice.told() if choice else {})
+
+
+def _engine(path: str, order: orders.Order) -> Choice | None:
+    if order.engine == "None":
+        return None
+    choice = choose.choose(Path(path), choose.here(), order.max_batch_size)
+    if choice.why:
+        print(f"No engine is served: {choice.why}.", file=sys.stderr)
+    return choice
+
+
+def _written(
+    kind: recognise.Kind, found: source.Source, order: orders.Order, to: Repository
+) -> None:
+    if write := BY_KIND.get(kind):
+        write(found, order, to)
+    elif by_task := BY_TASK.get(order.task):
+        by_task(found, kind, order, to)
+    else:
+        raise unsupported(
+            f"Task {order.task} is not served by this image; it serves {', '.join(BY_TASK)}."
+        )

@@ -105,7 +105,7 @@ def _deployment(
     revision = revision_of(service)
     smaller = batch < service.spec.runtime.batching.max_batch_size
     marked = {REVISION: revision} | ({BATCH_LABEL: str(batch)} if smaller else {})
-    pod = pod_spec(with_batch(service, batch), settings, claim)
+    pod = pod_spec(service, settings, claim, batch)
     if grouped(service):
         marked[MEMBER_LABEL] = service.metadata.name
         pod = as_leader(pod, service, settings)

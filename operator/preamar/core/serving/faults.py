@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from json import loads
-from typing import Any
 
-from preamar.core.pods import ContainerView, PodView
+from preamar.core.pods import ContainerView, Ended, PodView
 from preamar.core.serving.memory import REFUSED, exceeded, sentence
 from preamar.core.stuck import Judge, misconfigured, unschedulable, without_image
 
@@ -106,20 +104,15 @@ def _refused_by_builder(pod: PodView, _now: datetime) -> Finding | None:
     end = model.last_end if model else None
     if end is None or end.exit_code != REFUSED:
         return None
-    reason, sentence = _explained(end.message)
+    reason, sentence = _explained(end)
     return Finding(reason, sentence)
 
 
-def _explained(message: str) -> tuple[Fault, str]:
-    try:
-        told: Any = loads(message)
-    except (ValueError, RecursionError):
-        told = {}
-    told = told if isinstance(told, dict) else {}
-    reason, sentence = told.get("reason"), told.get("message")
+def _explained(end: Ended) -> tuple[Fault, str]:
+    reason, sentence = end.words.get("reason"), end.words.get("message")
     fault = Fault(reason) if isinstance(reason, str) and reason in BUILDERS else Fault.MODEL_INVALID
     if not isinstance(sentence, str) or not sentence:
-        sentence = f"The model cannot be prepared: {_tail(message)}"
+        sentence = f"The model cannot be prepared: {_tail(end.message)}"
     return fault, sentence
 
 

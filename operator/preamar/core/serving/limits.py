@@ -14,9 +14,18 @@ from preamar.core.placement import on_gpu
 from preamar.core.serving.source import MOUNTED
 
 
-def _small(spec: InferenceServiceSpec) -> bool:
-    """Formats that CPUs do not compute in."""
-    return spec.optimize.precision in {Precision.FP8, Precision.FP4}
+def _compiles(spec: InferenceServiceSpec) -> bool:
+    return spec.optimize.engine != Engine.NONE
+
+
+def _uncomputed(spec: InferenceServiceSpec) -> bool:
+    """Precisions that nothing there makes."""
+    precision = spec.optimize.precision
+    if precision == Precision.NONE:
+        return False
+    if on_gpu(spec.accelerator):
+        return precision == Precision.FP4 or not _compiles(spec)
+    return precision in {Precision.FP8, Precision.FP4}
 
 
 def _language(spec: InferenceServiceSpec) -> bool:
@@ -51,9 +60,11 @@ def _spreads_experts(spec: InferenceServiceSpec) -> bool:
 
 def _optimizes(spec: InferenceServiceSpec) -> bool:
     wish = spec.optimize
-    return wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
+    changed = wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
+    return changed or _compiles(spec)
 
 
+COMPILED = {Format.AUTO, Format.ONNX, Format.SAFETENSORS}
 SPLIT = "set it to 1: only formats VLLM and TensorRTLLM, or a model's own code (format Python, trust Code), share a layer"
 
 
@@ -74,15 +85,25 @@ UNSERVED: tuple[Unserved, ...] = (
     Unserved("model.task", lambda s: s.model.task == Task.RANK, "use Infer, Embed or Generate"),
     Unserved(
         "optimize.precision",
-        lambda s: s.optimize.precision != Precision.NONE and (on_gpu(s.accelerator) or _small(s)),
-        "on a CPU FP16, BF16 and INT8 are made, on a GPU none yet: set it to None",
+        _uncomputed,
+        "on a CPU FP16, BF16 and INT8 are made, on a GPU these and FP8, with optimize.engine TensorRT: choose one of them or None",
     ),
     Unserved(
         "optimize.sparsity.type",
-        lambda s: s.optimize.sparsity.type != SparsityType.NONE and on_gpu(s.accelerator),
-        "models are pruned for CPUs only so far: set it to None",
+        lambda s: (
+            s.optimize.sparsity.type != SparsityType.NONE
+            and on_gpu(s.accelerator)
+            and not _compiles(s)
+        ),
+        "on a GPU models are pruned where an engine is built: set optimize.engine to TensorRT, or this to None",
     ),
-    Unserved("optimize.engine", lambda s: s.optimize.engine != Engine.NONE, "set it to None"),
+    Unserved(
+        "optimize.engine",
+        lambda s: (
+            _compiles(s) and (s.model.task == Task.GENERATE or s.model.format not in COMPILED)
+        ),
+        "ONNX graphs and encoders are compiled, with task Infer or Embed: set it to None, and serve language models with format VLLM",
+    ),
     Unserved(
         "optimize.calibrationUri",
         lambda s: not (s.optimize.calibration_uri or "pvc://").startswith("pvc://"),
@@ -96,7 +117,7 @@ UNSERVED: tuple[Unserved, ...] = (
     Unserved(
         "parallelism.nodes with optimize",
         lambda s: s.parallelism.nodes > 1 and _optimizes(s),
-        "set optimize.precision and optimize.sparsity.type to None, or nodes to 1",
+        "set optimize.precision, optimize.sparsity.type and optimize.engine to None, or nodes to 1",
     ),
     Unserved(
         "model.format",

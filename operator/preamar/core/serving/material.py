@@ -33,14 +33,15 @@ def served_of(observed: Observed, work: Optimized, rollout: Rollout | None) -> O
 
 
 def optimizer(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
-    """The Job that optimises the model. One that is there is never changed, as all Jobs."""
+    """The Jobs that optimise the model. One that is there is never changed, as all Jobs."""
     service, settings = observed.service, observed.settings
     cache = observed.claims.get(settings.model_cache_claim)
     if work.stand != Stand.WORKING or cache is None:
         return ()
     known = service.status.optimization
-    job = optimize_job(service, settings, cache, known.artefact if known else None)
-    return () if ref_of(job) in observed.children else (job,)
+    kept = known.artefact if known else None
+    jobs = (optimize_job(service, settings, cache, kept, each) for each in work.missing)
+    return tuple(job for job in jobs if ref_of(job) not in observed.children)
 
 
 def fetcher(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from preamar.core.due import due
 from preamar.core.plan import Manifest
 from preamar.core.pods import PodView
-from preamar.core.serving.desired import revision_of, with_batch
+from preamar.core.serving.desired import revision_of
 from preamar.core.serving.group import grouped, workers
 from preamar.core.serving.material import claim_of
 from preamar.core.serving.observe import GROUP_LABEL, REVISION, Observed, batch_of
@@ -26,7 +26,7 @@ def made(of: Observed, leaders: Iterable[PodView]) -> tuple[Manifest, ...]:
         if leader.deleting or leader.over or leader.labels.get(REVISION) != revision:
             continue
         batch = batch_of(leader.labels) or service.spec.runtime.batching.max_batch_size
-        pod = pod_spec(with_batch(service, batch), of.settings, claim)
+        pod = pod_spec(service, of.settings, claim, batch)
         wanted = workers(pod, service, of.settings, leader)
         # The leader owns them, so that it is its UID that says whether they are ours.
         found += due((wanted,), leader.uid, of.children, of.applied, of.refused)

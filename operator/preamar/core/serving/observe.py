@@ -26,6 +26,7 @@ from preamar.core.serving.source import (
     is_optimized,
     may_be_fetched_ahead,
     optimize_name,
+    products,
 )
 from preamar.core.serving.trial import Trial
 from preamar.core.settings import Settings
@@ -180,7 +181,8 @@ def children_named(service: InferenceService) -> tuple[Ref, ...]:
     """Where the children of a service are, whether they exist or not."""
     namespace, name = service.metadata.namespace or "", f"{service.metadata.name}-serve"
     jobs = [fetch_name(service)] if may_be_fetched_ahead(service) else []
-    jobs += [optimize_name(service)] if is_optimized(service) else []
+    if is_optimized(service):
+        jobs += [optimize_name(service, product) for product in products(service)]
     split = service.spec.parallelism.nodes > 1
     return (
         Ref("apps/v1", "Deployment", namespace, name),

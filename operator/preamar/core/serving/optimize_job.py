@@ -1,10 +1,13 @@
 """What makes the optimised model?
 
-A Job of one pod on CPUs, in the model server's own image: it reads the model as a replica would, and
-publishes an artefact on the claim that keeps fetched models. The artefact's name is made of the model
-and of what is asked, so the same wish finds it again; the pod says what came of it as its last words.
+A Job of one pod, in the image that serves: it reads the model as a replica would, and publishes an
+artefact on the claim that keeps fetched models. The artefact's name is made of the model and of what is
+asked, so the same wish finds it again; the pod says what came of it as its last words. Engines are built
+by a Job for each GPU product, which has one whole accelerator of that product: timings taken beside other
+work would be noise.
 """
 
+from collections.abc import Mapping
 from json import dumps
 
 from preamar.api.inference import InferenceService
@@ -12,21 +15,36 @@ from preamar.api.uri import ModelUri
 from preamar.core.objects import ClaimView
 from preamar.core.placement import environment, resources_of, threads
 from preamar.core.plan import Manifest
+from preamar.core.serving.images import image_of
 from preamar.core.serving.observe import WORK_LABEL, model_name
-from preamar.core.serving.source import ARTEFACTS, CACHE, artefact, mounted_source, optimize_name
+from preamar.core.serving.pod import GPU_DEFAULTS
+from preamar.core.serving.source import (
+    ARTEFACTS,
+    CACHE,
+    artefact,
+    compiles,
+    mounted_source,
+    optimize_name,
+    part_of,
+)
 from preamar.core.serving.worker import CPU, worker
 from preamar.core.settings import Settings
 
 KEPT_SECONDS = 7 * 86400
 """Long enough for a refusal to stand; what came of it is told in status by then."""
 CALIBRATION = "/mnt/calibration"
-DEFAULTS = {"cpu": "100m", "memory": "512Mi"}
+CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "512Mi"}
 
 
 def optimize_job(
-    service: InferenceService, settings: Settings, cache: ClaimView, kept: str | None
+    service: InferenceService,
+    settings: Settings,
+    cache: ClaimView,
+    kept: str | None,
+    product: str,
 ) -> Manifest:
-    """The Job. ``kept`` is an earlier artefact that replicas may still start from."""
+    """The Job. ``kept`` is an earlier artefact that replicas may still start from; ``product`` is
+    what an engine is for, empty where any will do."""
     spec, runtime = service.spec, service.spec.runtime
     source = mounted_source(service, settings, cache)
     volumes, mounts = list(source.volumes), list(source.mounts)
@@ -51,6 +69,15 @@ def optimize_job(
         volumes.append({"name": "calibration", "persistentVolumeClaim": claim})
         mounts.append({"name": "calibration", "mountPath": CALIBRATION, "readOnly": True})
         words["calibration"] = f"{CALIBRATION}/{uri.path}".rstrip("/")
+    accelerator, defaults = CPU, CPU_DEFAULTS
+    if compiles(service):
+        narrow = {"count": 1, "products": (product,) if product else ()}
+        accelerator, defaults = spec.accelerator.model_copy(update=narrow), GPU_DEFAULTS
+        words |= {
+            "accelerator": accelerator.type.value,
+            "engine": spec.optimize.engine.value,
+            "maxBatchSize": runtime.batching.max_batch_size,
+        }
     ours = {
         "PREAMAR_OPTIMIZE": dumps(words, sort_keys=True),
         "OMP_NUM_THREADS": threads(runtime.resources),
@@ -58,14 +85,22 @@ def optimize_job(
     }
     container = {
         "name": "optimize",
-        "image": runtime.image or settings.triton_image,
+        "image": image_of(service, settings),
         "env": environment(ours, runtime.env),
-        "resources": resources_of(runtime.resources, CPU, DEFAULTS),
+        "resources": resources_of(runtime.resources, accelerator, defaults),
         "volumeMounts": mounts,
     }
-    name = optimize_name(service)
-    job = worker(service, settings, name, container, volumes, kept_seconds=KEPT_SECONDS)
-    job["spec"]["template"]["metadata"]["annotations"] = {WORK_LABEL: artefact(service)}
+    job = worker(
+        service,
+        settings,
+        optimize_name(service, product),
+        container,
+        volumes,
+        kept_seconds=KEPT_SECONDS,
+        accelerator=accelerator,
+    )
+    marked = {WORK_LABEL: part_of(service, product)}
+    job["spec"]["template"]["metadata"]["annotations"] = marked
     # A pod that a drained node took away is no try.
     policy = job["spec"]["podFailurePolicy"]["rules"]
     taken = [{"type": "DisruptionTarget", "status": "True"}]

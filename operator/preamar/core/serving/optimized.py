@@ -1,24 +1,34 @@
 """Is the model as it was asked to be: optimised, under way, or refused?
 
-Read from the last words of the Job's pods, and from status once they have been told there: the Job may
-go, the artefact stays. A refusal is the user's to settle and is tried again when the wish is another.
+Read from the last words of the Jobs' pods, and from status once they have been told there: the Jobs may
+go, the artefact stays. Where engines are built, each GPU product has a Job and all must be there. A refusal
+is the user's to settle and is tried again when the wish is another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from json import loads
 from types import MappingProxyType
 from typing import Any
 
+from preamar.core.conditions import shortened
+from preamar.core.plan import Ref
 from preamar.core.pods import Ended, PodView
 from preamar.core.serving.memory import REFUSED
 from preamar.core.serving.observe import WORK_LABEL, Observed
-from preamar.core.serving.source import artefact, is_optimized
-from preamar.core.serving.worker import TRIES
+from preamar.core.serving.source import (
+    artefact,
+    compiles,
+    is_optimized,
+    optimize_name,
+    part_of,
+    products,
+)
+from preamar.core.serving.worker import HOURS, TRIES
 
 MOST_LAYERS = 256
 LONGEST = 200
+LATE = "DeadlineExceeded"
 _FIGURES = ("latency", "latencyP99", "throughput", "error")
 
 
@@ -42,12 +52,14 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Optimized:
-    """``told`` is what status.optimization should say; ``reason`` and ``message`` are of a refusal."""
+    """``told`` is what status.optimization should say; ``reason`` and ``message`` are of a refusal, or
+    say what is waited for. ``missing``: the products whose Jobs have not made their part yet."""
 
     stand: Stand
     reason: str = ""
     message: str = ""
     told: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    missing: tuple[str, ...] = ()
 
 
 def optimized(observed: Observed) -> Optimized:
@@ -55,22 +67,53 @@ def optimized(observed: Observed) -> Optimized:
     service = observed.service
     if not is_optimized(service):
         return Optimized(Stand.UNASKED)
-    name, known = artefact(service), service.status.optimization
-    if known is not None and known.artefact == name:
-        told = known.model_dump(by_alias=True, exclude_none=True, mode="json")
+    wanted = products(service)
+    parts = [_known(observed, product) or _part(observed, product) for product in wanted]
+    for product, part in zip(wanted, parts, strict=True):
+        if part.stand == Stand.REFUSED:
+            said = f"For {product}: {part.message}" if product else part.message
+            return Optimized(Stand.REFUSED, part.reason, said)
+    missing = tuple(p for p, part in zip(wanted, parts, strict=True) if part.stand != Stand.DONE)
+    if missing:
+        return Optimized(Stand.WORKING, message=_waits(parts), missing=missing)
+    told = dict(parts[0].told)
+    if compiles(service):
+        told["engines"] = [engine for part in parts for engine in part.told["engines"]]
+    return Optimized(Stand.DONE, told=told)
+
+
+def _known(observed: Observed, product: str) -> Optimized | None:
+    """What status remembers of it."""
+    service, known = observed.service, observed.service.status.optimization
+    if known is None or known.artefact != artefact(service):
+        return None
+    told: dict[str, Any] = known.model_dump(by_alias=True, exclude_none=True, mode="json")
+    built = told.pop("engines")
+    if not compiles(service):
         return Optimized(Stand.DONE, told=told)
+    engines = [each for each in built if product in {"", each.get("product")}]
+    if not engines:
+        return None
+    figures = {side: engines[0][side] for side in ("before", "after") if side in engines[0]}
+    return Optimized(Stand.DONE, told=told | figures | {"engines": engines})
+
+
+def _part(observed: Observed, product: str) -> Optimized:
+    """What its Job has made of it."""
+    service = observed.service
+    name, part = artefact(service), part_of(service, product)
+    pods = [pod for pod in observed.workers if pod.annotations.get(WORK_LABEL) == part]
     ends = [
-        (pod, end)
-        for pod in observed.workers
-        if pod.annotations.get(WORK_LABEL) == name
+        (pod, container.ended)
+        for pod in pods
         for container in (pod.container("optimize"),)
-        if container is not None
-        for end in (container.ended,)
-        if end is not None
+        if container is not None and container.ended is not None
     ]
     done = next((end for _, end in ends if end.exit_code == 0), None)
     if done is not None:
-        return Optimized(Stand.DONE, told=_told(done, name))
+        told = _told(done, name)
+        engines = {"engines": [_engine(done, product, told)]} if compiles(service) else {}
+        return Optimized(Stand.DONE, told=told | engines)
     refusal = next((end for _, end in ends if end.exit_code == REFUSED), None)
     if refusal is not None:
         return _refused(refusal)
@@ -78,11 +121,33 @@ def optimized(observed: Observed) -> Optimized:
     failed = [(pod, end) for pod, end in ends if not pod.disrupted]
     if len(failed) > TRIES:
         return _failed(*failed[-1])
-    return Optimized(Stand.WORKING)
+    job = optimize_name(service, product)
+    child = observed.children.get(Ref("batch/v1", "Job", service.metadata.namespace or "", job))
+    if child is not None and child.failed and not ends:
+        late = f" within {HOURS} hours, in which it may have waited for a node"
+        return Optimized(
+            Stand.REFUSED,
+            Why.FAILS,
+            f"The Job {job} did not end{late if child.failed == LATE else ' well and its pods are gone'}. "
+            "Delete it to try again.",
+        )
+    stuck = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
+    where = f"for {product} " if product else ""
+    return Optimized(
+        Stand.WORKING, message=f"The Job {where}waits for a node: {stuck}" if stuck else ""
+    )
+
+
+def _waits(parts: Sequence[Optimized]) -> str:
+    """What is under way, as a sentence or two."""
+    done = sum(part.stand == Stand.DONE for part in parts)
+    count = f"{done} of {len(parts)} engines are built." if len(parts) > 1 else ""
+    stuck = next((part.message for part in parts if part.message), "")
+    return shortened(" ".join(filter(None, (count, stuck))))
 
 
 def _refused(end: Ended) -> Optimized:
-    told = _words(end)
+    told = end.words
     reason, message = told.get("reason"), told.get("message")
     if not isinstance(reason, str) or not reason.isalpha() or len(reason) > LONGEST:
         reason = Why.UNSUPPORTED
@@ -110,7 +175,7 @@ def _failed(pod: PodView, end: Ended) -> Optimized:
 
 def _told(end: Ended, name: str) -> dict[str, Any]:
     """The container may be the user's own image: nothing of what it says is taken on trust."""
-    words, found = _words(end), dict[str, Any](artefact=name)
+    words, found = end.words, dict[str, Any](artefact=name)
     for side in ("before", "after"):
         one = words.get(side)
         one = one if isinstance(one, dict) else {}
@@ -128,16 +193,20 @@ def _told(end: Ended, name: str) -> dict[str, Any]:
     return found
 
 
+def _engine(end: Ended, product: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of ``status.optimization.engines``."""
+    words = end.words.get("engine")
+    words = words if isinstance(words, dict) else {}
+    row = {side: told[side] for side in ("before", "after") if side in told}
+    for name, known in (("product", product), ("tensorrt", "")):
+        said = words.get(name)
+        if value := known or (said[:LONGEST] if isinstance(said, str) else ""):
+            row[name] = value
+    return row
+
+
 def _is_number(value: object) -> bool:
     if not isinstance(value, str) or len(value) > 40:
         return False
     whole, _, part = value.removeprefix("-").partition(".")
     return whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))
-
-
-def _words(end: Ended) -> dict[str, Any]:
-    try:
-        told: Any = loads(end.message)
-    except (ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}

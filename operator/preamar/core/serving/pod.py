@@ -9,10 +9,10 @@ from json import dumps
 from typing import Any
 
 from preamar.api.inference import InferenceService
-from preamar.api.models import Format
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.objects import ClaimView
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
+from preamar.core.serving.images import image_of
 from preamar.core.serving.limits import is_split
 from preamar.core.serving.observe import model_name
 from preamar.core.serving.source import Supply, supply
@@ -27,14 +27,16 @@ PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002))
 
 
 def pod_spec(
-    service: InferenceService, settings: Settings, claim: ClaimView | None
+    service: InferenceService, settings: Settings, claim: ClaimView | None, batch: int
 ) -> dict[str, Any]:
-    """The spec of a replica's pod. ``claim`` is the model's, or that of the cache."""
+    """The spec of a replica's pod. ``claim`` is the model's, or that of the cache; ``batch`` may be
+    less than was asked for."""
     spec, runtime = service.spec, service.spec.runtime
     gpu = on_gpu(spec.accelerator)
     source = supply(service, settings, claim)
+    order = _order(service, source, batch)
     common = {
-        "image": runtime.image or _image(service, settings),
+        "image": image_of(service, settings),
         "imagePullPolicy": settings.image_pull_policy,
         "securityContext": restricted_container(),
         # The builder explains itself there; of a crash the last lines of the log are the best.
@@ -46,7 +48,7 @@ def pod_spec(
         **common,
         "name": "model",
         "command": ["preamar-model", "build"],
-        "env": environment({"PREAMAR_MODEL": _order(service, source), "HOME": "/tmp"}, runtime.env),  # noqa: S108
+        "env": environment({"PREAMAR_MODEL": order, "HOME": "/tmp"}, runtime.env),  # noqa: S108
         "resources": resources,
         "volumeMounts": [
             *source.mounts,
@@ -55,7 +57,7 @@ def pod_spec(
         ],
     }
     ours = {
-        "PREAMAR_MODEL": _order(service, source),
+        "PREAMAR_MODEL": order,
         "PREAMAR_DRAIN_SECONDS": str(spec.drain.seconds),
         "OMP_NUM_THREADS": threads(runtime.resources),
         "HOME": "/tmp",  # noqa: S108
@@ -106,17 +108,7 @@ def pod_spec(
     return pod
 
 
-def _image(service: InferenceService, settings: Settings) -> str:
-    """Chosen before anybody has seen the files, which is why format Auto is never an engine's."""
-    match service.spec.model.format:
-        case Format.VLLM:
-            return settings.triton_vllm_image
-        case Format.TENSORRT_LLM:
-            return settings.triton_trtllm_image
-    return settings.triton_gpu_image if on_gpu(service.spec.accelerator) else settings.triton_image
-
-
-def _order(service: InferenceService, source: Supply) -> str:
+def _order(service: InferenceService, source: Supply, batch: int) -> str:
     """What the init container should build, as inside.md says."""
     spec = service.spec
     order: dict[str, Any] = {
@@ -126,7 +118,8 @@ def _order(service: InferenceService, source: Supply) -> str:
         "trust": spec.model.trust.value,
         "digest": spec.model.digest,
         "accelerator": spec.accelerator.type.value,
-        "batching": spec.runtime.batching.model_dump(by_alias=True, mode="json"),
+        "batching": spec.runtime.batching.model_dump(by_alias=True, mode="json")
+        | {"maxBatchSize": batch},
         "instances": spec.runtime.instances,
     }
     if is_split(spec):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preamar.api.inference import InferenceService
-from preamar.api.models import Precision, SparsityType
+from preamar.api.models import Engine, Precision, SparsityType
 from preamar.api.scaling import ScalingMode
 from preamar.api.uri import ModelUri
 from preamar.core.objects import ClaimView
@@ -43,24 +43,44 @@ def is_fetched(service: InferenceService) -> bool:
 def is_optimized(service: InferenceService) -> bool:
     """Whether the model is changed before it is served."""
     wish = service.spec.optimize
-    return wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
+    changed = wish.precision != Precision.NONE or wish.sparsity.type != SparsityType.NONE
+    return changed or compiles(service)
+
+
+def compiles(service: InferenceService) -> bool:
+    """Whether engines are built of it, for the very GPUs that serve it."""
+    return service.spec.optimize.engine != Engine.NONE
+
+
+def products(service: InferenceService) -> tuple[str, ...]:
+    """The GPU products for each of which a Job makes the artefact; one empty word where any will do."""
+    return (compiles(service) and service.spec.accelerator.products) or ("",)
 
 
 def artefact(service: InferenceService) -> str:
-    """The folder of the optimised model, of what decides about it."""
-    model, wish = service.spec.model, service.spec.optimize
-    words = {
+    """The folder of the optimised model, of what decides about it. The batch is the user's, also
+    where replicas are made with a smaller one: engines take that too."""
+    model, wish, runtime = service.spec.model, service.spec.optimize, service.spec.runtime
+    words: dict[str, Any] = {
         "model": [model.uri, model.digest, model.task.value, model.trust.value],
         "wish": wish.model_dump(by_alias=True, mode="json"),
         "of": service.metadata.name,
     }
+    if compiles(service):
+        words["engine"] = [runtime.image, runtime.batching.max_batch_size]
     return f"{service.metadata.name}-{digest_of(words)[:10]}"
 
 
-def optimize_name(service: InferenceService) -> str:
-    """The Job that makes it."""
+def part_of(service: InferenceService, product: str) -> str:
+    """What one Job makes of the artefact."""
+    return f"{artefact(service)}/{product}" if product else artefact(service)
+
+
+def optimize_name(service: InferenceService, product: str) -> str:
+    """The Job that makes it for that product."""
     name = artefact(service)
-    return f"{name[:-11][:40]}-optimize-{name[-10:]}"
+    ending = digest_of({name: product})[:10] if product else name[-10:]
+    return f"{name[:-11][:40]}-optimize-{ending}"
 
 
 def fetch_name(service: InferenceService) -> str:
@@ -98,7 +118,8 @@ def supply(service: InferenceService, settings: Settings, claim: ClaimView | Non
         ({"name": "cache", "persistentVolumeClaim": {"claimName": settings.model_cache_claim}},),
         ({"name": "cache", "mountPath": CACHE, "readOnly": True},),
         # Of the original's words these are not true of the artefact; who made it has looked.
-        {"source": f"{CACHE}/{ARTEFACTS}/{artefact(service)}", "format": "Auto", "digest": None},
+        {"source": f"{CACHE}/{ARTEFACTS}/{artefact(service)}", "format": "Auto", "digest": None}
+        | ({"engine": service.spec.optimize.engine.value} if compiles(service) else {}),
     )
 
 

@@ -5,11 +5,12 @@ A model counts as loaded once a replica of its revision has been ready; at zero 
 ``Asleep``, which is ready, because a request that waits is what wakes it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from preamar.api.scaling import ScalingMode
-from preamar.core.conditions import Verdict
+from preamar.core.conditions import Verdict, shortened
 from preamar.core.pods import PodView
 from preamar.core.serving import metering
 from preamar.core.serving.blocks import Block
@@ -108,21 +109,34 @@ def verdicts(
         if stalled and trouble
         else Verdict("Stalled", "False", Reason.PROGRESSING, "Nothing stands in the way."),
         _model(trouble, loaded),
-        _optimized(work),
+        _optimized(work, current_pods(observed)),
         _scaled(observed, wanted, decision, trouble),
     )
 
 
-def _optimized(work: Optimized) -> Verdict:
+def _optimized(work: Optimized, pods: Iterable[PodView]) -> Verdict:
     if work.stand == Stand.DONE:
         kept = len(work.told.get("layersKept", ()))
         more = f" {kept} layers were kept as they were." if kept else ""
-        return Verdict("Optimized", "True", work.stand, f"It is within the tolerance.{more}")
+        if why := next(filter(None, map(_without_engine, pods)), ""):
+            more = f"{more} A replica serves the graph and no engine: {why}."
+        return Verdict(
+            "Optimized", "True", work.stand, shortened(f"It is within the tolerance.{more}")
+        )
     if work.stand == Stand.REFUSED:
         return Verdict("Optimized", "False", work.reason, work.message)
     if work.stand == Stand.WORKING:
-        return Verdict("Optimized", "Unknown", work.stand, "A Job makes the optimised model.")
+        sentence = work.message or "A Job makes the optimised model."
+        return Verdict("Optimized", "Unknown", work.stand, sentence)
     return Verdict("Optimized", "False", work.stand, "No optimisation is asked for.")
+
+
+def _without_engine(pod: PodView) -> str:
+    """Why a pod found no engine that fits it, in its own words; empty where it did."""
+    model = pod.container("model")
+    words = model.ended.words if model is not None and model.ended is not None else {}
+    why = words.get("why") if words.get("engine") == "None" else None
+    return why if isinstance(why, str) else ""
 
 
 def _ready(observed: Observed, wanted: int, trouble: Trouble | None, loaded: bool) -> Verdict:

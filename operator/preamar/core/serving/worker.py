@@ -1,6 +1,6 @@
 """What does a Job look like that does something for a model before replicas serve it?
 
-One pod on CPUs, in the model server's own image, with no API token. No Service selects it: a replica's
+One pod, in the model server's own image, with no API token. No Service selects it: a replica's
 label on its pods would make replicas of them.
 """
 
@@ -29,6 +29,7 @@ def worker(
     volumes: Sequence[dict[str, Any]],
     *,
     kept_seconds: int,
+    accelerator: Accelerator = CPU,
 ) -> Manifest:
     """The Job called ``name``. ``container`` says its own name, image, environment, resources and
     mounts; the rest is the same for all. What the user is at fault for is not tried again."""
@@ -46,7 +47,8 @@ def worker(
             "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": exits}]},
             "template": {
                 "metadata": {"labels": labels_of(WORK_LABEL, *parts)},
-                "spec": _pod(service, settings, container, volumes),
+                "spec": _pod(service, settings, container, volumes)
+                | scheduling(service.spec.placement, accelerator),
             },
         },
     }
@@ -74,7 +76,6 @@ def _pod(
         "securityContext": restricted_pod(),
         "containers": [whole],
         "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
-        **scheduling(service.spec.placement, CPU),
     }
     if runtime.service_account_name:
         pod["serviceAccountName"] = runtime.service_account_name

@@ -8,7 +8,6 @@ not. A Job that failed stays, with its logs, until an edit asks for something el
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from json import loads
 from typing import Any
 
 from preamar.api.training import TrainingJob
@@ -119,15 +118,8 @@ def _made(pods: tuple[PodView, ...], key: str) -> Mapping[str, Any] | None:
 
 
 def _words(pod: PodView) -> Mapping[str, Any]:
-    """Its last words. They come from a container that read a user's data: they may be anything."""
     container = pod.container("prepare")
-    if container is None or container.ended is None:
-        return {}
-    try:
-        words = loads(container.ended.message)
-    except (ValueError, RecursionError):
-        return {}
-    return words if isinstance(words, dict) else {}
+    return container.ended.words if container is not None and container.ended is not None else {}
 
 
 def _count(value: object) -> int:
