@@ -1,6 +1,7 @@
 """An engine is judged, measured and published, and what cannot be built is refused."""
 
 import json
+import sys
 
 import onnx
 import pytest
@@ -49,6 +50,13 @@ def test_without_a_gpu_the_job_is_tried_again_and_says_what_is_missing(tmp_path,
     done = optimize(order(tmp_path), tmp_path / "message")
     assert done.code == 1
     assert "no GPU driver" in done.told
+
+
+def test_an_image_without_tensorrt_is_the_users_to_change(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt_bindings", None)
+    done = optimize(order(tmp_path), tmp_path / "message")
+    assert (done.code, done.told["reason"]) == (64, "OptimizationUnsupported")
+    assert "This image has no TensorRT" in done.told["message"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from preamar_model.engine.device import Driver, Gpu
 from preamar_model.engine.profiles import Bounds, profiles
 from preamar_model.engine.session import EngineSession
 from preamar_model.optimize.session import Feed, Session
-from preamar_model.optimize.wish import Wish
+from preamar_model.optimize.wish import Wish, unable
 from preamar_model.pooling import json_at
 from preamar_model.source import Source
 from preamar_model.tokenizer import max_tokens
@@ -33,9 +33,15 @@ class Compiled:
 
 
 def package() -> Any:
-    """TensorRT for Python. NVIDIA's server image has its libraries, and the bindings are ours."""
-    import tensorrt_bindings
-
+    """TensorRT for Python. NVIDIA's server image has its libraries, and the bindings are ours. Raises
+    `Refusal` in another image."""
+    try:
+        import tensorrt_bindings
+    except ImportError as error:
+        raise unable(
+            f"This image has no TensorRT ({error}); leave spec.runtime.image out, or name one that is "
+            "made by workloads/triton/gpu.Dockerfile."
+        ) from error
     return tensorrt_bindings
 
 
