@@ -4,10 +4,11 @@ from json import loads
 
 import pytest
 
+from preamar.core.serving.group import as_leader, workers
 from preamar.core.serving.limits import unserved
 from preamar.core.serving.pod import pod_spec
 from preamar.core.settings import Settings
-from tests.core.builders import a_service
+from tests.core.builders import a_pod, a_service
 
 IMAGES = {"VLLM": Settings().triton_vllm_image, "TensorRTLLM": Settings().triton_trtllm_image}
 
@@ -20,8 +21,12 @@ def served(engine="VLLM", **more):
 
 def told(service) -> tuple[dict, dict, dict]:
     pod = pod_spec(service, Settings(), None, 8)
-    order = next(e for e in pod["initContainers"][0]["env"] if e["name"] == "PREAMAR_MODEL")
-    return pod, pod["containers"][0], loads(order["value"])
+    return pod, pod["containers"][0], told_order(pod)
+
+
+def told_order(pod: dict) -> dict:
+    env = pod["initContainers"][0]["env"]
+    return loads(next(each["value"] for each in env if each["name"] == "PREAMAR_MODEL"))
 
 
 @pytest.mark.parametrize("engine", IMAGES)
@@ -41,6 +46,21 @@ def test_experts_are_spread_over_accelerators_that_share_a_layer(engine, expert)
     service = served(engine, parallelism={"tensor": 4, "expert": expert})
     assert unserved(service) == ""
     assert told(service)[2]["parallelism"] == {"tensor": 4, "pipeline": 1, "expert": expert}
+
+
+def test_each_pod_of_one_that_spans_pods_builds_and_runs_the_same():
+    service = served(parallelism={"tensor": 4, "pipeline": 2, "nodes": 2})
+    assert unserved(service) == ""
+    pod, _, order = told(service)
+    leader = a_pod(service, phase="Running")
+    worker = workers(pod, service, Settings(), leader)["spec"]["template"]["spec"]
+    assert order["stages"] == 2
+    for made in (as_leader(pod, service, Settings()), worker):
+        container = made["containers"][0]
+        assert container["image"] == Settings().triton_vllm_image
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+        assert "PREAMAR_GROUP" in {each["name"] for each in container["env"]}
+        assert told_order(made) == order
 
 
 def test_one_that_is_not_split_keeps_the_order_that_it_had():
@@ -63,7 +83,9 @@ def test_one_that_is_not_split_keeps_the_order_that_it_had():
         ({"model": {"format": "ONNX"}, "parallelism": {"expert": 2}}, "parallelism.expert"),
         ({"runtime": {"instances": 2}}, "runtime.instances"),
         ({"engine": "TensorRTLLM", "runtime": {"instances": 2}}, "runtime.instances"),
-        ({"engine": "TensorRTLLM", "parallelism": {"nodes": 2}}, "parallelism.nodes"),
+        ({"engine": "TensorRTLLM", "parallelism": {"tensor": 2, "nodes": 2}}, "parallelism.nodes"),
+        ({"parallelism": {"nodes": 2}}, "parallelism.nodes"),
+        ({"parallelism": {"tensor": 4, "nodes": 3}}, "parallelism.nodes"),
         ({"model": {"format": "TorchScript"}}, "model.format"),
     ],
 )

@@ -70,7 +70,9 @@ def _keep_part(order: orders.Order, models: Path) -> None:
     from preamar_model.group.stages import keep_stage
 
     if order.on_gpu:
-        raise unsupported("On GPUs a model over several pods brings its engine: format Python.")
+        raise unsupported(
+            "On GPUs a model spans pods by vLLM (format VLLM) or by an engine that it brings (format Python)."
+        )
     group = words.read(os.environ)
     keep_stage(models / order.name / VERSION, order.stages, group.rank if group else 0)
 
@@ -101,7 +103,7 @@ def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object
     repository.begin()
     _written(kind, found, order, repository)
     repository.finish()
-    if order.stages > 1 and kind is not recognise.Kind.PYTHON:
+    if order.stages > 1 and kind not in {recognise.Kind.PYTHON, recognise.Kind.VLLM}:
         _keep_part(order, models)
     told = {"digest": digest, "bytes": found.bytes(), "format": str(kind)}
     return told | (choice.told() if choice else {})

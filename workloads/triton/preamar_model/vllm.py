@@ -28,10 +28,24 @@ ENGINE = language.Engine(
     length="max_model_len",
     memory="gpu_memory_utilization",
 )
+TOKENS = 8192
+"""Of one pass of a model over several pods, unless its file says another."""
+WORKER_PY = """# The code is the image's: this file only says which.
+from pathlib import Path
+
+from preamar_model.group.headless import main
+
+main(Path(__file__).parent / "1")
+"""
 
 
 def write(source: Source, order: Order, to: Repository) -> None:
     """Raises `Refusal` for what vLLM cannot serve, or only with the trust of the model's owner."""
+    if order.tensor * order.pipeline % order.stages:
+        raise unsupported(
+            f"{order.tensor * order.pipeline} accelerators (parallelism.tensor x pipeline) are no "
+            f"multiple of {order.stages} pods; set spec.parallelism.nodes to a divisor of them."
+        )
     found = language.find(ENGINE, source, order, to)
     arguments = {
         "model": found.weights,
@@ -41,6 +55,7 @@ def write(source: Source, order: Order, to: Repository) -> None:
         "max_num_seqs": order.max_batch_size,
         "max_model_len": found.context,
         "trust_remote_code": order.trust == "Code",
+        **(_spanning(order) if order.stages > 1 else {}),
         **found.wishes,
     }
     if order.expert > 1:
@@ -51,3 +66,15 @@ def write(source: Source, order: Order, to: Repository) -> None:
             )
         arguments["enable_expert_parallel"] = True
     language.store(ENGINE, source, found, arguments, to)
+    if order.stages > 1:
+        (to.folder(order.name).parent / "worker.py").write_text(WORKER_PY)
+
+
+def _spanning(order: Order) -> dict[str, object]:
+    """Arguments for several pods; which of them a pod is, it finds when it starts."""
+    return {
+        "nnodes": order.stages,
+        "distributed_executor_backend": "mp",
+        # Left out it would be another for the workers, who compute the same passes.
+        "max_num_batched_tokens": max(TOKENS, order.max_batch_size),
+    }

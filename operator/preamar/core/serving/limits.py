@@ -47,6 +47,14 @@ def is_split(spec: InferenceServiceSpec) -> bool:
     return _splits(spec) and spec.parallelism.tensor * spec.parallelism.pipeline > 1
 
 
+def _spans(spec: InferenceServiceSpec) -> bool:
+    """Whether one copy can be over several pods with accelerators."""
+    split = spec.parallelism
+    if spec.model.format == Format.VLLM:
+        return split.tensor * split.pipeline % split.nodes == 0
+    return _own_code(spec)
+
+
 def _spreads_experts(spec: InferenceServiceSpec) -> bool:
     """Whether the experts can be spread as is asked."""
     tensor, expert = spec.parallelism.tensor, spec.parallelism.expert
@@ -111,8 +119,8 @@ UNSERVED: tuple[Unserved, ...] = (
     ),
     Unserved(
         "parallelism.nodes",
-        lambda s: s.parallelism.nodes > 1 and on_gpu(s.accelerator) and not _own_code(s),
-        "on GPUs a model over several pods brings its engine (format Python, trust Code); else set it to 1",
+        lambda s: s.parallelism.nodes > 1 and on_gpu(s.accelerator) and not _spans(s),
+        "on GPUs VLLM spans pods, where parallelism.tensor x pipeline is a multiple of nodes, and so does a model that brings its engine (format Python, trust Code); else set it to 1",
     ),
     Unserved(
         "parallelism.nodes with optimize",

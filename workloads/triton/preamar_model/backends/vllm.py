@@ -1,5 +1,8 @@
-"""How does text come from vLLM? Its engine runs in this process and gives the new text of each stream."""
+"""How does text come from vLLM? Its engine runs in this process and gives the new text of each
+stream. Over several pods this is the leader; what the others run is in `group/headless.py`.
+"""
 
+import os
 from itertools import count
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -11,6 +14,7 @@ from preamar_model.backends import wish
 from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.llm import Front
 from preamar_model.backends.said import Said
+from preamar_model.group.headless import place
 
 TOO_LONG = ("maximum model length", "maximum context length")
 """What vLLM says of a prompt that does not fit."""
@@ -23,6 +27,8 @@ class Engine:
         self.names = count()
 
     async def begin(self, arguments: dict, context: int) -> None:
+        if arguments.get("nnodes", 1) > 1:
+            arguments = arguments | place(os.environ)
         use = UsageContext.ENGINE_CONTEXT
         config = AsyncEngineArgs(**arguments).create_engine_config(usage_context=use)
         self.engine = AsyncLLM.from_vllm_config(vllm_config=config, usage_context=use)

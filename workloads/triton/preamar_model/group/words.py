@@ -29,14 +29,17 @@ class Group:
     address: str = ""
     port: int = PORT
     health: int = HEALTH_PORT
+    master: int = MASTER_PORT
 
     def environment(self, leader: str) -> dict[str, str]:
-        """What engines that span pods look for: torch, vLLM and MPI launchers know the first four."""
-        return {
+        """What engines that span pods look for: torch, vLLM and MPI launchers know four of them; by
+        VLLM_HOST_IP vLLM says to the others where it is."""
+        mine = {"VLLM_HOST_IP": self.address} if self.address else {}
+        return mine | {
             "NNODES": str(self.size),
             "NODE_RANK": str(self.rank),
             "MASTER_ADDR": leader,
-            "MASTER_PORT": str(MASTER_PORT),
+            "MASTER_PORT": str(self.master),
             "PREAMAR_GROUP_PEERS": ",".join(self.peers),
             "PREAMAR_GROUP_SECRET": self.secret,
         }
@@ -66,6 +69,7 @@ def read(environment: Mapping[str, str]) -> Group | None:
             address=environment.get("PREAMAR_POD_IP", ""),
             port=port,
             health=int(environment.get("PREAMAR_HEALTH_PORT") or HEALTH_PORT),
+            master=int(environment.get("PREAMAR_MASTER_PORT") or MASTER_PORT),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GroupUnreadable(f"PREAMAR_GROUP is not what a member reads: {error!r}") from error

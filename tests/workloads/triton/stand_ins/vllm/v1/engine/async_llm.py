@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,11 +7,37 @@ from types import SimpleNamespace
 from vllm.sampling_params import RequestOutputKind
 
 
+class Nodes:
+    """The other nodes, each of which takes part in each token."""
+
+    def __init__(self, config: object) -> None:
+        self.lines = []
+        if config.nnodes == 1:
+            return
+        assert config.node_rank == 0
+        assert config.distributed_executor_backend == "mp"
+        with socket.create_server((config.master_addr, config.master_port)) as listener:
+            listener.settimeout(30)
+            while len(self.lines) < config.nnodes - 1:
+                lines = listener.accept()[0].makefile("rw")
+                told = lines.readline().strip()
+                assert told == str(config.said()), f"{told} is not {config.said()}"
+                self.lines.append(lines)
+
+    def computed(self, number: int) -> int:
+        for lines in self.lines:
+            lines.write(f"{number}\n")
+            lines.flush()
+            number = int(lines.readline())
+        return number
+
+
 class AsyncLLM:
     def __init__(self, config: object) -> None:
         assert Path(config.model, "model.safetensors").is_file()
         self.config = config
         self.errored = False
+        self.nodes = Nodes(config)
 
     @classmethod
     def from_vllm_config(cls, vllm_config: object, usage_context: object) -> "AsyncLLM":
@@ -40,7 +67,7 @@ class AsyncLLM:
             await asyncio.sleep(0.2 if words[0] == "slow" else 0.002)
             if words[0] == "break" and n == 2:
                 raise RuntimeError("the engine is dead")
-            word = words[n % len(words)]
+            word = words[self.nodes.computed(n) % len(words)]
             stopped = f" {word}" in sampling_params.stop
             ended = "stop" if stopped else "length" if n == count - 1 else None
             new = SimpleNamespace(
