@@ -67,7 +67,8 @@ def test_an_engine_is_built_where_its_product_is_and_refused_by_an_image_without
 
     told = until("it says that there is no such node", 120, waits)
     assert told["message"].startswith("The Job for Journey-GPU waits for a node: 0/")
-    (job,) = kube.list("batch/v1", "Job", namespace)
+    made = kube.list("batch/v1", "Job", namespace)
+    (job,) = (j for j in made if "-optimize-" in j["metadata"]["name"])
     assert job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"][GPU] == "1"
 
     node.is_a("Journey-GPU")
