@@ -28,6 +28,7 @@ class FakeTriton:
         self.gate.set()
         self.port = 0
         self.bend = 0.0  # how far its vectors are from what others answer
+        self.packs = False
         self.wavers = False  # whether that is another each time
         self.answered = self.tokens = 0
         self.counts = True
@@ -111,9 +112,12 @@ class FakeTriton:
             }
         ).encode()
         self.finished += 1
-        return web.Response(
+        response = web.Response(
             body=head + raw, headers={"Inference-Header-Content-Length": str(len(head))}
         )
+        if self.packs:  # by gzip or deflate, as Triton does for callers who take it
+            response.enable_compression()
+        return response
 
     async def _stream(self, request):
         try:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -190,14 +192,14 @@ async def test_what_the_one_before_fails_on_is_dropped(rig, http):
         assert (asked.errors, asked.misses, asked.ejected_until) == (0, 0, 0.0)
 
 
-async def test_tensors_are_compared_as_they_came(rig, http):
+@pytest.mark.parametrize("packing", ["", "gzip", "deflate"])
+async def test_tensors_are_compared_as_they_came(packing, rig, http):
     async with FakeTriton() as old, FakeTriton() as new:
-        new.bend = 0.001
+        new.bend, old.packs, new.packs = 0.001, bool(packing), bool(packing)
+        about = {"Content-Type": "application/json", "Accept-Encoding": packing}
         rig.know([compared(task="Infer")], slices(old, new))
         for n in range(6):
-            await infer(
-                http, rig, tensor("one", f"two {n}"), **{"Content-Type": "application/json"}
-            )
+            await infer(http, rig, tensor("one", f"two {n}"), **about)
             await quiet(rig)
         assert told(rig)[0] == 2
         assert 0 < told(rig)[1] < 2
@@ -240,6 +242,15 @@ async def test_a_gateway_that_stops_asks_nothing_more(rig, http):
             await rig.gateway.comparer.close()
         assert not rig.gateway.comparer._tasks
         old.gate.set()
+
+
+def test_what_unpacks_to_more_than_is_compared_is_dropped():
+    small, large = (zlib.compress(bytes(size)) for size in (1 << 18, (1 << 18) + 1))
+    assert compare.unpacked(small) == bytes(1 << 18)
+    assert compare.unpacked(gzip.compress(b"x")) == b"x"
+    for bad in (large, small[:-1], b"", b"nothing packed"):
+        with pytest.raises(ValueError, match="it"):
+            compare.unpacked(bad)
 
 
 @given(st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), max_size=6))

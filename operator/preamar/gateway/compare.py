@@ -10,6 +10,7 @@ What is too far apart is asked again: a model that differs from itself as much t
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import NamedTuple
@@ -135,6 +136,19 @@ class Heard:
         return b"".join(self._kept)
 
 
+def unpacked(data: bytes) -> bytes:
+    """What gzip or deflate has packed: most clients ask for that unasked. Raises ``ValueError``
+    where it is neither, or larger than what is compared."""
+    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either of them
+    try:
+        found = reader.decompress(data, MOST_ANSWERED)
+    except zlib.error as error:
+        raise ValueError("it cannot be unpacked") from error
+    if not reader.eof:
+        raise ValueError("it is cut, or too large")
+    return found
+
+
 def over_http(path: str, extra: bytes, body: bytes, head: Head, data: bytes) -> Question:
     """A question that was asked at ``path`` with these header lines, and its answer."""
 
@@ -149,8 +163,10 @@ def over_http(path: str, extra: bytes, body: bytes, head: Head, data: bytes) -> 
             raise
 
     def read(answer: Head, data: bytes) -> apart.Answer:
-        if answer.status != 200 or answer.get(b"content-encoding") not in {None, b"identity"}:
-            raise ValueError("it cannot be read")
+        if answer.status != 200:
+            raise ValueError("it is an error")
+        if answer.get(b"content-encoding") not in {None, b"identity"}:
+            data = unpacked(data)
         length = answer.get(b"inference-header-content-length")
         return tensors.of_http(data, None if length is None else int(length))
 
