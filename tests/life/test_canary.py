@@ -1,5 +1,6 @@
 """Whatever happens meanwhile, a new revision ends by serving all where callers get from it what they
-got before, and by serving nobody where they do not.
+got before, and by serving nobody where they do not. Of the same model made otherwise they must get the
+same answers; another model may give others.
 """
 
 from dataclasses import replace
@@ -8,7 +9,9 @@ from json import loads
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
+from preamar.core.bets import NOTHING, grown
 from preamar.core.plan import Ref
+from preamar.core.serving.compared import Apart
 from preamar.core.serving.trial import Side, Trial
 from tests.life.machine import LIVES, Lives
 from tests.life.test_serving import a_service
@@ -19,6 +22,9 @@ CANARY = Ref("apps/v1", "Deployment", NAMESPACE, "m-canary")
 REVISION, ROLE = "preamar.dev/revision", "preamar.dev/role"
 A_SECOND = 10
 """Requests that each ready replica answers in a second."""
+COMPARED, FAR, NEAR = 2, 5.0, 0.2
+"""Answers that are compared in a second, and how far they are apart: as parts of what is allowed."""
+UNCOUNTED = (Side(), Side(), Apart())
 
 
 def tried_service():
@@ -38,7 +44,8 @@ class CanaryLives(Lives):
     @initialize(well=st.integers(0, 4))
     def begins(self, well):
         self.start(tried_service())
-        self.counted, self.served, self.untried = {}, ["one"], False
+        self.counted, self.on_trial = UNCOUNTED, None
+        self.served, self.untried, self.forgotten = [("one", "")], False, False
         self.all_goes_well(4 + well)
 
     @rule(seconds=st.sampled_from([1, 5, 11]))
@@ -48,6 +55,11 @@ class CanaryLives(Lives):
     @rule(path=st.sampled_from(["one", "two", "three", "bad", "worse"]))
     def user_changes_the_model(self, path):
         self.edit(lambda s: s["spec"]["model"].update(uri=f"pvc://models/{path}"))
+
+    @rule(making=st.sampled_from(["", "alike", "otherwise"]))
+    def user_changes_how_it_is_made(self, making):
+        env = [{"name": "MADE", "value": making}]
+        self.edit(lambda s: s["spec"].update(runtime={"env": env if making else []}))
 
     @rule(strategy=st.sampled_from(["Canary", "Canary", "Rolling"]))
     def user_changes_the_strategy(self, strategy):
@@ -60,8 +72,8 @@ class CanaryLives(Lives):
 
     @rule()
     def gateways_start_anew(self):
-        """What they counted is gone."""
-        self.counted = {}
+        """What they counted is gone, and a trial does not wait for comparisons for ever."""
+        self.counted, self.forgotten = UNCOUNTED, True
 
     @rule()
     def stranger_deletes_the_canary(self):
@@ -79,17 +91,27 @@ class CanaryLives(Lives):
         self.operator.look()
 
     def callers_are_answered(self, seconds):
-        """By each revision as its model is; nobody is told of answers of what does not run."""
-        tried = {}
-        for pod in self.ready_pods():
-            if ROLE in pod["metadata"]["labels"]:
-                tried[pod["metadata"]["labels"][REVISION]] = path_of(pod)
-        for revision, path in tried.items():
-            old, new = self.counted.get(revision, (Side(), Side()))
+        """By each revision as its model is; gateways count as long as status says that it is on
+        trial, and nobody is told of answers of what does not run."""
+        told = self.cluster.get(self.operator.ref).get("status", {}).get("rollout", {})
+        on_trial = told.get("revision") if told.get("phase") == "Trying" else None
+        if on_trial != self.on_trial:
+            self.on_trial, self.counted = on_trial, UNCOUNTED
+        deployment = self.cluster.get(DEPLOYMENT)
+        labelled = [(p, p["metadata"]["labels"]) for p in self.ready_pods()]
+        tried = [p for p, told in labelled if ROLE in told and told[REVISION] == on_trial]
+        if tried and deployment:
+            before, now = model_of(deployment["spec"]["template"]), model_of(tried[0])
             asked = A_SECOND * seconds
-            failures = asked // 2 if path in {"bad", "worse"} else 0
-            self.counted[revision] = (old.plus(Side(asked)), new.plus(Side(asked, failures)))
-        trials = tuple(Trial(name, *sides) for name, sides in self.counted.items())
+            failures = asked // 2 if now[0] in {"bad", "worse"} else 0
+            old, new, apart = self.counted
+            found = differences(COMPARED * seconds, NEAR if alike(before, now) else FAR)
+            self.counted = (
+                old.plus(Side(asked)),
+                new.plus(Side(asked, failures)),
+                apart.plus(found),
+            )
+        trials = (Trial(on_trial, *self.counted),) if on_trial else ()
         self.operator.demand = replace(self.operator.demand, trials=trials)
 
     def ready_pods(self):
@@ -102,9 +124,9 @@ class CanaryLives(Lives):
         deployment = self.cluster.get(DEPLOYMENT)
         if deployment is None:
             return
-        path = path_of(deployment["spec"]["template"])
-        if path != self.served[-1]:
-            self.served.append(path)
+        model = model_of(deployment["spec"]["template"])
+        if model != self.served[-1]:
+            self.served.append(model)
 
     def settles(self):
         self.the_volume_comes()
@@ -112,31 +134,59 @@ class CanaryLives(Lives):
         self.judge()
 
     def judge(self):
-        """The oracle: it knows which models are bad, and none of our decisions."""
+        """The oracle: it knows which models are bad or answer alike, and none of our decisions."""
         service = self.cluster.get(self.operator.ref)
         spec, status = service["spec"], service["status"]
         told = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
-        wish = spec["model"]["uri"].removeprefix("pvc://models/")
-        serves = path_of(self.cluster.get(DEPLOYMENT)["spec"]["template"])
+        made = [e["value"] for e in spec.get("runtime", {}).get("env", [])]
+        wish = spec["model"]["uri"].removeprefix("pvc://models/"), "".join(made)
+        serves = model_of(self.cluster.get(DEPLOYMENT)["spec"]["template"])
+        bad = wish[0] in {"bad", "worse"}
         assert CANARY not in self.cluster.objects
         assert not [p for p in self.world.live_pods() if ROLE in p["metadata"]["labels"]]
         pods = self.ready_pods()
         assert len(pods) == spec["replicas"]
-        assert {path_of(p) for p in pods} == {serves}
+        assert {model_of(p) for p in pods} == {serves}
         if spec["rollout"]["strategy"] == "Rolling":
             assert serves == wish
-        elif wish not in {"bad", "worse"}:
-            assert (serves, told["RolledOut"][0]) == (wish, "True")
         elif serves != wish:
-            assert told["RolledOut"] == ("False", "FailsMoreOften")
+            assert bad or otherwise_made(serves, wish), f"{wish} should serve all"
+            reasons = {"FailsMoreOften"} if bad else set()
+            reasons |= {"AnswersDiffer"} if otherwise_made(serves, wish) else set()
+            assert told["RolledOut"][0] == "False"
+            assert told["RolledOut"][1] in reasons
             assert serves in self.served
         else:
-            assert self.untried, f"{wish} serves all, though it was tried"
+            assert told["RolledOut"][0] == "True"
+            assert not bad or self.untried, f"{wish} serves all, though it was tried"
+            before = next((m for m in reversed(self.served) if m != serves), serves)
+            fair = self.untried or self.forgotten
+            assert fair or not otherwise_made(before, wish), f"{wish} serves after {before}"
 
 
-def path_of(template):
+def model_of(template):
+    """Which model a pod serves, and how it is made."""
     order = loads(template["spec"]["initContainers"][0]["env"][0]["value"])
-    return order["source"].removeprefix("/mnt/model/")
+    env = template["spec"]["containers"][0]["env"]
+    made = [e["value"] for e in env if e["name"] == "MADE"]
+    return order["source"].removeprefix("/mnt/model/"), "".join(made)
+
+
+def alike(one, other):
+    """Whether callers get the same numbers from both."""
+    return (one[0], one[1] == "otherwise") == (other[0], other[1] == "otherwise")
+
+
+def otherwise_made(one, other):
+    """Whether both are the same model, and callers get other numbers all the same."""
+    return one[0] == other[0] and not alike(one, other)
+
+
+def differences(count, each):
+    bets = NOTHING
+    for _ in range(count):
+        bets = grown(bets, each)
+    return Apart(count, count * each, bets)
 
 
 CanaryLives.TestCase.settings = LIVES
