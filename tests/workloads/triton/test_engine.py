@@ -82,11 +82,13 @@ def test_the_last_call_without_a_gpu_is_deserialize_cuda_engine(trt, tmp_path):
 def test_every_name_that_runs_an_engine_is_declared_by_the_bindings(trt):
     """These are called after the last call that succeeds here, so no run can find a wrong one."""
     for holder, names in {
-        trt.ICudaEngine: "create_execution_context num_io_tensors get_tensor_name get_tensor_mode get_tensor_dtype",
+        trt.ICudaEngine: "create_execution_context num_io_tensors get_tensor_name get_tensor_mode get_tensor_dtype get_tensor_shape get_tensor_profile_shape",
         trt.IExecutionContext: "set_input_shape get_tensor_shape set_tensor_address execute_async_v3",
         trt.TensorIOMode: "INPUT OUTPUT",
         trt.BuilderFlag: "SPARSE_WEIGHTS",
         trt: "nptype",
+        trt.Runtime: "deserialize_cuda_engine",
+        trt.DataType: "BF16",
     }.items():
         assert all(hasattr(holder, name) for name in names.split())
     assert "stream_handle" in trt.IExecutionContext.execute_async_v3.__doc__

@@ -2,12 +2,24 @@
 a GPU; the configuration is held against Triton's schema.
 """
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import schema
+from engines import L4
+from preamar_model.engine import reading
 from preamar_model.plan import capability
+from preamar_model.refusal import Refusal
 from preamar_model.serve import completes
 from running import build_here as build
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
+
+@pytest.fixture(autouse=True)
+def unread(monkeypatch):
+    """As in an image without TensorRT for Python, whatever other tests have loaded."""
+    monkeypatch.setattr(reading, "reader", lambda: None)
 
 
 def ordered(tmp_path, *names: str, **more: object):
@@ -67,3 +79,101 @@ def test_a_plan_needs_a_gpu_and_task_infer(tmp_path):
         done = ordered(tmp_path, "model.plan", **wrong)
         assert (done.code, done.told["reason"]) == (64, "FormatUnsupported")
         assert said in done.told["message"]
+
+
+class Engine:
+    """What a plan says of itself, under the names that TensorRT has for it."""
+
+    def __init__(self, inputs, outputs, kind="float32"):
+        self.shapes = {name: shape for name, (shape, *_) in inputs.items()} | outputs
+        self.profiles = {name: profile for name, (_, *profile) in inputs.items()}
+        self.kind = kind
+        self.num_io_tensors = len(self.shapes)
+
+    def get_tensor_name(self, at):
+        return list(self.shapes)[at]
+
+    def get_tensor_mode(self, name):
+        return "in" if name in self.profiles else "out"
+
+    def get_tensor_dtype(self, name):
+        return self.kind
+
+    def get_tensor_shape(self, name):
+        return self.shapes[name]
+
+    def get_tensor_profile_shape(self, name, at):
+        assert at == 0
+        return self.profiles[name]
+
+
+def nptype(kind):
+    if kind == "fp8":
+        raise TypeError("no such type")
+    return np.dtype(kind)
+
+
+TRT = SimpleNamespace(
+    TensorIOMode=SimpleNamespace(INPUT="in"),
+    DataType=SimpleNamespace(BF16="bf16"),
+    nptype=nptype,
+    __version__="11.4",
+)
+IMAGES = {"x": ((-1, 3, 8, 8), (1, 3, 8, 8), (8, 3, 8, 8), (16, 3, 8, 8))}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "asked", "batch", "dims"),
+    [
+        (IMAGES, {"y": (-1, 5)}, 8, 8, [3, 8, 8]),
+        (IMAGES, {"y": (-1, 5)}, 64, 16, [3, 8, 8]),
+        (IMAGES, {"y": (5,)}, 8, 0, [-1, 3, 8, 8]),
+        ({"x": ((4, 3), (4, 3), (4, 3), (4, 3))}, {"y": (4, 5)}, 8, 0, [4, 3]),
+        ({"x": ((-1, 3), (2, 3), (4, 3), (8, 3))}, {"y": (-1, 5)}, 8, 0, [-1, 3]),
+    ],
+    ids=["rows", "no more than the plan takes", "one answer for all", "fixed", "never alone"],
+)
+def test_rows_are_joined_as_far_as_the_plan_says(
+    tmp_path, monkeypatch, inputs, outputs, asked, batch, dims
+):
+    def read(self, plan):
+        assert plan.name == "model-8.9.plan"
+        return reading.taken(TRT, Engine(inputs, outputs))
+
+    monkeypatch.setattr(reading.Reader, "__call__", read)
+    monkeypatch.setattr(reading, "reader", lambda: reading.Reader(TRT, L4))
+    many = {"maxBatchSize": asked, "maxDelayMicroseconds": 70}
+    done = ordered(tmp_path, "model-8.9.plan", "other.plan", batching=many)
+    assert done.code == 0, done.log
+    told = schema.configurations(tmp_path / "r")["m"]
+    assert (told.max_batch_size, list(told.input[0].dims)) == (batch, dims)
+    assert told.dynamic_batching.max_queue_delay_microseconds == (70 if batch else 0)
+    assert dict(told.cc_model_filenames) == {"8.9": "model-8.9.plan"}
+    assert not completes(tmp_path / "r")
+
+
+def test_a_gpu_without_a_plan_of_its_own_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "reader", lambda: reading.Reader(TRT, L4))
+    done = ordered(tmp_path, "model-8.0.plan", "model-9.0.plan")
+    assert (done.code, done.told["reason"]) == (64, "FormatUnsupported")
+    assert "NVIDIA-L4" in done.told["message"]
+    assert "8.0, 9.0" in done.told["message"]
+
+
+def test_a_plan_that_does_not_run_here_is_refused_in_tensorrts_words(trt, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "reader", lambda: reading.Reader(trt, L4))
+    done = ordered(tmp_path, "model.plan")
+    assert (done.code, done.told["reason"]) == (64, "ModelInvalid")
+    assert "model.plan does not run on this GPU (NVIDIA-L4, 8.9)" in done.told["message"]
+    assert "no reason given" not in done.told["message"]
+
+
+@pytest.mark.parametrize(("kind", "known"), [("float16", 10), ("bf16", 16), ("int64", 7)])
+def test_types_are_those_that_triton_carries(kind, known):
+    found = reading.taken(TRT, Engine(IMAGES, {"y": (-1, 5)}, kind))
+    assert found.signature.inputs[0].kind == known
+
+
+def test_other_types_are_refused():
+    with pytest.raises(Refusal, match="does not carry"):
+        reading.taken(TRT, Engine(IMAGES, {"y": (-1, 5)}, "fp8"))

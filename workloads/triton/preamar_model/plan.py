@@ -2,18 +2,20 @@
 
 A plan runs only on the compute capability it was built for. Several are told apart by their names,
 `model-8.0.plan` or `model-sm80.plan`; one alone is taken for every GPU. Its tensors stand in the
-plan itself, where Triton reads them.
+plan itself, where TensorRT reads them, and rows are joined as far as the plan allows.
 """
 
 import re
 import shutil
 from collections.abc import Mapping
 
+from preamar_model.engine import reading
+from preamar_model.engine.reading import Taken
 from preamar_model.order import Order
 from preamar_model.pbtxt import Word
 from preamar_model.recognise import PLANS
 from preamar_model.refusal import invalid, unsupported
-from preamar_model.repository import Repository
+from preamar_model.repository import Repository, batching
 from preamar_model.source import Source
 
 CAPABILITY = re.compile(r"(?:^|[-_.])(?:(?:sm|cc)[-_]?(\d{1,2})(\d)|(?:cc)?(\d{1,2})\.(\d))$")
@@ -33,18 +35,48 @@ def capability(name: str) -> str | None:
 
 
 def configuration(
-    name: str, order: Order, by_capability: Mapping[str, str], default: str | None
+    name: str,
+    order: Order,
+    by_capability: Mapping[str, str],
+    default: str | None,
+    taken: Taken | None = None,
 ) -> Mapping[str, object]:
     """The configuration of a plan, or of several. ``by_capability`` gives a file of the version's
-    folder for a compute capability, ``default`` the one for all others."""
+    folder for a compute capability, ``default`` the one for all others; without ``taken`` Triton
+    finds the tensors out."""
     return {
         "name": name,
         "backend": "tensorrt",
+        **(_tensors(order, taken) if taken else {}),
         **({"default_model_filename": default} if default else {}),
         "cc_model_filenames": [{"key": k, "value": v} for k, v in sorted(by_capability.items())],
         "instance_group": {"count": order.instances, "kind": Word("KIND_GPU")},
         "parameters": [{"key": "task", "value": {"string_value": order.task}}],
     }
+
+
+def _tensors(order: Order, taken: Taken) -> Mapping[str, object]:
+    batch = min(order.max_batch_size, taken.rows)
+    return {
+        "max_batch_size": batch,
+        "input": [tensor.field(batch > 0) for tensor in taken.signature.inputs],
+        "output": [tensor.field(batch > 0) for tensor in taken.signature.outputs],
+        **(batching(order) if batch else {}),
+    }
+
+
+def _read(source: Source, found: Mapping[str, str], default: str | None) -> Taken | None:
+    """What the plan for this GPU says of itself."""
+    reader = reading.reader()
+    if reader is None:
+        return None
+    name = found.get(reader.capability, default)
+    if name is None:
+        raise unsupported(
+            f"This GPU ({reader.gpu.product}) has compute capability {reader.capability}; there are plans for "
+            f"{', '.join(sorted(found))}. Add one, or name the products in spec.accelerator.products."
+        )
+    return reader(source.at(name))
 
 
 def write(source: Source, order: Order, to: Repository) -> None:
@@ -73,4 +105,5 @@ def write(source: Source, order: Order, to: Repository) -> None:
     folder = to.folder(order.name)
     for name in plans(source):
         shutil.copyfile(source.at(name), folder / name)
-    to.write(order.name, configuration(order.name, order, found, default))
+    taken = _read(source, found, default)
+    to.write(order.name, configuration(order.name, order, found, default, taken))
