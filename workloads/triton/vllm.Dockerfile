@@ -14,7 +14,8 @@ RUN echo /opt/preamar/lib > "$(python3 -c 'import site; print(site.getsitepackag
  && printf '#!/bin/sh\nexec python3 -m preamar_model "$@"\n' > /usr/local/bin/preamar-model \
  && chmod 0755 /usr/local/bin/preamar-model \
  && mkdir -p /models /mnt/model && chown 1000:1000 /models
-RUN : "${CUDA_VERSION:?}" "${TRITON_SERVER_VERSION:?}" && python3 -c 'import preamar_model, vllm'
+RUN : "${CUDA_VERSION:?}" "${TRITON_SERVER_VERSION:?}" && python3 -c 'import preamar_model, vllm' \
+ && python3 -c 'import importlib.util as u; assert u.find_spec("vllm.entrypoints.cli.main")'
 LABEL dev.preamar.cuda="${CUDA_VERSION}" \
       dev.preamar.triton="${TRITON_SERVER_VERSION}"
 # Models lie on disk; nothing is to be looked up elsewhere, and nobody is told of it.

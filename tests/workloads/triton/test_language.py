@@ -188,6 +188,13 @@ def test_engine_arguments_are_taken_from_a_file_and_others_refused(tmp_path):
         assert "vllm.json" in done.told["message"]
 
 
+def test_passes_of_tensorrt_llm_are_whole_blocks(tmp_path):
+    source = weights(tmp_path / "w")
+    for number, code in ((4096, 0), (1000, 64)):
+        (source / "trtllm.json").write_text(json.dumps({"max_num_tokens": number}))
+        assert build(order(source, **TRT), tmp_path / str(number)).code == code
+
+
 def test_a_stream_comes_token_by_token_with_its_counts(llm):
     events = list(llm.stream("llm", prompt="a b c", max_tokens=5, temperature=0))
     assert text(events) == " a b c a b"
@@ -298,7 +305,7 @@ def test_a_dead_engine_is_not_left_to_answer_with_errors(tmp_path):
         running.wait(["llm"])
         running.stream("llm", prompt="die").close()
         assert running.process.wait(15) != 0
-        assert "vLLM is dead" in running.log.read_text()
+        assert running.message.read_text() == "vLLM is dead, so the model begins anew."
 
 
 def test_when_a_rank_dies_the_server_ends_though_nothing_was_asked(tmp_path):
@@ -306,7 +313,7 @@ def test_when_a_rank_dies_the_server_ends_though_nothing_was_asked(tmp_path):
         running.wait(["llm"])
         os.kill(int((tmp_path / "mpirun.pid").read_text()), signal.SIGKILL)
         assert running.process.wait(15) != 0
-        assert "TensorRT-LLM is dead" in running.log.read_text()
+        assert "TensorRT-LLM is dead" in running.message.read_text()
 
 
 def test_ranks_that_do_not_come_are_told_of(tmp_path):

@@ -9,6 +9,8 @@ FAILED = re.compile(
 )
 SERVING = "Started HTTPService"
 MODEL = re.compile(r"successfully (un)?loaded '([^']+)'")
+DEAD = re.compile(r"ended: (.+ is dead, .+)")
+"""What our own model says before it ends itself (`backends/llm.py`)."""
 NOISE = ("CudaDriverHelper",)
 """What Triton calls an error on every machine without a GPU."""
 LEVEL = re.compile(r"(?:^|\s)(?:E\d{4}|E)\s")
@@ -23,6 +25,7 @@ SIGNALS = {
 class LastError:
     def __init__(self) -> None:
         self.failed: str | None = None
+        self.dead: str | None = None
         self.last: str | None = None
         self.serving = False
         self.loaded: set[str] = set()
@@ -36,6 +39,8 @@ class LastError:
         elif found := MODEL.search(line):
             (self.loaded.discard if found[1] else self.loaded.add)(found[2])
             self.unloaded = not self.loaded
+        elif found := DEAD.search(line):
+            self.dead = f"{found[1].strip()}."
         elif SERVING in line:
             self.serving = True
         elif not any(noise in line for noise in NOISE) and LEVEL.search(line[:60]):

@@ -159,7 +159,7 @@ class Server:
         if self.asked_to_stop.is_set() and not died:
             return 0 if code == 0 else 1
         reader.join(timeout=2)  # its last words
-        died_words = "The model's process died." if died else None
+        died_words = (self.errors.dead or "The model's process died.") if died else None
         words = memory.sentence() or self.errors.failed or died_words or self.errors.sentence(code)
         last_words(sentence(words))
         print(f"ended: {words}", file=sys.stderr, flush=True)

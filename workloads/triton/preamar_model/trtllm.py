@@ -7,7 +7,7 @@ the weights says of the engine is taken where it is in `ENGINE`; names in `CACHE
 
 from preamar_model import language
 from preamar_model.order import Order
-from preamar_model.refusal import unsupported
+from preamar_model.refusal import invalid, unsupported
 from preamar_model.repository import Repository
 from preamar_model.source import Source
 
@@ -17,6 +17,8 @@ CACHE = {
     "kv_cache_dtype": "dtype",
 }
 """Our names for the fields of KvCacheConfig."""
+BLOCK = 32
+"""Tokens of a block of its cache. A prompt is cut into passes of whole blocks."""
 ENGINE = language.Engine(
     name="TensorRT-LLM",
     front="trtllm",
@@ -39,6 +41,8 @@ ENGINE = language.Engine(
 def write(source: Source, order: Order, to: Repository) -> None:
     """Raises `Refusal` for what TensorRT-LLM cannot serve, or only with the trust of the model's owner."""
     found = language.find(ENGINE, source, order, to)
+    if found.wishes.get("max_num_tokens", BLOCK) % BLOCK:
+        raise invalid(f"{ENGINE.file}: max_num_tokens must be a multiple of {BLOCK}.")
     wishes = {name: value for name, value in found.wishes.items() if name not in CACHE}
     cache = {CACHE[name]: value for name, value in found.wishes.items() if name in CACHE}
     arguments = {
