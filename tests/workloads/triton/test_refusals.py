@@ -118,6 +118,16 @@ def test_python_needs_trust(tmp_path):
     assert (tmp_path / "ok/m/config.pbtxt").read_text().startswith('name: "m"\n')
 
 
+def test_what_linked_folders_hold_is_no_part_of_trusted_code(tmp_path):
+    source = trusted(tmp_path / "code", "class TritonPythonModel: ...\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/key").write_text("secret")
+    (source / "1/more").symlink_to(tmp_path / "elsewhere")
+    (source / "1/own.json").write_text("{}")
+    assert build({"name": "m", "source": str(source), "trust": "Code"}, tmp_path / "r").code == 0
+    assert sorted(p.name for p in (tmp_path / "r/m/1").rglob("*")) == ["model.py", "own.json"]
+
+
 @pytest.mark.parametrize("name", ["model.tflite", "model.h5", "model.gguf", "notes.txt"])
 def test_formats_that_are_not_served(tmp_path, name):
     (tmp_path / "m").mkdir()

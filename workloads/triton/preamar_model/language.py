@@ -5,7 +5,6 @@ a tokenizer. The arguments that we do not order are taken from one file beside t
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -159,5 +158,4 @@ def _weights(engine: Engine, source: Source, order: Order, target: Path) -> None
             continue  # the same weights again, in a form that is never loaded
         if name == engine.file or (suffix == ".py" and order.trust != "Code"):
             continue
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.at(name), target / name)
+        source.copy(name, target / name)

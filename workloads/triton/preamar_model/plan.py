@@ -6,7 +6,6 @@ plan itself, where TensorRT reads them, and rows are joined as far as the plan a
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 
 from preamar_model.engine import reading
@@ -104,6 +103,6 @@ def write(source: Source, order: Order, to: Repository) -> None:
             found[key] = name
     folder = to.folder(order.name)
     for name in plans(source):
-        shutil.copyfile(source.at(name), folder / name)
+        source.copy(name, folder / name)
     taken = _read(source, found, default)
     to.write(order.name, configuration(order.name, order, found, default, taken))

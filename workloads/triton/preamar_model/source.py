@@ -7,6 +7,7 @@ SHA-256; of a directory, the SHA-256 of what this prints, so that anyone can mak
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Source:
 
     def at(self, name: str) -> Path:
         return self.root / name
+
+    def copy(self, name: str, to: Path) -> None:
+        """One of the files, and the folders above it."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.at(name), to)
 
     def bytes(self) -> int:
         return sum(self.at(name).stat().st_size for name in self.files)

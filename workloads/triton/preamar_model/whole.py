@@ -5,7 +5,6 @@ Only what decides is read here; Triton reads the rest when it loads the models. 
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,9 +49,7 @@ def write(source: Source, order: Order, to: Repository) -> None:
         name = order.name if model.name == top else model.name
         target = to.root / ASIDE / name
         for file in _files(source, model.name):
-            place = target / file.partition("/")[2]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.at(file), place)
+            source.copy(file, target / file.partition("/")[2])
         if model.backend == ENSEMBLE:  # its version is an empty folder, which buckets do not have
             (target / VERSION).mkdir(exist_ok=True)
         (target / "config.pbtxt").write_text(_named(model, name))

@@ -70,8 +70,7 @@ def write(aside: Path, model: onnx.ModelProto, source: Source) -> int:
     for name in () if source.is_file else source.files:
         if Path(name).suffix not in CARRIED or name in {INDEX, RECORD}:
             continue
-        (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.at(name), aside / name)
+        source.copy(name, aside / name)
     return size
 
 
