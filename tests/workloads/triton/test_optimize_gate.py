@@ -201,6 +201,6 @@ def test_the_command_itself_exits_as_build_does(tmp_path):
 def test_the_termination_message_fits_however_many_layers_are_kept():
     from preamar_model.optimize.command import _short
 
-    told = _short({"layersKept": ["a" * 60] * 500, "files": {}})
+    told = _short({"layersKept": ["a" * 60] * 500, "files": {}, "engine": None})
     assert len(json.dumps(told)) < 2500
     assert told["layersKeptCount"] == 500
