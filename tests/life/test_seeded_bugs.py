@@ -10,13 +10,24 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from preamar.core import due
 from preamar.core.plan import Applied
-from preamar.core.serving import desired, fit, fit_kept, scaling, verdicts, victims
+from preamar.core.serving import (
+    compared,
+    desired,
+    fit,
+    fit_kept,
+    rollout,
+    scaling,
+    trial,
+    verdicts,
+    victims,
+)
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
 from preamar.core.training import endings, lifecycle, lost, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from tests.life.ranks import CONVERSION
+from tests.life.test_canary import CanaryLives
 from tests.life.test_fit import FitLives
 from tests.life.test_serving import ServingLives
 from tests.life.test_training import TrainingLives
@@ -73,6 +84,19 @@ class Broken(FitLives):
         if what == "crash":
             self.somebody_deletes_a_pod()
         self.time_passes_while_somebody_waits(1)
+
+
+class Tried(CanaryLives):
+    """A life that begins with a trial of what answers alike or otherwise."""
+
+    @initialize(
+        path=st.sampled_from(["one", "two"]), making=st.sampled_from(["alike", "otherwise"])
+    )
+    def begins(self, path, making):
+        super().begins(2)
+        self.user_changes_the_model(path)
+        self.user_changes_how_it_is_made(making)
+        self.operator_passes(0)
 
 
 def never_repairs(patch):
@@ -257,6 +281,23 @@ def tells_of_no_resize(patch):
     patch.setattr(told_training, "resizes", lambda *_: {})
 
 
+def promotes_what_answers_otherwise(patch):
+    patch.setattr(compared.Apart, "too_far", False)
+
+
+def compares_other_models(patch):
+    patch.setattr(compared, "_same_model", lambda before, service: True)
+
+
+def takes_any_difference_for_too_far(patch):
+    patch.setattr(compared.Apart, "too_far", property(lambda apart: apart.compared > 0))
+
+
+def compares_for_ever(patch):
+    patch.setattr(trial, "LEAST_COMPARED", 10**9)
+    patch.setattr(rollout, "PATIENCE", 10**9)
+
+
 SERVING = (
     never_repairs,
     forgets_the_version_of_what_it_sent,
@@ -278,6 +319,12 @@ FITTING = (
     gives_up_what_was_ready,
     stays_given_up_after_an_edit,
     tells_no_gateway,
+)
+TRYING = (
+    promotes_what_answers_otherwise,
+    compares_other_models,
+    takes_any_difference_for_too_far,
+    compares_for_ever,
 )
 TRAINING = (
     starts_beside_the_old_pods,
@@ -310,6 +357,13 @@ def test_the_life_of_what_does_not_fit_shows_a_bug(bug, monkeypatch):
     bug(monkeypatch)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Broken, settings=settings(QUICK, stateful_step_count=4))
+
+
+@pytest.mark.parametrize("bug", TRYING, ids=lambda bug: bug.__name__)
+def test_the_life_of_a_trial_shows_a_bug(bug, monkeypatch):
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Tried, settings=settings(QUICK, stateful_step_count=4))
 
 
 @pytest.mark.parametrize("bug", TRAINING, ids=lambda bug: bug.__name__)
