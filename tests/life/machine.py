@@ -17,11 +17,11 @@ LIVES = settings(max_examples=25, stateful_step_count=25, deadline=None, print_b
 class Lives(RuleBasedStateMachine):
     volume: str  # the name of the claim that the resource lives on
     quiet: tuple[int, ...]  # seconds between the passes after which all must be at rest
-    operates = Operator
+    operates, world_of = Operator, World
 
     def start(self, resource, *others):
         """A world with the resource in it, and an operator that has seen it and done nothing."""
-        self.world = World()
+        self.world = self.world_of()
         for body in (self.a_claim(), *others, resource):
             self.cluster.create(body)
         self.operator = self.operates(self.world, resource["kind"], resource["metadata"]["name"])

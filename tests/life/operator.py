@@ -4,7 +4,6 @@ It sees the cluster through a cache which may be late, but never decides on a vi
 show its own last write, as the shell's passes do not.
 """
 
-from preamar.api.inference import InferenceService
 from preamar.api.training import TrainingJob
 from preamar.cluster.execute import execute
 from preamar.core.objects import Child, ClaimView, controller_of
@@ -13,6 +12,7 @@ from preamar.core.pods import PodView
 from preamar.core.serving import observe as serving
 from preamar.core.serving import reconcile as serving_reconcile
 from preamar.core.serving.group import grouped, workers_ref
+from preamar.core.serving.images import read
 from preamar.core.settings import Settings
 from preamar.core.training import observe as training
 from preamar.core.training import reconcile as training_reconcile
@@ -30,6 +30,7 @@ class Operator:
         self.applied, self.refused = {}, {}
         self.views = []
         self.demand = serving.Demand(in_flight=0)
+        self.settings = SETTINGS
 
     def look(self):
         """The watch delivers what is there now. Stored objects are replaced, never changed."""
@@ -66,10 +67,11 @@ class Operator:
         return training_reconcile.reconcile(self.job(view, body))
 
     def service(self, view, body):
-        service = InferenceService.model_validate(body)
+        service = read(body, self.settings)
         names = serving.children_named(service)
         # Of a strategy that was changed since: nobody would look for it.
         names = tuple(dict.fromkeys((*names, serving.canary_ref(service))))
+        names += tuple(r for r in view if r.kind == "Job" and r not in names)
         deployment = view.get(names[0])
         mine = pods(view, "preamar.dev/inferenceservice", self.name)
         if grouped(service):
@@ -82,7 +84,8 @@ class Operator:
             pods=tuple(p for p in mine if ROLE not in p.labels),
             canaries=tuple(p for p in mine if ROLE in p.labels),
             workers=pods(view, serving.WORK_LABEL, self.name),
-            claims=claims(view, serving.claims_named(service)),
+            claims=claims(view, (*serving.claims_named(service), self.settings.model_cache_claim)),
+            settings=self.settings,
             demand=self.demand,
             applied=self.applied,
             refused=self.refused,
@@ -101,7 +104,7 @@ class Operator:
         return training.Observed(
             job=job,
             now=self.world.now,
-            settings=SETTINGS,
+            settings=self.settings,
             children={n: Child.of(view[n]) for n in names if n in view},
             jobs=jobs,
             conversions=conversions,

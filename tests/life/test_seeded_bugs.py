@@ -9,25 +9,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from preamar.core import due
-from preamar.core.plan import Applied
+from preamar.core.plan import Applied, digest_of
 from preamar.core.serving import (
     compared,
     desired,
     fit,
     fit_kept,
+    optimized,
     rollout,
     scaling,
+    source,
     trial,
     verdicts,
     victims,
 )
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
+from preamar.core.serving.source import products
 from preamar.core.training import endings, lifecycle, lost, policy
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from tests.life.ranks import CONVERSION
 from tests.life.test_canary import CanaryLives
+from tests.life.test_engines import EngineLives
 from tests.life.test_fit import FitLives
 from tests.life.test_serving import ServingLives
 from tests.life.test_training import TrainingLives
@@ -298,6 +302,22 @@ def compares_for_ever(patch):
     patch.setattr(rollout, "PATIENCE", 10**9)
 
 
+def leaves_the_jobs_of_wishes_that_are_past(patch):
+    patch.setattr(serving, "abandoned", lambda observed: ())
+
+
+def takes_one_engine_for_all(patch):
+    # As if the first product stood for the others.
+    patch.setattr(optimized, "products", lambda service: products(service)[:1])
+
+
+def forgets_the_batch_that_an_engine_is_for(patch):
+    def digest(words):
+        return digest_of(words | ({"engine": words["engine"][:1]} if "engine" in words else {}))
+
+    patch.setattr(source, "digest_of", digest)
+
+
 SERVING = (
     never_repairs,
     forgets_the_version_of_what_it_sent,
@@ -319,6 +339,11 @@ FITTING = (
     gives_up_what_was_ready,
     stays_given_up_after_an_edit,
     tells_no_gateway,
+)
+COMPILING = (
+    leaves_the_jobs_of_wishes_that_are_past,
+    takes_one_engine_for_all,
+    forgets_the_batch_that_an_engine_is_for,
 )
 TRYING = (
     promotes_what_answers_otherwise,
@@ -364,6 +389,13 @@ def test_the_life_of_a_trial_shows_a_bug(bug, monkeypatch):
     bug(monkeypatch)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Tried, settings=settings(QUICK, stateful_step_count=4))
+
+
+@pytest.mark.parametrize("bug", COMPILING, ids=lambda bug: bug.__name__)
+def test_the_life_of_engines_shows_a_bug(bug, monkeypatch):
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(EngineLives, settings=QUICK)
 
 
 @pytest.mark.parametrize("bug", TRAINING, ids=lambda bug: bug.__name__)

@@ -124,6 +124,8 @@ def register(
         # Of a strategy that was changed since: nobody would look for it.
         trial = canary_ref(service)
         named = (*names, trial) if trial in found.seen and trial not in names else names
+        # Those of wishes that were changed since.
+        named += tuple(r for r in found.seen if r.kind == "Job" and r not in names)
         cache = cache_claim(service, settings)
         mounted = (*claims_named(service), *([cache] if cache else []))
         volumes: dict[str, ClaimView] = await claims.named(found.key.namespace, mounted)

@@ -264,3 +264,30 @@ def test_what_a_users_image_says_of_an_engine_is_not_believed(engine):
     plan = reconcile(seen(service, claims=CLAIMS, workers=(lying,)))
     (told,) = plan.status["status"]["optimization"]["engines"]
     assert set(told) == {"before", "after"}
+
+
+def test_the_jobs_of_wishes_that_were_changed_since_are_ended():
+    before = compiled(L4)
+    (job,) = jobs(reconcile(seen(before, claims=CLAIMS)))
+    mine, another = Child("j", "1", "uid-m"), Child("k", "1", "uid-other")
+    service = compiled(L4, optimize={"engine": "TensorRT", "precision": "INT8"})
+    old, strangers = ref_of(job), ref_of(job)._replace(name="x-optimize-1")
+    plan = reconcile(seen(service, claims=CLAIMS, children={old: mine, strangers: another}))
+    assert [(d.ref, d.uid) for d in plan.delete] == [(old, "j")]
+    without = compiled(optimize={})
+    plan = reconcile(seen(without, claims=CLAIMS, children={old: mine}))
+    assert [d.ref for d in plan.delete] == [old]
+    assert reconcile(seen(before, claims=CLAIMS, children={old: mine})).delete == ()
+
+
+def test_what_the_deployment_is_made_of_is_kept_while_a_later_artefact_is_on_trial():
+    old, tried = compiled(L4), compiled(L4, optimize={"engine": "TensorRT", "precision": "INT8"})
+    service = compiled(
+        L4,
+        optimize={"engine": "TensorRT", "precision": "FP16"},
+        status={"optimization": {"artefact": artefact(tried)}},
+    )
+    there = DeploymentView("d", "1", made_of=made_of(old), replicas=1, ready=1)
+    plan = reconcile(seen(service, claims=CLAIMS, deployment=there))
+    order = order_of(pod_of(jobs(plan)[0])["containers"][0], "PREAMAR_OPTIMIZE")
+    assert order["kept"] == sorted([artefact(old), artefact(tried)])

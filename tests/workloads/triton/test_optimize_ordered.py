@@ -1,13 +1,14 @@
 """What the operator orders: a model that may lie elsewhere, held to its digest, and one artefact kept."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import networks
 import pytest
 from networks import optimize
 from preamar_model import build as builds
-from preamar_model.optimize import measure
+from preamar_model.optimize import measure, publish
 
 from tests.workloads.triton.remote.servers import Web, certificate
 
@@ -69,3 +70,20 @@ def test_earlier_artefacts_of_the_same_service_go_and_nobody_elses(tmp_path):
     done = optimize(order(tmp_path, kept=["m-cccccccccc"]), tmp_path / "message")
     assert done.code == 0, done.log
     assert sorted(p.name for p in out.iterdir()) == sorted([*kept, "m-0123456789"])
+
+
+def test_a_job_whose_wish_is_past_removes_nothing_that_was_made_or_found_again_since(tmp_path):
+    one, two = (f"m-{letter * 10}" for letter in "ab")
+    told = order(tmp_path, target=str(tmp_path / "out" / one))
+    assert optimize(told, tmp_path / "message").code == 0
+    since = publish.moment(tmp_path / "out" / two)
+    time.sleep(0.05)
+    publish.forget_others(tmp_path / "out" / two, (), since - 60)
+    assert (tmp_path / "out" / one).is_dir()
+    again = optimize(told, tmp_path / "message")  # finds it, and says so in the file's time
+    assert again.told["cached"] is True
+    publish.forget_others(tmp_path / "out" / two, (), since)
+    assert (tmp_path / "out" / one).is_dir()
+    publish.forget_others(tmp_path / "out" / two, (), publish.moment(tmp_path / "x") + 60)
+    assert not (tmp_path / "out" / one).exists()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == []

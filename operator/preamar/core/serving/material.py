@@ -15,7 +15,15 @@ from preamar.core.serving.optimize_job import optimize_job
 from preamar.core.serving.optimized import Optimized, Stand
 from preamar.core.serving.prefetch import prefetch
 from preamar.core.serving.rollout import Phase, Rollout
-from preamar.core.serving.source import cache_claim, is_fetched, is_optimized, usable_cache
+from preamar.core.serving.source import (
+    artefact,
+    cache_claim,
+    is_fetched,
+    is_optimized,
+    optimize_name,
+    products,
+    usable_cache,
+)
 
 
 def served_of(observed: Observed, work: Optimized, rollout: Rollout | None) -> Observed | None:
@@ -38,10 +46,37 @@ def optimizer(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
     cache = observed.claims.get(settings.model_cache_claim)
     if work.stand != Stand.WORKING or cache is None:
         return ()
-    known = service.status.optimization
-    kept = known.artefact if known else None
+    kept = _served(observed)
     jobs = (optimize_job(service, settings, cache, kept, each) for each in work.missing)
     return tuple(job for job in jobs if ref_of(job) not in observed.children)
+
+
+def abandoned(observed: Observed) -> tuple[Delete, ...]:
+    """The Jobs of wishes that were changed since: what they would say is no longer asked, and the
+    artefact that they made may be gone when it is asked for again."""
+    service, namespace = observed.service, observed.service.metadata.namespace or ""
+    wanted = {optimize_name(service, p) for p in products(service)} if is_optimized(service) else ()
+    return tuple(
+        Delete(ref, child.uid)
+        for ref, child in observed.children.items()
+        if (ref.kind, ref.namespace) == ("Job", namespace)
+        and "-optimize-" in ref.name
+        and ref.name not in wanted
+        and child.owner == service.metadata.uid
+        and not child.deleting
+    )
+
+
+def _served(observed: Observed) -> tuple[str, ...]:
+    """Artefacts that replicas may start from meanwhile: the last that was made, which may be on
+    trial, and the one that the Deployment is made of, which may be older."""
+    service, deployment = observed.service, observed.deployment
+    known = service.status.optimization
+    found = {known.artefact} if known and known.artefact else set()
+    before = earlier(service, deployment.made_of) if deployment else None
+    if before is not None and is_optimized(before):
+        found.add(artefact(before))
+    return tuple(sorted(found))
 
 
 def fetcher(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:

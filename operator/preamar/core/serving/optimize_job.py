@@ -7,7 +7,7 @@ by a Job for each GPU product, which has one whole accelerator of that product: 
 work would be noise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json import dumps
 
 from preamar.api.inference import InferenceService
@@ -40,10 +40,10 @@ def optimize_job(
     service: InferenceService,
     settings: Settings,
     cache: ClaimView,
-    kept: str | None,
+    kept: Sequence[str],
     product: str,
 ) -> Manifest:
-    """The Job. ``kept`` is an earlier artefact that replicas may still start from; ``product`` is
+    """The Job. ``kept`` are earlier artefacts that replicas may still start from; ``product`` is
     what an engine is for, empty where any will do."""
     spec, runtime = service.spec, service.spec.runtime
     source = mounted_source(service, settings, cache)
@@ -55,7 +55,7 @@ def optimize_job(
         **source.words,
         "name": model_name(service),
         "target": f"{CACHE}/{ARTEFACTS}/{artefact(service)}",
-        "kept": [name for name in (kept,) if name],
+        "kept": list(kept),
         "digest": spec.model.digest,
         "trust": spec.model.trust.value,
         "task": spec.model.task.value,

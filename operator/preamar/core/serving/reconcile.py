@@ -17,7 +17,14 @@ from preamar.core.serving.faults import Finding, Made, find, steadies_in
 from preamar.core.serving.fit import fit_of, made_with
 from preamar.core.serving.fit_kept import Fit, steps
 from preamar.core.serving.gang import INCOMPLETE, Gang, gang_of
-from preamar.core.serving.material import claim_of, fetcher, optimizer, served_of, tried
+from preamar.core.serving.material import (
+    abandoned,
+    claim_of,
+    fetcher,
+    optimizer,
+    served_of,
+    tried,
+)
 from preamar.core.serving.members import current_workers, made
 from preamar.core.serving.observe import KIND, Observed, children_named
 from preamar.core.serving.optimized import Optimized, Stand, optimized
@@ -90,7 +97,7 @@ def reconcile(observed: Observed) -> Plan:
         scale=scale,
         marks=_victims(observed, replicas, apply),
         apply=apply,
-        delete=ends,
+        delete=ends + abandoned(asked),
         status=told[0],
         events=(*told[1], *steps(observed, fit), *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding, rollout, gang),
@@ -103,7 +110,13 @@ def _prepare(observed: Observed, work: Optimized) -> Plan:
     wanted, events = _status(observed, None, trouble, False, work, None, None)
     job = optimizer(observed, work)
     apply = due(job, service.metadata.uid, observed.children, observed.applied, observed.refused)
-    return Plan(apply=apply, status=wanted, events=events, recheck_in=NOT_WATCHED)
+    return Plan(
+        apply=apply,
+        delete=abandoned(observed),
+        status=wanted,
+        events=events,
+        recheck_in=NOT_WATCHED,
+    )
 
 
 def _wait_for_a_person(observed: Observed, block: Blocked) -> Plan:

@@ -40,12 +40,13 @@ def main() -> int:
 
 def fulfilled(wish: Wish) -> dict[str, object]:
     """The model is fetched if it lies elsewhere, optimised, and earlier artefacts of it go."""
+    since = publish.moment(Path(wish.target))
     if wish.uri is None:
         told = optimize(wish)
     else:
         with build.here(wish.elsewhere()) as folder:
             told = optimize(replace(wish, source=str(folder)))
-    publish.forget_others(Path(wish.target), wish.kept)
+    publish.forget_others(Path(wish.target), wish.kept, since)
     return told
 
 

@@ -4,12 +4,14 @@ made durable, then renamed; `preamar-optimization.json` holds the digest of ever
 A kill leaves a directory whose name begins with a dot, which the next run removes.
 """
 
+import contextlib
 import glob
 import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -28,6 +30,8 @@ CARRIED = {".json", ".txt", ".jinja", ".model", ".md"}
 def held(target: Path, key: str) -> dict | None:
     """What is recorded of a whole artefact of this key; None if there is none."""
     try:
+        # First, so that another Job which forgets what is old spares it.
+        os.utime(target / RECORD)
         record = json.loads((target / RECORD).read_text())
         whole = all(digest(target / name) == told for name, told in record["files"].items())
         found = record["key"] == key and onnx_file.MODEL in record["files"] and whole
@@ -89,16 +93,38 @@ def finish(aside: Path, target: Path, record: Mapping[str, object]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def forget_others(target: Path, kept: Iterable[str]) -> None:
+def moment(target: Path) -> float:
+    """What the clock of the volume says: seconds that compare with its files' times."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=target.parent) as file:
+        file.write(b"now")
+        file.flush()
+        return os.fstat(file.fileno()).st_mtime
+
+
+def forget_others(target: Path, kept: Iterable[str], since: float) -> None:
     """Removes artefacts that the same service had before, those apart that replicas may start from
-    yet. Theirs is the same name with another ending of ten hexadecimal digits."""
+    yet, and what was made or asked for again after ``since``: then this Job is the one whose wish is
+    past. Theirs is the same name with another ending of ten hexadecimal digits."""
     name, _, ending = target.name.rpartition("-")
     if not re.fullmatch(r"[0-9a-f]{10}", ending):
         return
     for other in target.parent.glob(f"{glob.escape(name)}-*"):
         same = re.fullmatch(r"[0-9a-f]{10}", other.name.removeprefix(f"{name}-"))
-        if same and other != target and other.name not in set(kept):
-            shutil.rmtree(other, ignore_errors=True)
+        if same and other != target and other.name not in set(kept) and _touched(other) < since:
+            old = _aside(other, "replaced")
+            with contextlib.suppress(OSError):  # at once: a replica finds all of it or nothing
+                other.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _touched(artefact: Path) -> float:
+    """When it was last made or asked for; of what is still being made, when that began."""
+    records = [*artefact.glob(RECORD), *artefact.glob(f"*/{RECORD}")]
+    try:
+        return max(path.stat().st_mtime for path in records or [artefact, *artefact.iterdir()])
+    except OSError:  # another Job removes it
+        return float("inf")
 
 
 def digest(path: Path) -> str:
