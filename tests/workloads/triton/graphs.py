@@ -50,6 +50,18 @@ def words(path: Path) -> Path:
     )
 
 
+def picky(path: Path) -> Path:
+    """The numbers of a table at x - 5, which is not in it where x is 0."""
+    nodes = [
+        helper.make_node("Sub", ["x", "five"], ["less"]),
+        helper.make_node("Cast", ["less"], ["at"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "at"], ["y"]),
+    ]
+    io = [value(name, TensorProto.FLOAT, "batch", 1) for name in ("x", "y")]
+    weights = {"five": np.float32([5]), "table": np.float32([10, 20, 30])}
+    return save(path, nodes, io[:1], io[1:], weights)
+
+
 def unbatched(path: Path) -> Path:
     """One number in, without dimensions, its square out; and a fixed row of doubles, doubled."""
     nodes = [

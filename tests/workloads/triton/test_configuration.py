@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import graphs
+import numpy as np
+import onnxruntime
 import pytest
+import schema
 from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_model import pbtxt
+from preamar_model import pbtxt, warm
 from preamar_model.build import build
 from preamar_model.order import Order
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
@@ -59,6 +62,83 @@ def test_on_a_gpu_a_graph_runs_in_nvidias_backend(tmp_path):
         ModelInstanceGroup.KIND_GPU,
     )
     assert (tmp_path / "r/m/1/model.onnx/model.onnx").is_file()
+
+
+def calls_of(found):
+    """Each call that warms a model: its rows, and the shape of each input."""
+    return [
+        (call.batch_size, {n: tuple(each.dims) for n, each in call.inputs.items()})
+        for call in found.model_warmup
+    ]
+
+
+def on_gpu(tmp_path, source, task="Infer", **more):
+    build(Order("m", str(source), task=task, accelerator="GPU", **more), tmp_path / "r")
+    return schema.configurations(tmp_path / "r")["m" if task == "Infer" else "m-graph"]
+
+
+def test_a_graph_on_a_gpu_is_warmed_with_one_row_and_a_whole_batch(tmp_path):
+    found = on_gpu(tmp_path, graphs.batched(tmp_path / "m.onnx"), max_batch_size=16)
+    assert calls_of(found) == [(1, {"x": (3,)}), (16, {"x": (3,)})]
+    assert {call.count for call in found.model_warmup} == {1}
+
+
+@pytest.mark.parametrize("graph", [graphs.over_time, graphs.words])
+def test_what_has_no_size_or_is_text_is_not_warmed(graph, tmp_path):
+    assert calls_of(on_gpu(tmp_path, graph(tmp_path / "m.onnx"))) == []
+
+
+def test_what_takes_too_much_memory_is_not_warmed(tmp_path, monkeypatch):
+    monkeypatch.setattr(warm, "LARGEST", 4 * 3 * 8)
+    source = graphs.batched(tmp_path / "m.onnx")
+    assert [rows for rows, _ in calls_of(on_gpu(tmp_path, source))] == [1, 8]
+    assert [rows for rows, _ in calls_of(on_gpu(tmp_path, source, max_batch_size=9))] == [1]
+
+
+def test_an_encoder_on_a_gpu_is_warmed_with_a_token_and_with_long_texts(tmp_path, minilm):
+    found = on_gpu(tmp_path, minilm, "Embed", max_batch_size=4)
+    longest = int(config(tmp_path / "r/m").parameters["max_context"].string_value)
+    names = [each.name for each in found.input]
+    assert calls_of(found) == [
+        (1, dict.fromkeys(names, size)) for size in [(1, 1), (4, min(512, longest))]
+    ]
+    for call in found.model_warmup:
+        mask = call.inputs["attention_mask"]
+        told = (tmp_path / "r/m-graph/warmup" / mask.input_data_file).read_bytes()
+        assert set(np.frombuffer(told, np.int64)) == {1}
+        assert call.inputs["input_ids"].zero_data
+
+
+def test_a_decoder_on_a_gpu_is_warmed_with_a_step_and_a_prompt(tmp_path, decoder_source):
+    found = on_gpu(tmp_path, decoder_source, "Generate")
+    context = int(config(tmp_path / "r/m").parameters["max_context"].string_value)
+    longest = min(512, context) - 1
+    calls = [shapes for _, shapes in calls_of(found)]
+    assert [shapes["input_ids"] for shapes in calls] == [(1, 1), (1, longest)]
+    for shapes in calls:
+        past = [shape for name, shape in shapes.items() if name.startswith("past_key_values")]
+        assert past
+        assert all((shape[0], shape[2]) == (1, 1) for shape in past)
+        if "attention_mask" in shapes:
+            assert shapes["attention_mask"][1] == shapes["input_ids"][1] + 1
+
+
+@pytest.mark.parametrize("task", ["Embed", "Generate"])
+def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, decoder_source, task):
+    """As the backend would call it, by ONNX Runtime on the CPU."""
+    found = on_gpu(tmp_path, minilm if task == "Embed" else decoder_source, task)
+    folder = tmp_path / "r/m-graph"
+    session = onnxruntime.InferenceSession(str(folder / "1/model.onnx/model.onnx"))
+    kinds = {i.name: i.type for i in session.get_inputs()}
+    for call in found.model_warmup:
+        feed = {}
+        for name, each in call.inputs.items():
+            kind = {"tensor(int64)": np.int64, "tensor(float)": np.float32}[kinds[name]]
+            feed[name] = np.zeros(tuple(each.dims), kind)
+            if each.input_data_file:
+                data = (folder / "warmup" / each.input_data_file).read_bytes()
+                feed[name] = np.frombuffer(data, kind).reshape(tuple(each.dims))
+        assert all(np.isfinite(each).all() for each in session.run(None, feed))
 
 
 @pytest.mark.parametrize("task", ["Embed", "Generate"])

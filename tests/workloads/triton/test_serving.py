@@ -205,11 +205,15 @@ class TritonPythonModel:
         path = args["model_repository"] + "/1/model.onnx/model.onnx"
         self.session = onnxruntime.InferenceSession(path)
         self.names = [i.name for i in self.session.get_inputs()]
+        self.calls = args["model_repository"] + "/calls"
 
     def execute(self, requests):
         answers = []
         for request in requests:
             feed = {n: utils.get_input_tensor_by_name(request, n).as_numpy() for n in self.names}
+            with open(self.calls, "a") as said:
+                ones = "attention_mask" not in feed or feed["attention_mask"].all()
+                print(feed["input_ids"].shape, ones, file=said)
             names = list(request.requested_output_names())
             given = self.session.run(names, feed)
             answers.append(utils.InferenceResponse([utils.Tensor(n, v) for n, v in zip(names, given)]))
@@ -236,6 +240,9 @@ def test_the_models_in_front_work_over_a_graph_of_its_own(
         (graph / "1/model.py").write_text(STAND_IN)
     running = alone(models)
     running.wait(["minilm", "story"])
+    warmed = [(models / f"{name}-graph/calls").read_text() for name in ("minilm", "story")]
+    # The last of each is the largest that Triton was asked to try before anybody could call.
+    assert warmed == ["(1, 1) True\n(8, 256) True\n", "(1, 1) True\n(1, 511) True\n"]
     rows, counts = running.embed("hello world", "hi")
     wanted, same = served.embed("hello world", "hi")
     assert counts == same

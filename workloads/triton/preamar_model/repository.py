@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from preamar_model import onnx_file, pbtxt
+from preamar_model import onnx_file, pbtxt, warm
 from preamar_model.engine import metadata
 from preamar_model.order import Order
 from preamar_model.pbtxt import Word
@@ -88,9 +88,15 @@ class Repository:
         self.write(order.name, config)
 
     def graph(
-        self, signature: Signature, name: str, batch: int, parameters: Mapping[str, str]
+        self,
+        signature: Signature,
+        name: str,
+        batch: int,
+        parameters: Mapping[str, str],
+        longest: int = 0,
     ) -> None:
-        """A model for NVIDIA's ONNX Runtime backend on a GPU, or for its TensorRT backend."""
+        """A model for NVIDIA's ONNX Runtime backend on a GPU, or for its TensorRT backend. Texts have
+        `longest` tokens at most."""
         if self.plan:
             shutil.copyfile(self.plan, self.folder(name) / metadata.PLAN)
         config = {
@@ -106,6 +112,9 @@ class Repository:
                 {"key": k, "value": {"string_value": v}} for k, v in sorted(parameters.items())
             ],
         }
+        if not self.plan:
+            folder = self.folder(name).parent
+            config["model_warmup"] = warm.calls(self.order, signature, batch, longest, folder)
         self.write(name, config)
 
     def finish(self) -> None:

@@ -97,7 +97,7 @@ def embed(source: Source, kind: Kind, order: Order, to: Repository) -> None:
         )
         told["graph_inputs"] = ",".join(t.name for t in signature.inputs)
         told["graph_output"] = signature.outputs[0].name
-        to.graph(signature, graph_name(order), 0, {})
+        to.graph(signature, graph_name(order), 0, {}, limit)
     to.front("embed", fields, told, order.max_batch_size)
 
 
@@ -224,7 +224,7 @@ def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
                 for t in signature.inputs
             }
         )
-        to.graph(signature, graph_name(order), 0, {})
+        to.graph(signature, graph_name(order), 0, {}, context)
     to.front("generate", GENERATED, told, 0)
 
 

@@ -30,9 +30,11 @@ class Tensor:
 
     def field(self, batched: bool) -> Mapping[str, object]:
         dims = [n if isinstance(n, int) else -1 for n in self.shape[1 if batched else 0 :]]
-        told: dict[str, object] = {"name": self.name, "data_type": Word("TYPE_" + TYPES[self.kind])}
         # Triton has no tensor without dimensions: callers see [1], and the backend takes it away.
-        return told | {"dims": dims or [1]}
+        return {"name": self.name, **self.typed(), "dims": dims or [1]}
+
+    def typed(self) -> Mapping[str, object]:
+        return {"data_type": Word("TYPE_" + TYPES[self.kind])}
 
 
 @dataclass(frozen=True, slots=True)

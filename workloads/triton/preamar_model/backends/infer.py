@@ -8,6 +8,8 @@ import triton_python_backend_utils as utils
 from preamar_model.backends import answers
 from preamar_model.backends.runtime import graph, opened
 
+FLOATS = {"TYPE_FP16", "TYPE_FP32", "TYPE_FP64"}
+
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
@@ -16,6 +18,25 @@ class TritonPythonModel:
         self.inputs = [i["name"] for i in config["input"]]
         self.kinds = {o["name"]: o["data_type"] for o in config["output"]}
         self.graph = graph(parameters, folder)
+        self.warm(config["input"])
+
+    def warm(self, inputs: list[dict]) -> None:
+        """One call of zeros where all sizes are known: the first is slow. What comes of it says
+        nothing of what callers will send. Floats alone: an integer that a model divides by would
+        end the process."""
+        sizes = [[1] * self.batched + [int(n) for n in each["dims"]] for each in inputs]
+        kinds = [each["data_type"] for each in inputs]
+        if any(n < 1 for size in sizes for n in size) or set(kinds) - FLOATS:
+            return
+        feed = {}
+        for each, size in zip(inputs, sizes, strict=True):
+            bare = not self.graph.inputs[each["name"]].shape
+            zeros = np.zeros([] if bare else size, utils.triton_string_to_numpy(each["data_type"]))
+            feed[each["name"]] = zeros
+        try:
+            self.graph.plain(sorted(self.kinds), feed)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's have no common base
+            utils.Logger.log_info(f"a call of zeros to warm the model failed: {error}")
 
     def execute(self, requests: list) -> list:
         if self.batched:
