@@ -21,6 +21,7 @@ class Workshop(World):
         super().__init__()
         self.fails, self.kept, self.started_from_nothing = [], {}, []
         self.clock, self.begun = 0, {}  # of the volume; when each pod began
+        self.emptied = False  # whether somebody has emptied it
 
     def _jobs(self):
         for job in self.select("Job"):
@@ -42,7 +43,8 @@ class Workshop(World):
             if not any(alive(p) and not gone(p) for p in pods):
                 self.born += 1
                 name, template = f"{job['metadata']['name']}-{self.born}", job["spec"]["template"]
-                self._make_pod(job, "Job", name, template, {})
+                uid = {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}
+                self._make_pod(job, "Job", name, template, uid)
                 made = Ref("v1", "Pod", NAMESPACE, name)
                 told = template["metadata"]["annotations"]
                 self.cluster.edit(made, lambda p: p["metadata"].update(annotations=told))
@@ -85,20 +87,32 @@ class Workshop(World):
             self.kept = {k: v for k, v in self.kept.items() if k[0] in allowed | spared}
 
     def _kubelet(self):
+        apart = {
+            p["metadata"]["name"] for p in self.select("Pod") if WORKS in p["metadata"]["labels"]
+        }
         for pod in self.select("Pod"):
-            if WORKS not in pod["metadata"]["labels"] and pod["status"]["phase"] == "Pending":
-                self._finds(pod)
-        works = [p for p in self.select("Pod") if WORKS in p["metadata"]["labels"]]
-        self.lost |= {p["metadata"]["name"] for p in works}  # they are not replicas
+            name = pod["metadata"]["name"]
+            starts = name not in apart and pod["status"]["phase"] == "Pending" and not gone(pod)
+            if starts and not self._finds(pod):
+                apart.add(name)
+        self.lost |= apart  # they are not replicas, or start again and again
         super()._kubelet()
-        self.lost -= {p["metadata"]["name"] for p in works}
+        self.lost -= apart
 
     def _finds(self, pod):
-        """What a replica finds when it starts."""
+        """Whether a replica finds its model when it starts."""
         order = order_of(pod["spec"]["initContainers"][0], "PREAMAR_MODEL")
         optimized = order["source"].startswith("/mnt/cache/.optimized/")
-        if optimized and not any(at == order["source"] for at, _ in self.kept):
+        if not optimized or any(at == order["source"] for at, _ in self.kept):
+            return True
+        if not self.emptied:
             self.started_from_nothing.append((pod["metadata"]["name"], order["source"]))
+        words = dumps({"reason": "ArtefactMissing", "message": "it is gone"})
+        end = {"exitCode": 64, "finishedAt": self.time(), "message": words}
+        waits = {"name": "model", "state": {"waiting": {}}, "lastState": {"terminated": end}}
+        status = {"phase": "Pending", "initContainerStatuses": [waits]}
+        self.cluster.edit(ref(pod), lambda p: p.update(status=status))
+        return False
 
 
 def order_of(container, name):

@@ -12,7 +12,7 @@ from preamar.core.serving.earlier import MADE_OF, earlier, made_of
 from preamar.core.serving.observe import Demand, DeploymentView
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.source import artefact
-from tests.core.builders import a_pod, a_service, condition, seen, sentence
+from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
 
 INT8 = {"optimize": {"precision": "INT8"}}
 RWX = ("ReadWriteMany",)
@@ -221,3 +221,32 @@ def test_a_name_of_any_length_makes_names_that_kubernetes_takes():
     (job,) = [r for r in map(ref_of, reconcile(seen(long, claims=CLAIMS)).apply) if r.kind == "Job"]
     assert isinstance(job, Ref)
     assert len(job.name) <= 63
+
+
+def test_an_artefact_that_is_gone_is_made_again_and_its_job_with_it():
+    service = a_service(**INT8, replicas=1, status={"optimization": {"artefact": "x"}})
+    status = {"optimization": {"artefact": artefact(service)}}
+    service = a_service(**INT8, replicas=1, status=status)
+    words = dumps({"reason": "ArtefactMissing", "message": "It is made anew."})
+    lost = ContainerView("model", init=True, ended_before=Ended(64, "", words, finished=later(-5)))
+    made = DeploymentView("d", "1", made_of=made_of(service), replicas=1)
+    there = {"deployment": made, "pods": (a_pod(service, lost),), "claims": CLAIMS}
+    plan = reconcile(seen(service, **there))
+    assert "Job" in kinds(plan)
+    assert condition(plan, "Optimized") == ("Unknown", "Optimizing")
+    assert condition(plan, "Stalled") == ("True", "ArtefactMissing")
+    job = ref_of(job_of(plan))
+
+    def found(seconds, uid="j"):
+        ended = Ended(0, "", dumps(WORDS), finished=later(seconds))
+        mine = {"batch.kubernetes.io/controller-uid": uid}
+        marked = {"preamar.dev/works-for": artefact(service)}
+        parts = (ContainerView("optimize", ended=ended),)
+        worker = PodView("w", "w", labels=mine, annotations=marked, containers=parts)
+        children = {job: Child("j", "1", "uid-m")}
+        return reconcile(seen(service, children=children, workers=(worker,), **there))
+
+    assert [d.ref for d in found(-60).delete] == [job], "what that Job made is gone"
+    assert found(-60, uid="an earlier one").delete == (), "the new Job has not ended"
+    again = found(-1)
+    assert (again.delete, condition(again, "Optimized")) == ((), ("True", "Optimized"))

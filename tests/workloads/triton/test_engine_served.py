@@ -9,6 +9,7 @@ import schema
 from engines import L4, T4, Bench, order
 from networks import optimize
 from preamar_model.engine import choose, metadata
+from preamar_model.refusal import Refusal
 from preamar_model.serve import completes
 from running import build_here
 
@@ -102,7 +103,7 @@ def test_an_encoder_is_called_by_the_model_in_front(bench, tmp_path, served, min
 def test_what_another_run_has_not_finished_is_no_engine(tmp_path):
     (tmp_path / ".NVIDIA-L4.optimizing").mkdir()
     (tmp_path / ".NVIDIA-L4.optimizing/model.onnx").touch()
-    with pytest.raises(choose.NothingPublished):
+    with pytest.raises(Refusal, match="made anew"):
         choose.choose(tmp_path, metadata.place("11.4.0.106", L4), 8)
 
 

@@ -9,6 +9,7 @@ import pytest
 from networks import optimize
 from preamar_model import build as builds
 from preamar_model.optimize import measure, publish
+from running import build_here
 
 from tests.workloads.triton.remote.servers import Web, certificate
 
@@ -87,3 +88,11 @@ def test_a_job_whose_wish_is_past_removes_nothing_that_was_made_or_found_again_s
     publish.forget_others(tmp_path / "out" / two, (), publish.moment(tmp_path / "x") + 60)
     assert not (tmp_path / "out" / one).exists()
     assert [p.name for p in (tmp_path / "out").iterdir()] == []
+
+
+def test_a_replica_whose_artefact_is_gone_says_so(tmp_path):
+    wish = {"name": "m", "source": str(tmp_path / "out/m-0123456789"), "artefact": True}
+    done = build_here(wish, tmp_path / "models")
+    assert (done.code, done.told["reason"]) == (64, "ArtefactMissing")
+    assert optimize(order(tmp_path), tmp_path / "message").code == 0
+    assert build_here(wish, tmp_path / "models").code == 0

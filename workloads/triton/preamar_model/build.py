@@ -15,7 +15,8 @@ from preamar_model import plan, recognise, source, tasks, trtllm, vllm, whole
 from preamar_model.carried_out import Told, carried_out
 from preamar_model.engine import choose
 from preamar_model.engine.choose import Choice
-from preamar_model.refusal import unsupported
+from preamar_model.optimize.publish import RECORD
+from preamar_model.refusal import missing, unsupported
 from preamar_model.repository import VERSION, Repository
 
 MODELS = "/models"
@@ -96,6 +97,8 @@ def here(order: orders.Order) -> AbstractContextManager[Path]:
 def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object]:
     """The same for a model that lies here."""
     choice = _engine(path, order)
+    if order.artefact and choice is None and not Path(path, RECORD).exists():
+        raise missing()
     found = source.find(str(choice.folder) if choice else path)
     kind = recognise.recognise(found, order)
     digest = source.check_digest(found, order.digest)

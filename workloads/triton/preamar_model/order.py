@@ -34,6 +34,8 @@ class Order:
     """A model that is to be fetched; else it is mounted at `source`."""
     hosts: tuple[str, ...] = ()
     cache_bytes: int = 0
+    artefact: bool = False
+    """Whether `source` is what `preamar-model optimize` published."""
     stages: int = 1
     """Pods that compute the model together; each keeps its own part."""
     engine: str = "None"
@@ -70,6 +72,7 @@ def read(environment: Mapping[str, str]) -> Order:
             uri=str(body["uri"]) if body.get("uri") else None,
             hosts=tuple(map(str, body.get("hosts") or ())),
             cache_bytes=int(body.get("cacheBytes") or 0),
+            artefact=bool(body.get("artefact")),
             stages=int(body.get("stages") or 1),
             engine=str(body.get("engine") or "None"),
         )

@@ -23,7 +23,16 @@ class Reason(StrEnum):
     SOURCE_DENIED = "SourceDenied"
     OPTIMIZATION_UNSUPPORTED = "OptimizationUnsupported"
     OPTIMIZATION_TOO_INACCURATE = "OptimizationTooInaccurate"
+    ARTEFACT_MISSING = "ArtefactMissing"
     CALIBRATION_INVALID = "CalibrationInvalid"
+
+
+def missing() -> "Refusal":
+    """Of what `preamar-model optimize` had made, and is not where it was."""
+    return Refusal(
+        Reason.ARTEFACT_MISSING,
+        "The optimised model is not on its volume any more; it is made anew.",
+    )
 
 
 class Refusal(Exception):

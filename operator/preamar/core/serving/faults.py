@@ -28,6 +28,7 @@ class Fault(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch"
     CODE_NOT_TRUSTED = "CodeNotTrusted"
     SOURCE_DENIED = "SourceDenied"
+    ARTEFACT_MISSING = "ArtefactMissing"
     IMAGE = "ImageUnavailable"
     CONFIG = "ContainerConfigInvalid"
     MEMORY = "OutOfMemory"
@@ -44,6 +45,7 @@ BUILDERS = frozenset(
         Fault.DIGEST_MISMATCH,
         Fault.CODE_NOT_TRUSTED,
         Fault.SOURCE_DENIED,
+        Fault.ARTEFACT_MISSING,
     }
 )
 

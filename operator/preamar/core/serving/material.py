@@ -51,11 +51,12 @@ def optimizer(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
     return tuple(job for job in jobs if ref_of(job) not in observed.children)
 
 
-def abandoned(observed: Observed) -> tuple[Delete, ...]:
+def abandoned(observed: Observed, work: Optimized) -> tuple[Delete, ...]:
     """The Jobs of wishes that were changed since: what they would say is no longer asked, and the
-    artefact that they made may be gone when it is asked for again."""
+    artefact that they made may be gone when it is asked for again. And those whose artefact is."""
     service, namespace = observed.service, observed.service.metadata.namespace or ""
-    wanted = {optimize_name(service, p) for p in products(service)} if is_optimized(service) else ()
+    asked = set(products(service)) - set(work.stale) if is_optimized(service) else set()
+    wanted = {optimize_name(service, product) for product in asked}
     return tuple(
         Delete(ref, child.uid)
         for ref, child in observed.children.items()

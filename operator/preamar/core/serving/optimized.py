@@ -7,6 +7,7 @@ is the user's to settle and is tried again when the wish is another.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 from preamar.core.conditions import shortened
 from preamar.core.plan import Ref
 from preamar.core.pods import Ended, PodView
+from preamar.core.serving.desired import revision_of
 from preamar.core.serving.memory import REFUSED
-from preamar.core.serving.observe import WORK_LABEL, Observed
+from preamar.core.serving.observe import REVISION, WORK_LABEL, Observed
 from preamar.core.serving.source import (
     artefact,
     compiles,
@@ -29,6 +31,8 @@ from preamar.core.serving.worker import HOURS, TRIES
 MOST_LAYERS = 256
 LONGEST = 200
 LATE = "DeadlineExceeded"
+MISSING = "ArtefactMissing"
+OF_JOB = "batch.kubernetes.io/controller-uid"
 _FIGURES = ("latency", "latencyP99", "throughput", "error")
 
 
@@ -53,13 +57,15 @@ class Why(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Optimized:
     """``told`` is what status.optimization should say; ``reason`` and ``message`` are of a refusal, or
-    say what is waited for. ``missing``: the products whose Jobs have not made their part yet."""
+    say what is waited for. ``missing``: the products whose Jobs have not made their part yet;
+    ``stale``: those of them whose Jobs have, and it is gone."""
 
     stand: Stand
     reason: str = ""
     message: str = ""
     told: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     missing: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
 def optimized(observed: Observed) -> Optimized:
@@ -67,15 +73,19 @@ def optimized(observed: Observed) -> Optimized:
     service = observed.service
     if not is_optimized(service):
         return Optimized(Stand.UNASKED)
-    wanted = products(service)
-    parts = [_known(observed, product) or _part(observed, product) for product in wanted]
+    wanted, gone = products(service), _gone(observed)
+    parts = [
+        (_known(observed, product) if gone is None else None) or _part(observed, product, gone)
+        for product in wanted
+    ]
     for product, part in zip(wanted, parts, strict=True):
         if part.stand == Stand.REFUSED:
             said = f"For {product}: {part.message}" if product else part.message
             return Optimized(Stand.REFUSED, part.reason, said)
     missing = tuple(p for p, part in zip(wanted, parts, strict=True) if part.stand != Stand.DONE)
     if missing:
-        return Optimized(Stand.WORKING, message=_waits(parts), missing=missing)
+        stale = tuple(product for part in parts for product in part.stale)
+        return Optimized(Stand.WORKING, message=_waits(parts), missing=missing, stale=stale)
     told = dict(parts[0].told)
     if compiles(service):
         told["engines"] = [engine for part in parts for engine in part.told["engines"]]
@@ -98,11 +108,38 @@ def _known(observed: Observed, product: str) -> Optimized | None:
     return Optimized(Stand.DONE, told=told | figures | {"engines": engines})
 
 
-def _part(observed: Observed, product: str) -> Optimized:
-    """What its Job has made of it."""
+def _gone(observed: Observed) -> datetime | None:
+    """When a replica last found no artefact where it should be: somebody has emptied the volume."""
+    revision = revision_of(observed.service)
+    ends = [
+        container.last_end
+        for pod in (*observed.pods, *observed.canaries)
+        if pod.labels.get(REVISION) == revision and not pod.deleting
+        for container in (pod.container("model"),)
+        if container is not None and container.last_end is not None
+    ]
+    return max(
+        (
+            end.finished or observed.now
+            for end in ends
+            if end.exit_code == REFUSED and end.words.get("reason") == MISSING
+        ),
+        default=None,
+    )
+
+
+def _part(observed: Observed, product: str, gone: datetime | None) -> Optimized:
+    """What its Job has made of it. What was made before ``gone`` is no more."""
     service = observed.service
     name, part = artefact(service), part_of(service, product)
-    pods = [pod for pod in observed.workers if pod.annotations.get(WORK_LABEL) == part]
+    job = optimize_name(service, product)
+    child = observed.children.get(Ref("batch/v1", "Job", service.metadata.namespace or "", job))
+    pods = [
+        pod
+        for pod in observed.workers
+        if pod.annotations.get(WORK_LABEL) == part
+        and (child is None or pod.labels.get(OF_JOB, child.uid) == child.uid)
+    ]
     ends = [
         (pod, container.ended)
         for pod in pods
@@ -110,6 +147,8 @@ def _part(observed: Observed, product: str) -> Optimized:
         if container is not None and container.ended is not None
     ]
     done = next((end for _, end in ends if end.exit_code == 0), None)
+    if done is not None and gone is not None and (done.finished is None or done.finished < gone):
+        return Optimized(Stand.WORKING, message="What was made is gone.", stale=(product,))
     if done is not None:
         told = _told(done, name)
         engines = {"engines": [_engine(done, product, told)]} if compiles(service) else {}
@@ -121,8 +160,6 @@ def _part(observed: Observed, product: str) -> Optimized:
     failed = [(pod, end) for pod, end in ends if not pod.disrupted]
     if len(failed) > TRIES:
         return _failed(*failed[-1])
-    job = optimize_name(service, product)
-    child = observed.children.get(Ref("batch/v1", "Job", service.metadata.namespace or "", job))
     if child is not None and child.failed and not ends:
         late = f" within {HOURS} hours, in which it may have waited for a node"
         return Optimized(

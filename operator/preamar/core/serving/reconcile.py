@@ -97,7 +97,7 @@ def reconcile(observed: Observed) -> Plan:
         scale=scale,
         marks=_victims(observed, replicas, apply),
         apply=apply,
-        delete=ends + abandoned(asked),
+        delete=ends + abandoned(asked, work),
         status=told[0],
         events=(*told[1], *steps(observed, fit), *resized(observed, scale, decision)),
         recheck_in=_soonest(observed, decision, finding, rollout, gang),
@@ -112,7 +112,7 @@ def _prepare(observed: Observed, work: Optimized) -> Plan:
     apply = due(job, service.metadata.uid, observed.children, observed.applied, observed.refused)
     return Plan(
         apply=apply,
-        delete=abandoned(observed),
+        delete=abandoned(observed, work),
         status=wanted,
         events=events,
         recheck_in=NOT_WATCHED,

@@ -119,6 +119,7 @@ def supply(service: InferenceService, settings: Settings, claim: ClaimView | Non
         ({"name": "cache", "mountPath": CACHE, "readOnly": True},),
         # Of the original's words these are not true of the artefact; who made it has looked.
         {"source": f"{CACHE}/{ARTEFACTS}/{artefact(service)}", "format": "Auto", "digest": None}
+        | {"artefact": True}
         | ({"engine": service.spec.optimize.engine.value} if compiles(service) else {}),
     )
 

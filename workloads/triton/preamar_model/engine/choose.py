@@ -11,10 +11,7 @@ from pathlib import Path
 from preamar_model.engine import metadata
 from preamar_model.engine.device import Driver
 from preamar_model.onnx_file import MODEL
-
-
-class NothingPublished(Exception):
-    """The folder holds neither engine nor graph: a fault of the world, to be retried."""
+from preamar_model.refusal import missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +36,13 @@ def here() -> Mapping[str, str]:
 
 
 def choose(root: Path, where: Mapping[str, str], batch: int) -> Choice:
-    """``root`` holds a folder for each product; ``batch`` is what will be asked of it at most."""
+    """``root`` holds a folder for each product; ``batch`` is what will be asked of it at most. Raises
+    `Refusal` where there is nothing."""
     published = sorted(
         p.parent for p in root.glob(f"*/{MODEL}") if not p.parent.name.startswith(".")
     )
     if not published:
-        raise NothingPublished(f"no optimised model lies in {root}")
+        raise missing()
     mine = root / where["product"]
     if mine not in published:
         names = ", ".join(path.name for path in published)
