@@ -5,10 +5,12 @@ import openai
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.coded import SEEDING_IMAGE
 from e2e.conftest import claim
 from e2e.journeys.watching import pods, service, stalled
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, condition, until
+from e2e.seed import reference, seed
 
 TEXTS = ["A boat sails on the sea.", "A ship crosses the ocean.", "Taxes are due in April."]
 
@@ -61,7 +63,29 @@ def test_a_quantised_model_takes_over_from_the_one_that_was_served(
     cosine = np.sum(before * after, axis=1)
     assert cosine == pytest.approx(np.ones(3), abs=0.05)
     assert not np.array_equal(before, after)
+
+    first = _job(kube, namespace)["metadata"]["uid"]
+    emptied = ["python3", "-c", "import shutil; shutil.rmtree('/target/.optimized')"]
+    image = reference(SEEDING_IMAGE)
+    seed(kube, namespace, "empties", image, [], "preamar-models", emptied)
+    (lost,) = pods(kube, namespace, "inferenceservice", "quick")
+    kube.delete("v1", "Pod", lost["metadata"]["name"], namespace)
+
+    def made_anew() -> bool:
+        job = _job(kube, namespace)
+        done = (job.get("status") or {}).get("succeeded") == 1
+        return done and job["metadata"]["uid"] != first
+
+    until("what somebody has removed is made anew", 240, made_anew)
+    until("and served", 400, lambda: kube.endpoints("quick", namespace) == 1)
+    assert embedded(here, "quick") == pytest.approx(after, abs=0.05)
     kube.delete(OURS, "InferenceService", "quick", namespace)
+
+
+def _job(kube: Kube, namespace: str) -> Json:
+    made = kube.list("batch/v1", "Job", namespace)
+    found = (job for job in made if job["metadata"]["name"].startswith("quick-optimize-"))
+    return next(found, {"metadata": {"uid": ""}})
 
 
 def _revision(kube: Kube, namespace: str) -> str:
