@@ -5,12 +5,13 @@ import openai
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.clusters.images import reference
 from e2e.coded import SEEDING_IMAGE
 from e2e.conftest import claim
 from e2e.journeys.watching import pods, service, stalled
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, condition, until
-from e2e.seed import reference, seed
+from e2e.seed import seed
 
 TEXTS = ["A boat sails on the sea.", "A ship crosses the ocean.", "Taxes are due in April."]
 
