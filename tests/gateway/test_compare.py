@@ -144,6 +144,13 @@ async def test_answers_of_the_revision_before_are_not_compared(rig, http):
         rig.know([compared(percent=0)], slices(old, new))
         await ask(http, rig, 8)
         assert (len(old.requests), len(new.requests), told(rig)[0]) == (8, 0, 0)
+        rig.know([compared()], slices(old, new))
+        line(rig).tried.next_at = float("inf")
+        await ask(http, rig, 4)
+        rig.know([compared(percent=0)], slices(old, new))
+        line(rig).tried.next_at = 0.0  # one is due, and the next answer is another's
+        await ask(http, rig, 4)
+        assert (len(old.requests), len(new.requests), told(rig)[0]) == (12, 4, 0)
 
 
 async def test_nothing_is_asked_where_the_one_before_is_not_there_or_has_much_to_do(rig, http):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import decoders
 import graphs
 import numpy as np
 import onnxruntime
@@ -77,6 +78,11 @@ def on_gpu(tmp_path, source, task="Infer", **more):
     return schema.configurations(tmp_path / "r")["m" if task == "Infer" else "m-graph"]
 
 
+def folder(place):
+    (place / "decoder").mkdir()
+    return place / "decoder"
+
+
 def test_a_graph_on_a_gpu_is_warmed_with_one_row_and_a_whole_batch(tmp_path):
     found = on_gpu(tmp_path, graphs.batched(tmp_path / "m.onnx"), max_batch_size=16)
     assert calls_of(found) == [(1, {"x": (3,)}), (16, {"x": (3,)})]
@@ -109,8 +115,10 @@ def test_an_encoder_on_a_gpu_is_warmed_with_a_token_and_with_long_texts(tmp_path
         assert call.inputs["input_ids"].zero_data
 
 
-def test_a_decoder_on_a_gpu_is_warmed_with_a_step_and_a_prompt(tmp_path, decoder_source):
-    found = on_gpu(tmp_path, decoder_source, "Generate")
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_decoder_on_a_gpu_is_warmed_with_a_step_and_a_prompt(tmp_path, masked):
+    source = decoders.write(folder(tmp_path), decoders.SHORT, masked=masked)
+    found = on_gpu(tmp_path, source, "Generate")
     context = int(config(tmp_path / "r/m").parameters["max_context"].string_value)
     longest = min(512, context) - 1
     calls = [shapes for _, shapes in calls_of(found)]
@@ -119,16 +127,22 @@ def test_a_decoder_on_a_gpu_is_warmed_with_a_step_and_a_prompt(tmp_path, decoder
         past = [shape for name, shape in shapes.items() if name.startswith("past_key_values")]
         assert past
         assert all((shape[0], shape[2]) == (1, 1) for shape in past)
-        if "attention_mask" in shapes:
-            assert shapes["attention_mask"][1] == shapes["input_ids"][1] + 1
+        assert ("attention_mask" in shapes) == masked
+        if masked:
+            assert shapes["attention_mask"] == (1, shapes["input_ids"][1] + 1)
 
 
-@pytest.mark.parametrize("task", ["Embed", "Generate"])
-def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, decoder_source, task):
+@pytest.mark.parametrize(
+    ("task", "masked"), [("Embed", True), ("Generate", True), ("Generate", False)]
+)
+def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, task, masked):
     """As the backend would call it, by ONNX Runtime on the CPU."""
-    found = on_gpu(tmp_path, minilm if task == "Embed" else decoder_source, task)
-    folder = tmp_path / "r/m-graph"
-    session = onnxruntime.InferenceSession(str(folder / "1/model.onnx/model.onnx"))
+    source = minilm
+    if task == "Generate":
+        source = decoders.write(folder(tmp_path), decoders.SHORT, masked=masked)
+    found = on_gpu(tmp_path, source, task)
+    place = tmp_path / "r/m-graph"
+    session = onnxruntime.InferenceSession(str(place / "1/model.onnx/model.onnx"))
     kinds = {i.name: i.type for i in session.get_inputs()}
     for call in found.model_warmup:
         feed = {}
@@ -136,7 +150,7 @@ def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, decoder_sou
             kind = {"tensor(int64)": np.int64, "tensor(float)": np.float32}[kinds[name]]
             feed[name] = np.zeros(tuple(each.dims), kind)
             if each.input_data_file:
-                data = (folder / "warmup" / each.input_data_file).read_bytes()
+                data = (place / "warmup" / each.input_data_file).read_bytes()
                 feed[name] = np.frombuffer(data, kind).reshape(tuple(each.dims))
         assert all(np.isfinite(each).all() for each in session.run(None, feed))
 
