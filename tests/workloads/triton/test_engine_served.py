@@ -96,6 +96,12 @@ def test_an_encoder_is_called_by_the_model_in_front(bench, tmp_path, served, min
     assert [list(tensor.dims) for tensor in graph.input] == [[-1, -1]] * len(graph.input)
     names = front.parameters["graph_inputs"].string_value.split(",")
     assert {tensor.name for tensor in graph.input} == set(names)
+    sizes = [dict(call.inputs)["input_ids"].dims for call in graph.model_warmup]
+    (plan,) = root.glob("*/engine.json")
+    least, _, most = json.loads(plan.read_text())["recipe"]["profiles"]["input_ids"]
+    assert len(sizes) == 2
+    for size in map(list, sizes):
+        assert all(a <= n <= b for a, n, b in zip(least, size, most, strict=True))
     assert graph.output[0].name == front.parameters["graph_output"].string_value
     assert (tmp_path / "models/m/1/tokenizer.json").is_file()
 

@@ -123,18 +123,18 @@ IMAGES = {"x": ((-1, 3, 8, 8), (1, 3, 8, 8), (8, 3, 8, 8), (16, 3, 8, 8))}
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "asked", "batch", "dims"),
+    ("inputs", "outputs", "asked", "batch", "dims", "warmed"),
     [
-        (IMAGES, {"y": (-1, 5)}, 8, 8, [3, 8, 8]),
-        (IMAGES, {"y": (-1, 5)}, 64, 16, [3, 8, 8]),
-        (IMAGES, {"y": (5,)}, 8, 0, [-1, 3, 8, 8]),
-        ({"x": ((4, 3), (4, 3), (4, 3), (4, 3))}, {"y": (4, 5)}, 8, 0, [4, 3]),
-        ({"x": ((-1, 3), (2, 3), (4, 3), (8, 3))}, {"y": (-1, 5)}, 8, 0, [-1, 3]),
+        (IMAGES, {"y": (-1, 5)}, 8, 8, [3, 8, 8], [1, 8]),
+        (IMAGES, {"y": (-1, 5)}, 64, 16, [3, 8, 8], [1, 16]),
+        (IMAGES, {"y": (5,)}, 8, 0, [-1, 3, 8, 8], []),
+        ({"x": ((4, 3), (4, 3), (4, 3), (4, 3))}, {"y": (4, 5)}, 8, 0, [4, 3], [1]),
+        ({"x": ((-1, 3), (2, 3), (4, 3), (8, 3))}, {"y": (-1, 5)}, 8, 0, [-1, 3], []),
     ],
     ids=["rows", "no more than the plan takes", "one answer for all", "fixed", "never alone"],
 )
 def test_rows_are_joined_as_far_as_the_plan_says(
-    tmp_path, monkeypatch, inputs, outputs, asked, batch, dims
+    tmp_path, monkeypatch, inputs, outputs, asked, batch, dims, warmed
 ):
     def read(self, plan):
         assert plan.name == "model-8.9.plan"
@@ -149,6 +149,7 @@ def test_rows_are_joined_as_far_as_the_plan_says(
     assert (told.max_batch_size, list(told.input[0].dims)) == (batch, dims)
     assert told.dynamic_batching.max_queue_delay_microseconds == (70 if batch else 0)
     assert dict(told.cc_model_filenames) == {"8.9": "model-8.9.plan"}
+    assert [call.batch_size for call in told.model_warmup] == warmed
     assert not completes(tmp_path / "r")
 
 

@@ -7,7 +7,9 @@ plan itself, where TensorRT reads them, and rows are joined as far as the plan a
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
+from preamar_model import warm
 from preamar_model.engine import reading
 from preamar_model.engine.reading import Taken
 from preamar_model.order import Order
@@ -38,15 +40,16 @@ def configuration(
     order: Order,
     by_capability: Mapping[str, str],
     default: str | None,
-    taken: Taken | None = None,
+    taken: Taken | None,
+    folder: Path,
 ) -> Mapping[str, object]:
     """The configuration of a plan, or of several. ``by_capability`` gives a file of the version's
     folder for a compute capability, ``default`` the one for all others; without ``taken`` Triton
-    finds the tensors out."""
+    finds the tensors out. ``folder`` is the model's, for what it is warmed with."""
     return {
         "name": name,
         "backend": "tensorrt",
-        **(_tensors(order, taken) if taken else {}),
+        **(_tensors(order, taken, folder) if taken else {}),
         **({"default_model_filename": default} if default else {}),
         "cc_model_filenames": [{"key": k, "value": v} for k, v in sorted(by_capability.items())],
         "instance_group": {"count": order.instances, "kind": Word("KIND_GPU")},
@@ -54,13 +57,14 @@ def configuration(
     }
 
 
-def _tensors(order: Order, taken: Taken) -> Mapping[str, object]:
+def _tensors(order: Order, taken: Taken, folder: Path) -> Mapping[str, object]:
     batch = min(order.max_batch_size, taken.rows)
     return {
         "max_batch_size": batch,
         "input": [tensor.field(batch > 0) for tensor in taken.signature.inputs],
         "output": [tensor.field(batch > 0) for tensor in taken.signature.outputs],
         **(batching(order) if batch else {}),
+        "model_warmup": warm.calls(order, taken.signature, batch, 0, folder),
     }
 
 
@@ -105,4 +109,5 @@ def write(source: Source, order: Order, to: Repository) -> None:
     for name in plans(source):
         source.copy(name, folder / name)
     taken = _read(source, found, default)
-    to.write(order.name, configuration(order.name, order, found, default, taken))
+    config = configuration(order.name, order, found, default, taken, folder.parent)
+    to.write(order.name, config)

@@ -112,9 +112,9 @@ class Repository:
                 {"key": k, "value": {"string_value": v}} for k, v in sorted(parameters.items())
             ],
         }
-        if not self.plan:
-            folder = self.folder(name).parent
-            config["model_warmup"] = warm.calls(self.order, signature, batch, longest, folder)
+        # An engine takes what it was built for, which is all of these: the batch was compared.
+        folder = self.folder(name).parent
+        config["model_warmup"] = warm.calls(self.order, signature, batch, longest, folder)
         self.write(name, config)
 
     def finish(self) -> None:
