@@ -12,7 +12,7 @@ from preamar.core.serving.desired import canary, revision_of
 from preamar.core.serving.earlier import earlier
 from preamar.core.serving.observe import Observed, canary_ref, claims_named
 from preamar.core.serving.optimize_job import optimize_job
-from preamar.core.serving.optimized import Optimized, Stand
+from preamar.core.serving.optimize_words import Optimized, Stand
 from preamar.core.serving.prefetch import prefetch
 from preamar.core.serving.rollout import Phase, Rollout
 from preamar.core.serving.source import (

@@ -5,19 +5,24 @@ go, the artefact stays. Where engines are built, each GPU product has a Job and 
 is the user's to settle and is tried again when the wish is another.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from preamar.core.conditions import shortened
 from preamar.core.plan import Ref
-from preamar.core.pods import Ended, PodView
 from preamar.core.serving.desired import revision_of
 from preamar.core.serving.memory import REFUSED
 from preamar.core.serving.observe import REVISION, WORK_LABEL, Observed
+from preamar.core.serving.optimize_words import (
+    Optimized,
+    Stand,
+    Why,
+    engine,
+    failed,
+    figures,
+    refused,
+)
 from preamar.core.serving.source import (
     artefact,
     compiles,
@@ -28,44 +33,9 @@ from preamar.core.serving.source import (
 )
 from preamar.core.serving.worker import HOURS, TRIES
 
-MOST_LAYERS = 256
-LONGEST = 200
 LATE = "DeadlineExceeded"
 MISSING = "ArtefactMissing"
 OF_JOB = "batch.kubernetes.io/controller-uid"
-_FIGURES = ("latency", "latencyP99", "throughput", "error")
-
-
-class Stand(StrEnum):
-    """How far it is; the condition's reason."""
-
-    UNASKED = "NotRequested"
-    WORKING = "Optimizing"
-    DONE = "Optimized"
-    REFUSED = "Refused"
-
-
-class Why(StrEnum):
-    """Why it did not come to an artefact."""
-
-    INACCURATE = "OptimizationTooInaccurate"
-    UNSUPPORTED = "OptimizationUnsupported"
-    FAILS = "OptimizationFails"
-    MEMORY = "OutOfMemory"
-
-
-@dataclass(frozen=True, slots=True)
-class Optimized:
-    """``told`` is what status.optimization should say; ``reason`` and ``message`` are of a refusal, or
-    say what is waited for. ``missing``: the products whose Jobs have not made their part yet;
-    ``stale``: those of them whose Jobs have, and it is gone."""
-
-    stand: Stand
-    reason: str = ""
-    message: str = ""
-    told: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    missing: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
 
 
 def optimized(observed: Observed) -> Optimized:
@@ -150,16 +120,16 @@ def _part(observed: Observed, product: str, gone: datetime | None) -> Optimized:
     if done is not None and gone is not None and (done.finished is None or done.finished < gone):
         return Optimized(Stand.WORKING, message="What was made is gone.", stale=(product,))
     if done is not None:
-        told = _told(done, name)
-        engines = {"engines": [_engine(done, product, told)]} if compiles(service) else {}
+        told = figures(done, name)
+        engines = {"engines": [engine(done, product, told)]} if compiles(service) else {}
         return Optimized(Stand.DONE, told=told | engines)
     refusal = next((end for _, end in ends if end.exit_code == REFUSED), None)
     if refusal is not None:
-        return _refused(refusal)
+        return refused(refusal)
     # A pod that was evicted is no try.
-    failed = [(pod, end) for pod, end in ends if not pod.disrupted]
-    if len(failed) > TRIES:
-        return _failed(*failed[-1])
+    tries = [(pod, end) for pod, end in ends if not pod.disrupted]
+    if len(tries) > TRIES:
+        return failed(*tries[-1])
     if child is not None and child.failed and not ends:
         late = f" within {HOURS} hours, in which it may have waited for a node"
         return Optimized(
@@ -181,69 +151,3 @@ def _waits(parts: Sequence[Optimized]) -> str:
     count = f"{done} of {len(parts)} engines are built." if len(parts) > 1 else ""
     stuck = next((part.message for part in parts if part.message), "")
     return shortened(" ".join(filter(None, (count, stuck))))
-
-
-def _refused(end: Ended) -> Optimized:
-    told = end.words
-    reason, message = told.get("reason"), told.get("message")
-    if not isinstance(reason, str) or not reason.isalpha() or len(reason) > LONGEST:
-        reason = Why.UNSUPPORTED
-    if not isinstance(message, str) or not message:
-        message = "The model cannot be optimised as asked."
-    return Optimized(Stand.REFUSED, reason, message)
-
-
-def _failed(pod: PodView, end: Ended) -> Optimized:
-    if end.reason == "OOMKilled":
-        return Optimized(
-            Stand.REFUSED,
-            Why.MEMORY,
-            "Optimising the model needs more memory than it may use: raise "
-            "runtime.resources.limits.memory.",
-        )
-    said = " ".join(end.message.split())[-600:]
-    return Optimized(
-        Stand.REFUSED,
-        Why.FAILS,
-        f"Optimising the model failed {TRIES + 1} times, last with exit code {end.exit_code} in pod "
-        f"{pod.name}. It said: {said}",
-    )
-
-
-def _told(end: Ended, name: str) -> dict[str, Any]:
-    """The container may be the user's own image: nothing of what it says is taken on trust."""
-    words, found = end.words, dict[str, Any](artefact=name)
-    for side in ("before", "after"):
-        one = words.get(side)
-        one = one if isinstance(one, dict) else {}
-        size = one.get("bytes")
-        measured = {k: one[k] for k in _FIGURES if _is_number(one.get(k))}
-        if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**53:
-            measured["bytes"] = size
-        if measured:
-            found[side] = measured
-    layers = words.get("layersKept")
-    if isinstance(layers, list):
-        kept = [each[:LONGEST] for each in layers if isinstance(each, str) and each]
-        if kept:
-            found["layersKept"] = kept[:MOST_LAYERS]
-    return found
-
-
-def _engine(end: Ended, product: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of ``status.optimization.engines``."""
-    words = end.words.get("engine")
-    words = words if isinstance(words, dict) else {}
-    row = {side: told[side] for side in ("before", "after") if side in told}
-    for name, known in (("product", product), ("tensorrt", "")):
-        said = words.get(name)
-        if value := known or (said[:LONGEST] if isinstance(said, str) else ""):
-            row[name] = value
-    return row
-
-
-def _is_number(value: object) -> bool:
-    if not isinstance(value, str) or len(value) > 40:
-        return False
-    whole, _, part = value.removeprefix("-").partition(".")
-    return whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))

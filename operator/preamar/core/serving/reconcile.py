@@ -27,7 +27,8 @@ from preamar.core.serving.material import (
 )
 from preamar.core.serving.members import current_workers, made
 from preamar.core.serving.observe import KIND, Observed, children_named
-from preamar.core.serving.optimized import Optimized, Stand, optimized
+from preamar.core.serving.optimize_words import Optimized, Stand
+from preamar.core.serving.optimized import optimized
 from preamar.core.serving.rollout import LOOK_AGAIN, Phase, Rollout, known_rollout, rollout_of
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import size_of

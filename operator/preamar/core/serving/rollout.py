@@ -22,7 +22,7 @@ from preamar.core.serving.desired import revision_of
 from preamar.core.serving.earlier import earlier
 from preamar.core.serving.faults import Fault, Finding, Made, find, is_ready
 from preamar.core.serving.observe import Observed, has_canary
-from preamar.core.serving.optimized import Optimized, Stand
+from preamar.core.serving.optimize_words import Optimized, Stand
 from preamar.core.serving.trial import LEAST_REQUESTS, Judgement, Side, Trial, judge
 
 WAITS = frozenset({Fault.UNSCHEDULABLE})

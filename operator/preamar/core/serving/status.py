@@ -17,7 +17,7 @@ from preamar.core.serving.gang import Gang
 from preamar.core.serving.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
-from preamar.core.serving.optimized import Optimized, Stand
+from preamar.core.serving.optimize_words import Optimized, Stand
 from preamar.core.serving.rollout import Rollout, verdict
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.size import signal

@@ -18,7 +18,7 @@ from preamar.core.serving.desired import revision_of
 from preamar.core.serving.faults import BUILDERS, Fault, is_ready
 from preamar.core.serving.gang import INCOMPLETE
 from preamar.core.serving.observe import Observed
-from preamar.core.serving.optimized import Optimized, Stand, Why
+from preamar.core.serving.optimize_words import Optimized, Stand, Why
 from preamar.core.serving.scaling import Decision
 from preamar.core.serving.trial import Judgement
 
