@@ -17,16 +17,18 @@ from .conftest import endpoints, service, until
 
 
 class Fake(stubs.GRPCInferenceServiceServicer):
-    cancelled = 0
+    cancelled, wanted = 0, ()
 
     async def ModelInfer(self, request, context):  # noqa: N802
         if request.id == "bad":
             await context.abort(grpc.StatusCode.INTERNAL, "secret: /dev/shm/region7")
+        Fake.wanted = [output.name for output in request.outputs]
         return reply(request.model_name, 3, 0)
 
     async def ModelStreamInfer(self, requests, context):  # noqa: N802
         try:
             async for request in requests:
+                Fake.wanted = [output.name for output in request.outputs]
                 for made in range(1, 4):
                     yield pb.ModelStreamInferResponse(
                         infer_response=reply(request.model_name, 2, made)
@@ -228,3 +230,21 @@ async def test_what_a_revision_on_trial_fails_on_is_answered_by_the_one_before(r
     assert (told["new"][:2], told["old"][1]) == ([2, 2], 0)
     await until(lambda: len(rig.rows()) == 2)
     assert [(r.status, r.input_tokens) for r in rig.rows()] == [(200, 3), (200, 2)]
+
+
+async def test_what_a_call_is_charged_by_is_asked_for_too(rig, fake):
+    rig.know([service("net", "Generate")], slices=fake)
+    headers = {"authorization": f"Bearer {rig.key}"}
+
+    def call():
+        with triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}") as client:
+            text = [triton.InferRequestedOutput("TEXT")]
+            client.infer("net", given(), headers=headers, outputs=text)
+            unary, found = Fake.wanted, queue.Queue()
+            client.start_stream(lambda result, error: found.put((result, error)), headers=headers)
+            client.async_stream_infer("net", given(), outputs=text)
+            assert found.get(timeout=10)[1] is None
+            return unary, Fake.wanted
+
+    wanted = ["TEXT", "INPUT_TOKENS", "OUTPUT_TOKENS"]
+    assert await asyncio.to_thread(call) == (wanted, wanted)

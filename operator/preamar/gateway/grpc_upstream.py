@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from preamar.core import apart
-from preamar.gateway import bounds, protobuf, tensors
+from preamar.gateway import bounds, charged, protobuf, tensors
 from preamar.gateway.call import Call
 from preamar.gateway.compare import Comparer, Question
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
@@ -52,6 +52,8 @@ class GrpcUpstream:
     async def ask(self, line: Line, method: str, body: bytes, call: Call) -> tuple[bytes, Replica]:
         """One answer and whose it is, held until a replica has room. Raises ``Problem``."""
         turn = line.turn(call.caller.tenant, call.priority)
+        if method == "ModelInfer":
+            body = charged.over_grpc(line.model.task, body)
         for attempt in range(ATTEMPTS):
             place = await self.enter(line, turn, call)
             reached = True
@@ -147,7 +149,7 @@ class GrpcUpstream:
                     # Nothing more is said; what was asked before is still answered.
                     too_dear.append(problem)
                     return
-                yield message
+                yield charged.over_grpc(line.model.task, message)
 
         stream = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")
         left = None if call.deadline is None else self._seconds(call)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from aiohttp import web
 
 from preamar import __version__
-from preamar.gateway import affinity, bounds, tokens
+from preamar.gateway import affinity, bounds, charged, tokens
 from preamar.gateway.call import COLD_START, Call
+from preamar.gateway.charged import Asked
 from preamar.gateway.compare import Comparer, Heard, over_http
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.fleet import Line
@@ -26,12 +27,8 @@ _ROUTE = re.compile(
     r"/v2/models/([A-Za-z0-9._-]{1,253})(?:/versions/([0-9]{1,9}))?"
     r"(?:/(ready|infer|generate|generate_stream))?"
 )
-_PASSED_ON = (
-    "Content-Type",
-    "Content-Encoding",
-    "Accept-Encoding",
-    "Inference-Header-Content-Length",
-)
+_LENGTH = "Inference-Header-Content-Length"
+_PASSED_ON = ("Content-Type", "Content-Encoding", "Accept-Encoding", _LENGTH)
 _PASSED_BACK = {b"content-type", b"content-encoding", b"inference-header-content-length"}
 _SHAPED = re.compile(
     r"unexpected shape for input '([\w.-]{1,64})' for model '[^']*'\. "
@@ -86,12 +83,7 @@ class Kserve:
         self, request: web.BaseRequest, route: Route, line: Line, call: Call, body: bytes
     ) -> web.StreamResponse:
         """Pass a request to a replica and its answer back. Raises ``Problem``."""
-        # Headers were read as UTF-8 with escapes: what a caller sent goes on byte by byte.
-        extra = b"".join(
-            f"{name}: {value}\r\n".encode("utf-8", "surrogateescape")
-            for name in _PASSED_ON
-            if (value := request.headers.get(name)) is not None
-        )
+        body, extra = self._asked(request, route, line, body)
         alike = affinity.of_text(body) if route.action == "generate" else affinity.NONE
         with self._upstream.places(line, call, alike) as visit:
             if route.action != "metadata" and bounds.endless(call, line.model.task):
@@ -120,6 +112,26 @@ class Kserve:
             question = over_http(route.path, extra, body, answer.head, heard.data)
             self._comparer.offer(line, answer.replica, question)
         return response
+
+    def _asked(
+        self, request: web.BaseRequest, route: Route, line: Line, body: bytes
+    ) -> tuple[bytes, bytes]:
+        """The body and the header lines that go on. Raises ``Problem``."""
+        headers = {name: v for name in _PASSED_ON if (v := request.headers.get(name)) is not None}
+        if route.action == "infer":
+            length = headers.get(_LENGTH, "")
+            head = int(length) if length.isascii() and length.isdigit() else None
+            encoding = headers.get("Content-Encoding", "")
+            asked = charged.over_http(
+                line.model.task, Asked(body, head), encoding, self._settings.max_body
+            )
+            if asked.changed:
+                body = asked.body
+                headers.pop("Content-Encoding", None)
+                headers |= {} if asked.head is None else {_LENGTH: str(asked.head)}
+        # Headers were read as UTF-8 with escapes: what a caller sent goes on byte by byte.
+        lines = (f"{name}: {value}\r\n" for name, value in headers.items())
+        return body, "".join(lines).encode("utf-8", "surrogateescape")
 
     async def _back(  # noqa: C901 - one relay with its three ends
         self,

@@ -98,8 +98,8 @@ def note(call: Call, data: bytes, model: str) -> None:
         found: Any = json.loads(data)
         if "error" in found:
             raise refusal(str(found["error"]), model)
-        call.input_tokens = max(call.input_tokens, *ints(found.get("INPUT_TOKENS", 0)))
-        call.output_tokens = max(call.output_tokens, *ints(found.get("OUTPUT_TOKENS", 0)))
+        call.input_tokens = max(call.input_tokens, sum(ints(found.get("INPUT_TOKENS", 0))))
+        call.output_tokens = max(call.output_tokens, sum(ints(found.get("OUTPUT_TOKENS", 0))))
     except (ValueError, TypeError, AttributeError):
         # A model of somebody's own may say what it likes.
         return
