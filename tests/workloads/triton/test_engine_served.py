@@ -4,8 +4,10 @@ configurations are held against Triton's schema, for its TensorRT backend needs 
 
 import json
 
+import numpy as np
 import pytest
 import schema
+import test_encoder
 from engines import L4, T4, Bench, order
 from networks import optimize
 from preamar_model.engine import choose, metadata
@@ -87,8 +89,9 @@ def test_an_engine_that_is_damaged_is_not_served(bench, tmp_path, served):
     assert "not the one that was published" in done.told["why"]
 
 
-def test_an_encoder_is_called_by_the_model_in_front(bench, tmp_path, served, minilm):
-    root = optimized(tmp_path, source=str(minilm), task="Embed", precision="None")
+def test_an_encoder_is_called_by_the_model_in_front(bench, tmp_path, served):
+    test_encoder.write(tmp_path / "source", "bert", "gelu", np.float32, None, {})
+    root = optimized(tmp_path, source=str(tmp_path / "source"), task="Embed", precision="FP16")
     _, found = served(root, L4, task="Embed")
     assert set(found) == {"m", "m-graph"}
     graph, front = found["m-graph"], found["m"]
