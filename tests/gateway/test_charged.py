@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from preamar.gateway import tokens
+from preamar.gateway import grpc_counts, tokens
 from preamar.gateway.charged import Asked, over_grpc, over_http
 from preamar.gateway.errors import Problem
 from preamar.gateway.http1 import Head
@@ -20,7 +20,7 @@ from .conftest import endpoints, service
 from .fake_triton import FakeTriton
 
 MOST = 1 << 20
-BOTH = ("INPUT_TOKENS", "OUTPUT_TOKENS")
+TOLD = ("INPUT_TOKENS", "OUTPUT_TOKENS", "FINISH_REASON")
 
 
 def asked(*outputs, **more):
@@ -35,7 +35,7 @@ def test_what_a_request_is_charged_by_is_asked_for_too():
     found = over_http("Embed", Asked(asked({"name": "EMBEDDING"}), None), "", MOST)
     assert names(found.body) == ["EMBEDDING", "INPUT_TOKENS"]
     found = over_http("Generate", Asked(asked({"name": "TEXT"}), None), "", MOST)
-    assert names(found.body) == ["TEXT", *BOTH]
+    assert names(found.body) == ["TEXT", *TOLD]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_counts_are_numbers_and_no_classification():
         over_grpc("Embed", request.SerializeToString())
 
 
-@given(st.lists(st.sampled_from(["EMBEDDING", *BOTH]), max_size=3), st.sampled_from(["Embed", "Generate", "Infer"]))  # fmt: skip
+@given(st.lists(st.sampled_from(["EMBEDDING", *TOLD]), max_size=4), st.sampled_from(["Embed", "Generate", "Infer"]))  # fmt: skip
 def test_over_grpc_as_over_http(wanted, task):
     request = pb.ModelInferRequest(model_name="m", outputs=[{"name": n} for n in wanted])
     found = pb.ModelInferRequest.FromString(over_grpc(task, request.SerializeToString()))
@@ -201,3 +201,84 @@ async def test_the_ledger_has_the_tokens_of_who_asks_for_the_embedding_alone(rig
         assert "Content-Encoding" not in passed
         (row,) = rig.rows()
         assert (row.status, row.input_tokens) == (200, 4)
+
+
+class Streamed(SimpleNamespace):
+    """A call, as far as a stream counts in it."""
+
+    def __init__(self):
+        super().__init__(input_tokens=0, output_tokens=0)
+
+    def first_token(self):
+        pass
+
+    mark = first_token
+
+
+def answer(name, given, made, finish=""):
+    told = {"INPUT_TOKENS": struct.pack("<i", given), "OUTPUT_TOKENS": struct.pack("<i", made)}
+    told["FINISH_REASON"] = struct.pack("<I", len(finish)) + finish.encode()
+    outputs = [{"name": n} for n in told]
+    found = pb.ModelInferResponse(id=name, outputs=outputs, raw_output_contents=list(told.values()))
+    return pb.ModelStreamInferResponse(infer_response=found)
+
+
+@given(st.data())
+def test_requests_of_a_stream_are_told_apart_in_whatever_order_they_are_answered(data):
+    texts = data.draw(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.integers(1, 4)), max_size=5))  # fmt: skip
+    call = Streamed()
+    counted, ours = grpc_counts.Counted(call, "Generate"), []
+    for theirs, _ in texts:
+        counted.heard(9)
+        request = pb.ModelInferRequest.FromString(
+            counted.named(pb.ModelInferRequest(id=theirs, model_name="m").SerializeToString())
+        )
+        ours.append(request.id)
+    assert len(set(ours)) == len(ours)
+    told = [[(at, n) for n in range(1, most + 1)] for at, (_, most) in enumerate(texts)]
+    latest = {}
+    while any(told):
+        at, made = data.draw(st.sampled_from([t for t in told if t])).pop(0)
+        latest[at] = made
+        message = answer(ours[at], 5, made, "stop" if made == texts[at][1] else "")
+        inner = message.infer_response.SerializeToString()
+        passed = counted.answered(message.SerializeToString(), inner)
+        back = pb.ModelStreamInferResponse.FromString(passed).infer_response
+        assert back.id == texts[at][0]
+        assert [o.name for o in back.outputs] == list(TOLD)
+        assert (call.input_tokens, call.output_tokens) == (5 * len(latest), sum(latest.values()))
+    assert not counted._open
+    assert not counted._theirs
+
+
+def test_each_answer_of_an_encoder_counts():
+    call = Streamed()
+    counted = grpc_counts.Counted(call, "Embed")
+    for n in range(3):
+        counted.heard(9)
+        assert counted.named(b"\1" * n) == b"\1" * n
+        message = answer("", 5, 0)
+        inner = message.infer_response.SerializeToString()
+        assert counted.answered(b"as it came", inner) == b"as it came"
+    assert (call.input_tokens, call.output_tokens) == (15, 0)
+
+
+def test_a_stream_of_texts_that_never_end_is_counted_within_bounds(monkeypatch):
+    monkeypatch.setattr(grpc_counts, "MOST_OPEN", 3)
+    call = Streamed()
+    counted = grpc_counts.Counted(call, "Generate")
+    for _ in range(9):
+        counted.heard(9)
+        name = pb.ModelInferRequest.FromString(counted.named(b"")).id
+        message = answer(name, 5, 2)
+        counted.answered(message.SerializeToString(), message.infer_response.SerializeToString())
+    assert (call.input_tokens, call.output_tokens) == (45, 18)
+    assert len(counted._open) <= 4
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_of_a_stream_break_it(data):
+    counted = grpc_counts.Counted(Streamed(), "Generate")
+    counted.heard(len(data))
+    assert counted.named(data).startswith(data)
+    assert counted.answered(data, data) == data or data

@@ -31,24 +31,26 @@ class Fake(stubs.GRPCInferenceServiceServicer):
                 Fake.wanted = [output.name for output in request.outputs]
                 for made in range(1, 4):
                     yield pb.ModelStreamInferResponse(
-                        infer_response=reply(request.model_name, 2, made)
+                        infer_response=reply(request.model_name, 2, made, request.id)
                     )
-                if request.id == "endless":
+                if request.parameters["how"].string_param == "endless":
                     await asyncio.sleep(60)
-                if request.id == "bad":
+                if request.parameters["how"].string_param == "bad":
                     yield pb.ModelStreamInferResponse(error_message="secret: /dev/shm/region7")
         except asyncio.CancelledError:
             Fake.cancelled += 1
             raise
 
 
-def reply(name, given, made):
+def reply(name, given, made, answers=""):
     counts = {"INPUT_TOKENS": given, "OUTPUT_TOKENS": made}
     outputs = [
         pb.ModelInferResponse.InferOutputTensor(name=n, datatype="INT32", shape=[1]) for n in counts
     ]
     raw = [np.array([c], np.int32).tobytes() for c in counts.values()]
-    return pb.ModelInferResponse(model_name=name, outputs=outputs, raw_output_contents=raw)
+    return pb.ModelInferResponse(
+        model_name=name, id=answers, outputs=outputs, raw_output_contents=raw
+    )
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ async def test_a_stream_is_relayed_counted_and_cancelled(rig, fake, how):
             lambda result, error: found.put((result, error)),
             headers={"authorization": f"Bearer {rig.key}"},
         )
-        client.async_stream_infer("net", given(), request_id=how)
+        client.async_stream_infer("net", given(), parameters={"how": how})
         got = [found.get(timeout=30) for _ in range(4 if how == "bad" else 3)]
         client.stop_stream(cancel_requests=how == "endless")
         client.close()
@@ -246,5 +248,27 @@ async def test_what_a_call_is_charged_by_is_asked_for_too(rig, fake):
             assert found.get(timeout=10)[1] is None
             return unary, Fake.wanted
 
-    wanted = ["TEXT", "INPUT_TOKENS", "OUTPUT_TOKENS"]
+    wanted = ["TEXT", "INPUT_TOKENS", "OUTPUT_TOKENS", "FINISH_REASON"]
     assert await asyncio.to_thread(call) == (wanted, wanted)
+
+
+@pytest.mark.parametrize(("task", "told"), [("Generate", (4, 6)), ("Embed", (12, 12))])
+async def test_several_requests_of_one_stream_are_all_charged(rig, fake, task, told):
+    """The stand-in tells of 2 tokens given, and of 1, 2 and 3 made, in three answers to each."""
+    rig.know([service("net", task)], slices=fake)
+
+    def stream():
+        found = queue.Queue()
+        with triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}") as client:
+            headers = {"authorization": f"Bearer {rig.key}"}
+            client.start_stream(lambda result, error: found.put((result, error)), headers=headers)
+            for name in ("mine", "mine"):
+                client.async_stream_infer("net", given(), request_id=name)
+            got = [found.get(timeout=10) for _ in range(6)]
+            client.stop_stream()
+            return [result.get_response().id for result, error in got if error is None]
+
+    assert set(await asyncio.to_thread(stream)) == {"mine"}
+    await until(lambda: len(rig.rows()) == 1)
+    (row,) = rig.rows()
+    assert (row.input_tokens, row.output_tokens) == told

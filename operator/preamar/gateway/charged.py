@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 from preamar.gateway import protobuf
 from preamar.gateway.errors import Problem
 
-COUNTS = {"Embed": ("INPUT_TOKENS",), "Generate": ("INPUT_TOKENS", "OUTPUT_TOKENS")}
-"""What tells the tokens, by task. Others are not charged by them."""
+COUNTS = {
+    "Embed": ("INPUT_TOKENS",),
+    "Generate": ("INPUT_TOKENS", "OUTPUT_TOKENS", "FINISH_REASON"),
+}
+"""What tells the tokens and when a text has ended, by task. Others are not charged by them."""
 _OUTPUTS = 6
 """The field of ``ModelInferRequest`` for a wanted output: its name is field 1, its parameters 2."""
 

@@ -17,7 +17,7 @@ from preamar.gateway.call import Call
 from preamar.gateway.compare import Comparer, Question
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
 from preamar.gateway.fleet import Line
-from preamar.gateway.grpc_counts import Counted, counts
+from preamar.gateway.grpc_counts import Counted
 from preamar.gateway.grpc_messages import Messages
 from preamar.gateway.hold import Turn
 from preamar.gateway.replica import Place, Replica
@@ -106,7 +106,7 @@ class GrpcUpstream:
         When the replica leaves, it answers what it has heard, and the next message goes to another.
         """
         turn, attempts = line.turn(call.caller.tenant, call.priority), 0
-        counted = Counted(call)
+        counted = Counted(call, line.model.task)
         while await messages.more():
             place = await self.enter(line, turn, call)
             began()
@@ -145,11 +145,12 @@ class GrpcUpstream:
                 counted.heard(len(message))
                 try:
                     await _cover(call, line, place.replica, counted.size, counted.messages)
+                    passed = counted.named(charged.over_grpc(line.model.task, message))
                 except Problem as problem:
                     # Nothing more is said; what was asked before is still answered.
                     too_dear.append(problem)
                     return
-                yield charged.over_grpc(line.model.task, message)
+                yield passed
 
         stream = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")
         left = None if call.deadline is None else self._seconds(call)
@@ -167,9 +168,9 @@ class GrpcUpstream:
                     yield protobuf.message(1, model_failed(line.model.name).message.encode())
                     continue
                 answered = True
-                counted.add(*counts(inner))
+                passed = counted.answered(bytes(answer), inner)
                 place.made(counted.made)
-                yield bytes(answer)
+                yield passed
             if too_dear:
                 raise too_dear[0]
         except grpc.aio.AioRpcError as error:

@@ -69,8 +69,23 @@ def message(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2]) + bytes(length) + value
 
 
+def raw(response: bytes, tensor: str) -> bytes:
+    """The bytes of a tensor of a ``ModelInferResponse`` with raw tensors, b"" where it has none."""
+    return _raws(response).get(tensor, b"")
+
+
 def token_counts(response: bytes) -> tuple[int, int]:
     """The sums of INPUT_TOKENS and OUTPUT_TOKENS in a ``ModelInferResponse`` with raw tensors."""
+    found = _raws(response)
+    given, made = (found.get(name, b"") for name in ("INPUT_TOKENS", "OUTPUT_TOKENS"))
+    return _sum(given), _sum(made)
+
+
+def _sum(data: bytes) -> int:
+    return sum(array("i", data)) if len(data) % 4 == 0 else 0
+
+
+def _raws(response: bytes) -> dict[str, bytes]:
     names: list[str] = []
     raws: list[bytes] = []
     for number, value in fields(response):
@@ -78,8 +93,4 @@ def token_counts(response: bytes) -> tuple[int, int]:
             names.append(text(value, 1))
         elif number == 6 and isinstance(value, bytes):
             raws.append(value)
-    found = {"INPUT_TOKENS": 0, "OUTPUT_TOKENS": 0}
-    for name, raw in zip(names, raws, strict=False):
-        if name in found and len(raw) % 4 == 0:
-            found[name] = sum(array("i", raw))
-    return found["INPUT_TOKENS"], found["OUTPUT_TOKENS"]
+    return dict(zip(names, raws, strict=False))
