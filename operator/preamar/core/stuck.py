@@ -12,6 +12,9 @@ from enum import StrEnum
 from preamar.core.pods import PodView
 
 GRACE = timedelta(seconds=15)
+PROVISIONING = timedelta(seconds=90)
+"""How long a disk may take that is made for the pod."""
+UNBOUND = "unbound immediate PersistentVolumeClaims"
 
 
 class Cause(StrEnum):
@@ -69,7 +72,8 @@ def unschedulable(pod: PodView, now: datetime) -> Stuck | None:
     if not pod.unschedulable:
         return None
     message = f"No node can take pod {pod.name}: {pod.unschedulable}"
-    return Stuck(Cause.UNSCHEDULABLE, message, _grace(pod, now))
+    grace = PROVISIONING if UNBOUND in pod.unschedulable else GRACE
+    return Stuck(Cause.UNSCHEDULABLE, message, _grace(pod, now, grace))
 
 
 JUDGES: tuple[Judge, ...] = (without_image, misconfigured, unschedulable)
@@ -88,6 +92,6 @@ def stuck(pods: tuple[PodView, ...], now: datetime) -> Stuck | None:
     return next((c for c in found if c.in_grace is None), found[0] if found else None)
 
 
-def _grace(pod: PodView, now: datetime) -> float | None:
-    left = (pod.created + GRACE - now).total_seconds() if pod.created else 0.0
+def _grace(pod: PodView, now: datetime, grace: timedelta = GRACE) -> float | None:
+    left = (pod.created + grace - now).total_seconds() if pod.created else 0.0
     return left if left > 0 else None
