@@ -259,9 +259,11 @@ class Talking(stubs.GRPCInferenceServiceServicer):
         self.streams += 1
         async for request in requests:
             self.asked += 1
-            response = pb.ModelInferResponse(model_name=request.model_name, id=self.name)
+            response = pb.ModelInferResponse(
+                model_name=request.model_name, model_version=self.name, id=request.id
+            )
             yield pb.ModelStreamInferResponse(infer_response=response)
-            if request.id:
+            if request.parameters["long"].bool_param:
                 await self.gate.wait()
                 yield pb.ModelStreamInferResponse(infer_response=response)
         self.streams -= 1
@@ -290,13 +292,15 @@ def about(rig):
     return [("authorization", f"Bearer {rig.key}")]
 
 
-def message(call_id=""):
-    return pb.ModelInferRequest(model_name="net", id=call_id)
+def message(*, long=False):
+    return pb.ModelInferRequest(
+        model_name="net", parameters={"long": pb.InferParameter(bool_param=long)}
+    )
 
 
 async def said(stream):
     async with asyncio.timeout(20):
-        return (await stream.read()).infer_response.id
+        return (await stream.read()).infer_response.model_version
 
 
 async def test_a_grpc_call_does_not_use_a_place_on_a_replica_that_left(rig, stub, grpc_servers):
@@ -322,7 +326,7 @@ async def test_an_idle_grpc_channel_does_not_hold_a_leaving_replica(rig, stub):
 async def test_a_grpc_stream_that_is_cut_is_unavailable_and_says_so(rig, stub, grpc_servers):
     a, _ = grpc_servers
     stream = stub.ModelStreamInfer(metadata=about(rig))
-    await stream.write(message("long"))
+    await stream.write(message(long=True))
     assert await said(stream) == "a"
     rig.know(slices=[])
     await a.server.stop(0)
@@ -337,7 +341,7 @@ async def test_a_grpc_stream_outlives_its_replica(rig, stub, grpc_servers):
     a stream with nothing to say does not hold it."""
     a, b = grpc_servers
     stream = stub.ModelStreamInfer(metadata=about(rig))
-    await stream.write(message("long"))
+    await stream.write(message(long=True))
     assert await said(stream) == "a"
     rig.know(slices=b.endpoints)
     await stream.write(message())
