@@ -1,7 +1,7 @@
 """Resources and pods that read as sentences."""
 
 from datetime import UTC, datetime, timedelta
-from json import dumps
+from json import dumps, loads
 
 from preamar.api.inference import InferenceService
 from preamar.api.training import TrainingJob
@@ -103,3 +103,21 @@ def condition(plan, kind):
 
 def sentence(plan, kind):
     return next(c for c in plan.status["status"]["conditions"] if c["type"] == kind)["message"]
+
+
+def products_of(pod):
+    """The GPU products that a pod's spec asks for."""
+    found = pod["affinity"]["nodeAffinity"]
+    terms = found.get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    return [
+        value
+        for term in terms.get("nodeSelectorTerms", ())
+        for expression in term["matchExpressions"]
+        if expression["key"] == "nvidia.com/gpu.product"
+        for value in expression["values"]
+    ]
+
+
+def order_of(container, name):
+    """What a container is told in that variable."""
+    return loads(next(e["value"] for e in container["env"] if e["name"] == name))

@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import serialize_byte_tensor
 
 from preamar.core.apart import Tensor
-from preamar.gateway import compare, tensors
+from preamar.gateway import compare, packed, tensors
 from preamar.gateway.demand import load
 
 from .conftest import until
@@ -253,11 +253,11 @@ async def test_a_gateway_that_stops_asks_nothing_more(rig, http):
 
 def test_what_unpacks_to_more_than_is_compared_is_dropped():
     small, large = (zlib.compress(bytes(size)) for size in (1 << 18, (1 << 18) + 1))
-    assert compare.unpacked(small) == bytes(1 << 18)
-    assert compare.unpacked(gzip.compress(b"x")) == b"x"
+    assert packed.unpacked(small, compare.MOST_ANSWERED) == bytes(1 << 18)
+    assert packed.unpacked(gzip.compress(b"x"), compare.MOST_ANSWERED) == b"x"
     for bad in (large, small[:-1], b"", b"nothing packed"):
         with pytest.raises(ValueError, match="it"):
-            compare.unpacked(bad)
+            packed.unpacked(bad, compare.MOST_ANSWERED)
 
 
 @given(st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), max_size=6))

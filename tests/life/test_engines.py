@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from preamar.core.plan import Ref
+from tests.core.builders import order_of, products_of
 from tests.life.machine import LIVES, Lives
 from tests.life.test_serving import a_service
-from tests.life.workshop import OLD, WORKS, Workshop, order_of, products_of
+from tests.life.workshop import OLD, WORKS, Workshop
 from tests.life.world import NAMESPACE, gone, ready, ref
 
 DEPLOYMENT = Ref("apps/v1", "Deployment", NAMESPACE, "m-serve")

@@ -2,9 +2,10 @@
 volume that these are kept on. It knows the words that pods are given and told, and none of our decisions.
 """
 
-from json import dumps, loads
+from json import dumps
 
 from preamar.core.plan import Ref
+from tests.core.builders import order_of, products_of
 from tests.life.world import NAMESPACE, World, alive, gone, kind_of, ref
 
 WORKS = "preamar.dev/works-for"
@@ -115,25 +116,9 @@ class Workshop(World):
         return False
 
 
-def order_of(container, name):
-    return loads(next(e["value"] for e in container["env"] if e["name"] == name))
-
-
 def made_of(order, image):
     """What decides about an engine, as its order says it."""
     return dumps([order["source"], order["precision"], order["maxBatchSize"], image])
-
-
-def products_of(spec):
-    found = spec["affinity"]["nodeAffinity"]
-    terms = found.get("requiredDuringSchedulingIgnoredDuringExecution", {})
-    return [
-        value
-        for term in terms.get("nodeSelectorTerms", ())
-        for each in term["matchExpressions"]
-        if each["key"] == "nvidia.com/gpu.product"
-        for value in each["values"]
-    ]
 
 
 def _code(pod):

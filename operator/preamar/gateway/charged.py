@@ -6,11 +6,11 @@ keys counts, so what has such is written anew.
 """
 
 import json
-import zlib
 from typing import Any, NamedTuple
 
 from preamar.gateway import protobuf
 from preamar.gateway.errors import Problem
+from preamar.gateway.packed import TooLarge, unpacked
 
 COUNTS = {
     "Embed": ("INPUT_TOKENS",),
@@ -99,17 +99,10 @@ def _shaped(counts: tuple[str, ...]) -> Problem:
 
 
 def _unpacked(data: bytes, most: int) -> bytes:
-    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or deflate
     try:
-        found = reader.decompress(data, most)
-    except zlib.error as error:
-        raise _packed() from error
-    if not reader.eof and len(found) >= most:
-        raise Problem(413, f"The request has more than {most} bytes.")
-    if not reader.eof:
-        raise _packed()
-    return found
-
-
-def _packed() -> Problem:
-    return Problem(400, "The request's body is not packed as its Content-Encoding says.")
+        return unpacked(data, most)
+    except TooLarge as error:
+        raise Problem(413, f"The request has more than {most} bytes.") from error
+    except ValueError as error:
+        message = "The request's body is not packed as its Content-Encoding says."
+        raise Problem(400, message) from error

@@ -10,7 +10,6 @@ What is too far apart is asked again: a model that differs from itself as much t
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from preamar.gateway import tensors
 from preamar.gateway.call import Call
 from preamar.gateway.fleet import Line
 from preamar.gateway.http1 import Garbled, Head
+from preamar.gateway.packed import unpacked
 from preamar.gateway.pick import pick
 from preamar.gateway.replica import Replica
 from preamar.gateway.tokens import Reader
@@ -136,19 +136,6 @@ class Heard:
         return b"".join(self._kept)
 
 
-def unpacked(data: bytes) -> bytes:
-    """What gzip or deflate has packed: most clients ask for that unasked. Raises ``ValueError``
-    where it is neither, or larger than what is compared."""
-    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either of them
-    try:
-        found = reader.decompress(data, MOST_ANSWERED)
-    except zlib.error as error:
-        raise ValueError("it cannot be unpacked") from error
-    if not reader.eof:
-        raise ValueError("it is cut, or too large")
-    return found
-
-
 def over_http(path: str, extra: bytes, body: bytes, head: Head, data: bytes) -> Question:
     """A question that was asked at ``path`` with these header lines, and its answer."""
 
@@ -166,7 +153,7 @@ def over_http(path: str, extra: bytes, body: bytes, head: Head, data: bytes) -> 
         if answer.status != 200:
             raise ValueError("it is an error")
         if answer.get(b"content-encoding") not in {None, b"identity"}:
-            data = unpacked(data)
+            data = unpacked(data, MOST_ANSWERED)
         length = answer.get(b"inference-header-content-length")
         return tensors.of_http(data, None if length is None else int(length))
 

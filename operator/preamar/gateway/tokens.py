@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from preamar.gateway.call import Call
 from preamar.gateway.http1 import Head
+from preamar.gateway.packed import EITHER
 
 MAX_HEAD = 1 << 20
 """Bytes of JSON that are kept whole."""
@@ -48,7 +49,7 @@ class _Packed:
 
     def __init__(self, inner: Reader) -> None:
         self._inner = inner
-        self._unpack: Any = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._unpack: Any = zlib.decompressobj(wbits=EITHER)
 
     def feed(self, data: bytes) -> None:
         while data and self._unpack is not None:

@@ -1,6 +1,6 @@
 """Engines are built by a Job for each GPU product, and pods find the one for theirs."""
 
-from json import dumps, loads
+from json import dumps
 
 import pytest
 
@@ -16,7 +16,7 @@ from preamar.core.serving.observe import DeploymentView
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.source import artefact, part_of
 from preamar.core.settings import Settings
-from tests.core.builders import a_pod, a_service, condition, seen, sentence
+from tests.core.builders import a_pod, a_service, condition, order_of, products_of, seen, sentence
 
 CLAIMS = {n: ClaimView(n, "Bound", ("ReadWriteMany",)) for n in ("models", "preamar-models")}
 L4, A10 = "NVIDIA-L4", "NVIDIA-A10"
@@ -60,22 +60,6 @@ def jobs(plan):
 
 def pod_of(job):
     return job["spec"]["template"]["spec"]
-
-
-def products_of(pod):
-    found = pod["affinity"]["nodeAffinity"]
-    terms = found.get("requiredDuringSchedulingIgnoredDuringExecution", {})
-    return [
-        value
-        for term in terms.get("nodeSelectorTerms", ())
-        for expression in term["matchExpressions"]
-        if expression["key"] == "nvidia.com/gpu.product"
-        for value in expression["values"]
-    ]
-
-
-def order_of(container, name):
-    return loads(next(e["value"] for e in container["env"] if e["name"] == name))
 
 
 def test_each_product_has_a_job_on_one_whole_gpu_of_it_in_the_image_that_serves():
