@@ -17,9 +17,9 @@ from pathlib import Path
 
 from e2e import cluster
 from e2e.bench.callers import Callers
+from e2e.bench.idle_services import NoAuditLogError, asleep, place, put_to_sleep, stamp
 from e2e.bench.readiness import Readiness
-from e2e.bench.sleepers import NoAuditLogError, asleep, place, put_to_sleep, stamp
-from e2e.bench.stamper import SPEC, NoStampError, seed_stamper, stamp_in
+from e2e.bench.timestamp_model import SPEC, NoStampError, seed_stamper, stamp_in
 from e2e.bench.wake import MODELS, P50_TARGET, P99_TARGET, create_others, delete_others
 from e2e.cluster import Cluster
 from e2e.journeys import audit

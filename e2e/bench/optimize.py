@@ -66,10 +66,12 @@ class Row:
 
 def measure(subject: Subject, folder: Path) -> list[Row]:
     """FP32 first, then every variant."""
-    from preamar_model import build, source, tensors
-    from preamar_model.optimize import command, samples, wish
+    from preamar_model.build import command as build
+    from preamar_model.files import source, tensors
+    from preamar_model.optimize import command, samples
     from preamar_model.optimize.measure import compare
-    from preamar_model.optimize.session import Session
+    from preamar_model.passes import wish
+    from preamar_model.passes.session import Session
     from preamar_model.refusal import Refusal
 
     rows = [Row(subject.name, "FP32", source=str(subject.source))]
@@ -196,7 +198,7 @@ def main() -> int:
         found = subjects(folder / "subjects")
         for at, subject in enumerate(found):
             rows += measure(subject, folder / str(at))
-    from preamar_model.optimize import key
+    from preamar_model.passes import key
 
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     told = {

@@ -21,12 +21,12 @@ from typing import Any
 
 from e2e.clusters import buildah, images
 from preamar.api.training import TrainingJob
-from preamar.core.fleet import SHIPPED
-from preamar.core.training.memory import LIBRARIES
-from preamar.core.training.quote import Speed, quote
-from preamar.core.training.sizes import split
-from preamar.core.training.terms import Terms
-from preamar.core.training.work import flops
+from preamar.core.capacity.hardware import SHIPPED
+from preamar.core.training.planner.memory import LIBRARIES
+from preamar.core.training.planner.quote import Speed, quote
+from preamar.core.training.planner.sizes import split
+from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.planner.work import flops
 
 RESULT = Path(__file__).resolve().parents[2] / "build/bench/quote.json"
 TARGET = 0.15
@@ -105,10 +105,10 @@ rank = int(sys.argv[1])
 order = json.loads(os.environ["PREAMAR_TRAIN"])
 import torch, deepspeed
 from contextlib import nullcontext
-from preamar_train.deepspeed_config import config_of
-from preamar_train.gang import join
-from preamar_train.model import Decoder
-from preamar_train.presets import shape_of
+from preamar_train.start.deepspeed_config import config_of
+from preamar_train.ranks.gang import join
+from preamar_train.models.model import Decoder
+from preamar_train.models.presets import shape_of
 from preamar_train.request import parse
 request = parse(os.environ["PREAMAR_TRAIN"], int(os.environ["WORLD_SIZE"]))
 shape = shape_of(request.preset, request.parameters)

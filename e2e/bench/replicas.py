@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from e2e.bench.sleepers import KIND
+from e2e.bench.idle_services import KIND
 from e2e.kube import OURS, Json, Kube, condition
 
 Steps = list[tuple[float, int]]

@@ -13,7 +13,16 @@ from pathlib import Path
 
 from e2e import cluster
 from e2e.bench.callers import Callers
-from e2e.bench.sleepers import KIND, NoAuditLogError, a_sleeper, asleep, loaded, place, size, writes
+from e2e.bench.idle_services import (
+    KIND,
+    NoAuditLogError,
+    a_sleeper,
+    asleep,
+    loaded,
+    place,
+    size,
+    writes,
+)
 from e2e.cluster import Cluster
 from e2e.kube import OURS, Kube, NotInTimeError
 

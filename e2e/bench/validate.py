@@ -20,11 +20,11 @@ from typing import Any
 
 from e2e import cluster
 from e2e.bench import replicas
+from e2e.bench.fixed_latency_model import a_waiter, seed_waiter
+from e2e.bench.idle_services import KIND, NoAuditLogError, loaded, place
 from e2e.bench.openloop import replay, troubles
 from e2e.bench.replicas import Steps, Watched, area, held, lingering, middle
-from e2e.bench.sleepers import KIND, NoAuditLogError, loaded, place
 from e2e.bench.validate_plot import plot
-from e2e.bench.waiter import a_waiter, seed_waiter
 from e2e.cluster import Cluster
 from e2e.journeys.audit import SYSTEM
 from e2e.kube import OURS, Kube, NotInTimeError, until

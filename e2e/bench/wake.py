@@ -16,7 +16,7 @@ from pathlib import Path
 
 from e2e import cluster
 from e2e.bench.callers import Callers
-from e2e.bench.sleepers import (
+from e2e.bench.idle_services import (
     KIND,
     NoAuditLogError,
     Write,

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from e2e.cluster import Cluster
-from e2e.journeys.talker import TOKEN_SECONDS, Talk, Told, a_talker, failures, seed_talker
+from e2e.journeys.paced_model import TOKEN_SECONDS, Talk, Told, a_talker, failures, seed_talker
 from e2e.journeys.watching import pods
 from e2e.kube import OURS, Json, Kube, until
 

@@ -14,7 +14,7 @@ from openai import APIConnectionError, APITimeoutError
 
 from e2e.cluster import Cluster
 from e2e.demo.calls import client
-from e2e.journeys.talker import a_talker, seed_talker
+from e2e.journeys.paced_model import a_talker, seed_talker
 from e2e.journeys.watching import asleep, service
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, until

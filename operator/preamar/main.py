@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from preamar import __version__
 
 if TYPE_CHECKING:  # each process loads its own half only
-    from preamar.core.fleet import Fleet
+    from preamar.core.capacity.hardware import Fleet
 
 OPERATOR_HELP = "watch the resources and do what they say"
 GATEWAY_HELP = "serve the models' callers"
@@ -152,7 +152,7 @@ def _run_operator(given: argparse.Namespace) -> int:
     import asyncio
 
     from preamar.cluster.connect import Unreachable
-    from preamar.core.fleet import BadFleet
+    from preamar.core.capacity.hardware import BadFleet
     from preamar.core.settings import Settings
     from preamar.shell.options import Options
     from preamar.shell.startup import run
@@ -213,7 +213,7 @@ def _fleet(file: str) -> "Fleet":
     """The table of this installation. Raises ``BadFleet``."""
     import yaml
 
-    from preamar.core.fleet import SHIPPED, BadFleet, read
+    from preamar.core.capacity.hardware import SHIPPED, BadFleet, read
 
     if not file:
         return SHIPPED

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from preamar.api.fields.collections import FrozenMap
+from preamar.api.fields.uri import ModelUri
 from preamar.api.inference import InferenceService
-from preamar.api.lists import FrozenMap
 from preamar.api.meta import problems
 from preamar.api.tenant import Tenant
 from preamar.api.training import TrainingJob
-from preamar.api.uri import ModelUri
 
 SERVICE = {
     "apiVersion": "preamar.dev/v1alpha1",

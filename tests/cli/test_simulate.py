@@ -12,7 +12,7 @@ import pytest
 from preamar.cli.simulate import ours
 from preamar.cli.simulate.engine import Rule, World, run
 from preamar.cli.simulate.trace import Load
-from preamar.core.serving import scaling
+from preamar.core.serving.sizing import scaling
 from preamar.main import main
 from tests.cli.replay import Row, replay, rows
 

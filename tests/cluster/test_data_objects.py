@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from preamar.core.plan import Ref, ref_of
-from preamar.core.training.preparing import key_of
+from preamar.core.training.data.preparing import key_of
 from preamar.core.training.reconcile import reconcile
 from tests.cluster.worlds import World, both_worlds
 from tests.core.builders import a_job, watched

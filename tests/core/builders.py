@@ -8,7 +8,7 @@ from preamar.api.training import TrainingJob
 from preamar.core.objects import ClaimView
 from preamar.core.pods import ContainerView, Ended, PodView
 from preamar.core.serving import observe as serving
-from preamar.core.serving.desired import revision_of
+from preamar.core.serving.pods.desired import revision_of
 from preamar.core.training import observe as training
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.core.bets import MOST, NOTHING, STAKES, above, grown, together
+from preamar.protocol.sequential_test import MOST, NOTHING, STAKES, above, grown, together
 
 
 def after(values, logs=NOTHING):

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from preamar.core.fleet import CATALOGUE, SHIPPED, BadFleet, device_of, read
+from preamar.core.capacity.hardware import CATALOGUE, SHIPPED, BadFleet, device_of, read
 
 
 def test_every_row_names_its_source_and_no_price():

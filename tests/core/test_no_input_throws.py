@@ -8,12 +8,13 @@ from preamar.api.training_status import TrainingJobStatus
 from preamar.core.objects import ClaimView
 from preamar.core.plan import digest_of
 from preamar.core.pods import PodView
-from preamar.core.serving.desired import edition_of, revision_of
-from preamar.core.serving.observe import Demand, DeploymentView
+from preamar.core.serving.observe import DeploymentView
+from preamar.core.serving.pods.desired import edition_of, revision_of
 from preamar.core.serving.reconcile import reconcile as serve
 from preamar.core.training.observe import JobView
 from preamar.core.training.progress import Outcome, Progress
 from preamar.core.training.reconcile import reconcile as train
+from preamar.protocol.demand import Demand
 from tests.core.builders import a_job, a_service, later, seen, watched
 
 words = st.text(max_size=30) | st.sampled_from(

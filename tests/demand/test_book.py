@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.core.serving.observe import Carried
 from preamar.demand.book import (
     FORGOTTEN_SECONDS,
     FRESH_SECONDS,
@@ -12,6 +11,7 @@ from preamar.demand.book import (
     TooMany,
 )
 from preamar.demand.report import Load, Report
+from preamar.protocol.demand import Carried
 
 CHAT = "demo/chat"
 T0 = 1000.0

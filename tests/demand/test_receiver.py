@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from preamar.core.serving.observe import Carried
 from preamar.demand.accounts import AccountBook
 from preamar.demand.book import Changes, DemandBook
 from preamar.demand.receiver import InternalKey, application, parse
 from preamar.demand.report import Load
+from preamar.protocol.demand import Carried
 
 REPORT = {
     "gateway": "preamar-gateway-6d",

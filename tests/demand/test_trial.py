@@ -2,11 +2,10 @@
 
 import pytest
 
-from preamar.core.buckets import BOUNDS
-from preamar.core.serving.compared import Apart
-from preamar.core.serving.trial import Side, Trial
 from preamar.demand.book import DemandBook
 from preamar.demand.receiver import parse
+from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.histogram import BOUNDS
 
 TOOK = [0] * len(BOUNDS) + [2]
 

@@ -9,9 +9,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.core.serving.observe import Demand
 from preamar.demand import witness
 from preamar.demand.witness import STALE_SECONDS, Witness, witnessed
+from preamar.protocol.demand import Demand
 
 CHAT = "demo/chat"
 counts = st.integers(0, 1000)

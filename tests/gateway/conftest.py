@@ -8,7 +8,7 @@ import sqlalchemy
 
 from preamar.gateway.server import Gateway
 from preamar.gateway.settings import Secrets, settings_of
-from preamar.ledger.schema import requests
+from preamar.ledger.tables.schema import requests
 
 ADMIN = "an-admin-key-for-tests"
 

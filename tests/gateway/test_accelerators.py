@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.gateway import replica as replicas
-from preamar.gateway.facts import Address
-from preamar.gateway.replica import Place, Replica
-from preamar.gateway.worked import Worked
+from preamar.gateway.discovery.resources import Address
+from preamar.gateway.routing import replica as replicas
+from preamar.gateway.routing.replica import Place, Replica
+from preamar.gateway.routing.service_time import Worked
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton

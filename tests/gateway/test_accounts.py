@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 
 from preamar.demand.accounts import AccountBook
-from preamar.gateway import accounts
-from preamar.gateway.drift import Drift
+from preamar.gateway.reporting import accounts
+from preamar.gateway.reporting.drift import Drift
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton

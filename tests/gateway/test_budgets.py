@@ -10,8 +10,8 @@ import openai
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from preamar.ledger import leases
-from preamar.ledger.leases import Allowance
+from preamar.ledger.budgets import leases
+from preamar.ledger.budgets.leases import Allowance
 
 from .conftest import ADMIN, endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton

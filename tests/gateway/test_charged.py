@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from preamar.gateway import grpc_counts, tokens
-from preamar.gateway.charged import Asked, over_grpc, over_http
 from preamar.gateway.errors import Problem
-from preamar.gateway.http1 import Head
+from preamar.gateway.metering import grpc_counts, tokens
+from preamar.gateway.metering.token_outputs import Asked, over_grpc, over_http
+from preamar.gateway.wire.http1 import Head
 
 from .conftest import endpoints, service
 from .fake_triton import FakeTriton
@@ -106,7 +106,7 @@ def test_over_grpc_as_over_http(wanted, task):
 
 
 def test_of_a_name_that_stands_twice_the_last_counts_as_for_protobuf():
-    from preamar.gateway.protobuf import message
+    from preamar.gateway.wire.protobuf import message
 
     output = message(1, b"INPUT_TOKENS") + message(1, b"EMBEDDING")
     found = pb.ModelInferRequest.FromString(over_grpc("Embed", message(6, output)))

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import serialize_byte_tensor
 
-from preamar.core.apart import Tensor
-from preamar.gateway import compare, packed, tensors
-from preamar.gateway.demand import load
+from preamar.gateway.relay import shadow, tensors
+from preamar.gateway.reporting.demand import load
+from preamar.gateway.wire import compression
+from preamar.protocol.answer_distance import Tensor
 
 from .conftest import until
 from .fake_triton import FakeTriton
@@ -32,8 +33,8 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def in_a_moment(monkeypatch):
-    monkeypatch.setattr(compare, "LEAST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(compare, "PAUSES", 0)
+    monkeypatch.setattr(shadow, "LEAST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(shadow, "PAUSES", 0)
 
 
 def compared(percent=100, tolerance="0.01", task="Embed"):
@@ -111,7 +112,7 @@ async def test_nobody_waits_for_a_comparison_and_there_is_one_at_a_time(rig, htt
 
 
 async def test_it_is_rare(rig, http, monkeypatch):
-    monkeypatch.setattr(compare, "LEAST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(shadow, "LEAST_PAUSE_SECONDS", 60.0)
     async with FakeTriton() as old, FakeTriton() as new:
         rig.know([compared()], slices(old, new))
         await ask(http, rig, 20)
@@ -119,7 +120,7 @@ async def test_it_is_rare(rig, http, monkeypatch):
 
 
 async def test_a_comparison_that_hangs_ends_and_is_dropped(rig, http, monkeypatch):
-    monkeypatch.setattr(compare, "COMPARED_SECONDS", 0.1)
+    monkeypatch.setattr(shadow, "COMPARED_SECONDS", 0.1)
     async with FakeTriton() as old, FakeTriton() as new:
         old.gate.clear()
         rig.know([compared()], slices(old, new))
@@ -224,9 +225,9 @@ async def test_what_is_large_or_not_alone_or_not_understood_is_dropped(
         rig.know([compared(task="Infer")], slices(old, new))
         body = tensor("one", "two")
         if kind == "large question":
-            monkeypatch.setattr(compare, "MOST_ASKED", len(body) - 1)
+            monkeypatch.setattr(shadow, "MOST_ASKED", len(body) - 1)
         elif kind == "large answer":
-            monkeypatch.setattr(compare, "MOST_ANSWERED", 100)
+            monkeypatch.setattr(shadow, "MOST_ANSWERED", 100)
         elif kind == "sequence":
             body = tensor("one", "two", parameters={"sequence_id": 7})
         else:
@@ -253,11 +254,11 @@ async def test_a_gateway_that_stops_asks_nothing_more(rig, http):
 
 def test_what_unpacks_to_more_than_is_compared_is_dropped():
     small, large = (zlib.compress(bytes(size)) for size in (1 << 18, (1 << 18) + 1))
-    assert packed.unpacked(small, compare.MOST_ANSWERED) == bytes(1 << 18)
-    assert packed.unpacked(gzip.compress(b"x"), compare.MOST_ANSWERED) == b"x"
+    assert compression.unpacked(small, shadow.MOST_ANSWERED) == bytes(1 << 18)
+    assert compression.unpacked(gzip.compress(b"x"), shadow.MOST_ANSWERED) == b"x"
     for bad in (large, small[:-1], b"", b"nothing packed"):
         with pytest.raises(ValueError, match="it"):
-            packed.unpacked(bad, compare.MOST_ANSWERED)
+            compression.unpacked(bad, shadow.MOST_ANSWERED)
 
 
 @given(st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), max_size=6))

@@ -7,10 +7,10 @@ import time
 import pytest
 from aiohttp import web
 
-from preamar.gateway.demand import Reporter, load
-from preamar.gateway.facts import model_of
-from preamar.gateway.fleet import Line
-from preamar.gateway.worked import UNBOUNDED_TOKENS
+from preamar.gateway.discovery.resources import model_of
+from preamar.gateway.reporting.demand import Reporter, load
+from preamar.gateway.routing.queue import Line
+from preamar.gateway.settings import UNBOUNDED_TOKENS
 
 from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton

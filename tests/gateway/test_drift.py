@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.gateway import drift
-from preamar.gateway.drift import compared
-from preamar.gateway.engine import Counts, counts_of
-from preamar.ledger import store
-from preamar.ledger.recorded import Recorded, merged, recorded
-from preamar.ledger.rows import Kind, Row, State
+from preamar.gateway.reporting import drift
+from preamar.gateway.reporting.drift import compared
+from preamar.gateway.reporting.engine_metrics import Counts, counts_of
+from preamar.ledger.reports.recorded import Recorded, merged, recorded
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.usage_record import Kind, Row, State
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton
@@ -212,9 +212,9 @@ async def test_the_ledger_is_asked_for_what_ended_in_the_time(rig, http):
 
 
 def test_asking_what_a_model_is_like_is_no_inference(tmp_path):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
+    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
     for at, endpoint in enumerate(("/v2/metadata", "grpc/ModelMetadata", "grpc/ModelInfer")):
         row = Row(f"r{at}", "t", "k", "net", endpoint, Kind.COMPLETIONS, 0, 0, 200, State.DONE, "i", 5000, 5000)  # fmt: skip
-        store.write(engine, [row])
+        sqlite.write(engine, [row])
     assert recorded(engine, "net", 0, 10) == Recorded(1, 0, 0, 0)
     engine.dispose()

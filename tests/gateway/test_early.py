@@ -5,7 +5,8 @@ import contextlib
 
 import pytest
 
-from preamar.gateway import catalog, early
+from preamar.gateway.discovery import catalog
+from preamar.gateway.routing import readiness
 from tests.gateway.conftest import endpoints, service, until
 from tests.gateway.fake_triton import FakeTriton
 
@@ -38,7 +39,7 @@ async def test_who_waits_is_sent_to_a_starting_replica_once_that_says_it_is_read
         rig.know(slices=endpoints("gpt", fake.port))  # the EndpointSlice says it too
         (replica,) = rig.line("gpt").replicas.values()
         assert replica.usable
-        await asyncio.sleep(3 * early.EVERY_SECONDS)
+        await asyncio.sleep(3 * readiness.EVERY_SECONDS)
         assert fake.asked_ready == asked
 
 
@@ -54,12 +55,12 @@ async def test_a_replica_that_comes_while_somebody_waits_is_asked_too(rig):
 async def test_nobody_is_asked_where_nobody_waits_or_another_replica_serves(rig):
     async with FakeTriton() as fake, FakeTriton() as other:
         rig.know([service("gpt")], endpoints("gpt", fake.port, ready=False))
-        await asyncio.sleep(3 * early.EVERY_SECONDS)
+        await asyncio.sleep(3 * readiness.EVERY_SECONDS)
         both = endpoints("gpt", fake.port, ready=False) + endpoints("gpt", other.port)
         rig.know(slices=both)
         async with waiting(rig) as task:
             assert (await task).replica.address.http == other.port
-            await asyncio.sleep(3 * early.EVERY_SECONDS)
+            await asyncio.sleep(3 * readiness.EVERY_SECONDS)
         assert fake.asked_ready == 0
 
 
@@ -70,7 +71,7 @@ async def test_one_that_leaves_or_cannot_be_reached_is_sent_nothing(rig):
         rig.know([service("gpt")], leaving + gone)
         assert {a.http for a in catalog.starting(rig.gateway.knowledge.heard)["demo/gpt"]} == {1}
         async with waiting(rig) as task:
-            await asyncio.sleep(3 * early.EVERY_SECONDS)
+            await asyncio.sleep(3 * readiness.EVERY_SECONDS)
             assert not task.done()
         assert fake.asked_ready == 0
         # Who stopped waiting has ended the asking.
@@ -80,7 +81,7 @@ async def test_one_that_leaves_or_cannot_be_reached_is_sent_nothing(rig):
 async def test_a_yes_that_kubernetes_never_repeats_counts_for_a_while_only(
     rig, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(early, "TRUST_SECONDS", 0.3)
+    monkeypatch.setattr(readiness, "TRUST_SECONDS", 0.3)
     async with FakeTriton() as fake:
         rig.know([service("gpt")], endpoints("gpt", fake.port, ready=False))
         async with waiting(rig) as task:

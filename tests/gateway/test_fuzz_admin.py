@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from preamar.gateway.admin import described
+from preamar.gateway.endpoints.admin import described
 
 from .conftest import ADMIN, running_gateway, service
 

@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
-from preamar.gateway import compare
+from preamar.gateway.relay import shadow
 
 from .conftest import endpoints, service, until
 
@@ -143,8 +143,8 @@ class Bent(Fake):
 
 @pytest.mark.parametrize("sequence", [0, 5])
 async def test_answers_of_a_revision_on_trial_are_compared_by_grpc_too(rig, sequence, monkeypatch):
-    monkeypatch.setattr(compare, "LEAST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(compare, "PAUSES", 0)
+    monkeypatch.setattr(shadow, "LEAST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(shadow, "PAUSES", 0)
     revisions, servers, slices = (Bent(1), Bent(2)), [], endpoints("net", 1, 2)
     for at, revision in enumerate(revisions):
         servers.append(grpc.aio.server())

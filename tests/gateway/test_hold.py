@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.gateway import waking
-from preamar.gateway.hold import Hold, Turn
+from preamar.gateway.routing import retry_after
+from preamar.gateway.routing.fair_queue import Hold, Turn
 
 TENANTS = st.sampled_from("abcd")
 COMING = st.tuples(st.just("enter"), TENANTS)
@@ -176,10 +176,10 @@ def test_who_comes_back_to_a_full_hold_costs_the_newest_of_its_tenant_the_place(
 
 
 def test_what_is_left_of_a_cold_start_is_told_within_a_second_and_two_minutes():
-    assert waking.time_left(31.5, 0) == 32
-    assert waking.time_left(31.5, 20.4) == 12
-    assert waking.time_left(31.5, 31) == 1
-    assert waking.time_left(31.5, 500) == 1
-    assert waking.time_left(900, 100) == 120
-    assert waking.time_left(0, 0) == 1
-    assert waking.time_left(None, 10) == 20
+    assert retry_after.time_left(31.5, 0) == 32
+    assert retry_after.time_left(31.5, 20.4) == 12
+    assert retry_after.time_left(31.5, 31) == 1
+    assert retry_after.time_left(31.5, 500) == 1
+    assert retry_after.time_left(900, 100) == 120
+    assert retry_after.time_left(0, 0) == 1
+    assert retry_after.time_left(None, 10) == 20

@@ -16,7 +16,7 @@ from grpc import StatusCode, aio
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
-from preamar.gateway.keys import mint
+from preamar.gateway.auth.keys import mint
 
 from .conftest import ADMIN, endpoints, service
 from .fake_triton import FakeTriton

@@ -11,9 +11,9 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
-from preamar.gateway import affinity
-from preamar.gateway.pick import pick
-from preamar.gateway.wire import Exchange, Pool
+from preamar.gateway.routing import affinity
+from preamar.gateway.routing.balancer import pick
+from preamar.gateway.wire.connections import Exchange, Pool
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton

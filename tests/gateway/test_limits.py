@@ -6,7 +6,7 @@ import time
 import aiohttp
 import pytest
 
-from preamar.gateway import ports
+from preamar.gateway.wire import listener
 
 from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton
@@ -121,7 +121,7 @@ async def trickle(raw, data, every=0.02):
 async def test_a_head_that_does_not_come_to_its_end_costs_the_connection(
     tmp_path, monkeypatch, sent
 ):
-    monkeypatch.setattr(ports, "FIRST_REQUEST_SECONDS", 0.15)
+    monkeypatch.setattr(listener, "FIRST_REQUEST_SECONDS", 0.15)
     async with running_gateway(tmp_path) as rig:
         raw = await Raw.to(rig)
         sending = asyncio.create_task(trickle(raw, sent))
@@ -133,7 +133,7 @@ async def test_a_head_that_does_not_come_to_its_end_costs_the_connection(
 async def test_a_second_head_that_does_not_come_to_its_end_costs_the_connection(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ports, "KEEP_ALIVE_SECONDS", 0.15)
+    monkeypatch.setattr(listener, "KEEP_ALIVE_SECONDS", 0.15)
     async with running_gateway(tmp_path) as rig:
         raw = await Raw.to(rig)
         raw.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

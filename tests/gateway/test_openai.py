@@ -9,7 +9,7 @@ from decimal import Decimal
 import openai
 import pytest
 
-from preamar.gateway.facts import model_of
+from preamar.gateway.discovery.resources import model_of
 
 from .conftest import ADMIN, endpoints, service, until
 from .fake_triton import FakeTriton

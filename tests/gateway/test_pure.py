@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.gateway import asked, keys, protobuf, template
+from preamar.gateway.auth import keys
+from preamar.gateway.endpoints import chat_template, openai_request
+from preamar.gateway.endpoints.request_body import MAX_DEPTH, _depth
 from preamar.gateway.errors import Problem
-from preamar.gateway.http1 import Garbled, ResponseParser
-from preamar.gateway.incoming import MAX_DEPTH, _depth
-from preamar.gateway.sse import Events, event
+from preamar.gateway.wire import protobuf
+from preamar.gateway.wire.http1 import Garbled, ResponseParser
+from preamar.gateway.wire.sse import Events, event
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.data())
@@ -87,8 +89,8 @@ def test_no_text_breaks_the_key_parser(text):
 
 def test_a_template_renders_refuses_and_cannot_escape():
     hi = [{"role": "user", "content": "hi"}]
-    assert template.prompt_of("", hi, "m") == "user: hi\nassistant:"
-    assert template.prompt_of("{{ messages[0].content }}!", hi, "m") == "hi!"
+    assert chat_template.prompt_of("", hi, "m") == "user: hi\nassistant:"
+    assert chat_template.prompt_of("{{ messages[0].content }}!", hi, "m") == "hi!"
     for text, status in (
         ("{{ raise_exception('no') }}", 400),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", 500),
@@ -99,7 +101,7 @@ def test_a_template_renders_refuses_and_cannot_escape():
         ("x" * 70000, 500),
     ):
         with pytest.raises(Problem) as refused:
-            template.prompt_of(text, hi, "m")
+            chat_template.prompt_of(text, hi, "m")
         assert refused.value.status == status
 
 
@@ -133,11 +135,11 @@ def test_tokens_are_read_from_raw_tensors(given_tokens, made_tokens):
 def test_developer_speaks_as_system_and_parts_are_joined():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     messages = [{"role": "developer", "content": "x"}, {"role": "user", "content": parts}]
-    assert asked.messages_of({"messages": messages}) == [
+    assert openai_request.messages_of({"messages": messages}) == [
         {"role": "system", "content": "x"},
         {"role": "user", "content": "ab"},
     ]
     for bad in (None, [], [1], [{"role": "user"}], [{"role": "x", "content": ""}],
                 [{"role": "user", "content": [{"type": "image_url"}]}]):  # fmt: skip
         with pytest.raises(Problem):
-            asked.messages_of({"messages": bad})
+            openai_request.messages_of({"messages": bad})

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from preamar.gateway import purse as purses
-from preamar.gateway.purse import Purse, Spent
-from preamar.ledger.leases import Allowance, Granted
+from preamar.gateway.limits import quota_lease as purses
+from preamar.gateway.limits.quota_lease import Purse, Spent
+from preamar.ledger.budgets.leases import Allowance, Granted
 
 ALLOWANCE = Allowance("acme", "USD", "2026-11", 1000)
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from preamar.cluster import watch as watching
-from preamar.gateway import knowledge
+from preamar.gateway.discovery import watcher
 
 from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton
@@ -72,7 +72,7 @@ class ApiServer:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(knowledge, "SAVE_SECONDS", 0.05)
+    monkeypatch.setattr(watcher, "SAVE_SECONDS", 0.05)
     monkeypatch.setattr(watching, "LONGEST_PAUSE", 0.05)
 
 

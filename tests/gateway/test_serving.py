@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from preamar.gateway.catalog import Heard
+from preamar.gateway.discovery.catalog import Heard
 
 from .conftest import ADMIN, endpoints, service, until
 from .fake_triton import FakeTriton

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from preamar.core.buckets import BOUNDS
-from preamar.gateway.demand import load
-from preamar.gateway.trial import WARM
+from preamar.gateway.reporting.demand import load
+from preamar.gateway.routing.canary_stats import WARM
+from preamar.protocol.histogram import BOUNDS
 
 from .conftest import endpoints, service
 from .fake_triton import FakeTriton

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from preamar.gateway.wire import HIGH_WATER, CutShort, Exchange, Pool
+from preamar.gateway.wire.connections import HIGH_WATER, CutShort, Exchange, Pool
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

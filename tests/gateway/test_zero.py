@@ -6,12 +6,13 @@ import json
 import openai
 import pytest
 
-from preamar.gateway import demand, upstream
-from preamar.gateway.catalog import Heard
-from preamar.gateway.facts import model_of
-from preamar.gateway.fleet import Line
-from preamar.ledger.rows import State
-from preamar.ledger.writer import LedgerUnavailable
+from preamar.gateway.discovery.catalog import Heard
+from preamar.gateway.discovery.resources import model_of
+from preamar.gateway.relay import upstream
+from preamar.gateway.reporting import demand
+from preamar.gateway.routing.queue import Line
+from preamar.ledger.store.writer import LedgerUnavailable
+from preamar.ledger.tables.usage_record import State
 
 from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton

@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from preamar.ledger import store
-from preamar.ledger.postgres import open_postgres, prepare
+from preamar.ledger.store import sqlite
+from preamar.ledger.store.postgres import open_postgres, prepare
 from tests.postgres import postgres  # noqa: F401 - a fixture
 
 _NUMBERS = count()
@@ -20,7 +20,7 @@ def database(request):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request, tmp_path):
     if request.param == "sqlite":
-        engine = store.open_store(tmp_path / "ledger.sqlite")
+        engine = sqlite.open_store(tmp_path / "ledger.sqlite")
     else:
         engine = open_postgres(request.getfixturevalue("database"))
         prepare(engine)

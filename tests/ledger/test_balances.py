@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from preamar.ledger import store
-from preamar.ledger.amounts import halves, whole
-from preamar.ledger.balances import month_of
-from preamar.ledger.prices import Price
-from preamar.ledger.rows import State
-from preamar.ledger.schema import balances, requests
+from preamar.ledger.budgets.balances import month_of
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.amounts import halves, whole
+from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.schema import balances, requests
+from preamar.ledger.tables.usage_record import State
 
 from .test_ledger import ROW
 
@@ -44,7 +44,7 @@ rows = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(batches=st.lists(st.lists(rows, min_size=1, max_size=8), max_size=6), dead=st.booleans())
 def test_balances_are_the_sum_of_the_settled_rows(tmp_path_factory, batches, dead):
-    engine = store.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    engine = sqlite.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
     first = {}
     for batch in batches:
         # A request has one price, owner and time however often it is told of.
@@ -55,9 +55,9 @@ def test_balances_are_the_sum_of_the_settled_rows(tmp_path_factory, batches, dea
             for row in batch
             if (same := first.setdefault(row.id, row))
         ]
-        store.write(engine, told)
+        sqlite.write(engine, told)
     if dead:
-        store.close_instance(engine, "one")
+        sqlite.close_instance(engine, "one")
     by_version = {price.version: price for price in PRICES}
     expected = Counter()
     with engine.connect() as connection:

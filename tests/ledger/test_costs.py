@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preamar.ledger import costs, store
-from preamar.ledger.prices import Price
-from preamar.ledger.rows import Kind, Row, State
-from preamar.ledger.usage import BadQuery
+from preamar.ledger.reports import costs
+from preamar.ledger.reports.usage import BadQuery
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.usage_record import Kind, Row, State
 
 DAY = 86_400
 PRICES = (
@@ -46,9 +47,9 @@ def ledgers(factory, rows, chance, times):
     again = rows * times
     chance.shuffle(again)
     for order in (rows, again):
-        engine = store.open_store(factory.mktemp("ledger") / "ledger.sqlite")
+        engine = sqlite.open_store(factory.mktemp("ledger") / "ledger.sqlite")
         for row in order:
-            store.write(engine, [row])
+            sqlite.write(engine, [row])
         yield engine
         engine.dispose()
 
@@ -76,14 +77,14 @@ def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
 
 @pytest.fixture
 def engine(tmp_path):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
+    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
     row = Row(
         id="r", tenant="acme", key_id="k1", model="gpt", endpoint="/v1/completions",
         kind=Kind.COMPLETIONS, input_tokens=10, output_tokens=7, status=200, state=State.DONE,
         instance="i", started=DAY * 1000, finished=DAY * 1000, price=PRICES[1],
     )  # fmt: skip
     dearer = replace(row, id="s", price=replace(PRICES[1], request=10_000))
-    store.write(engine, [row, dearer, replace(row, id="t", tenant="beta", key_id="k2")])
+    sqlite.write(engine, [row, dearer, replace(row, id="t", tenant="beta", key_id="k2")])
     yield engine
     engine.dispose()
 

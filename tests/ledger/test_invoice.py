@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preamar.ledger import invoice, store
-from preamar.ledger.prices import Price
-from preamar.ledger.rows import Kind, Row, State
+from preamar.ledger.reports import invoice
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.usage_record import Kind, Row, State
 
 from .test_costs import DAY, ROWS, ledgers
 
@@ -68,14 +69,14 @@ def test_months_are_of_utc_and_meet():
 
 
 def test_a_price_that_changed_within_the_month_makes_another_line(tmp_path):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
+    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
     row = Row(
         id="r", tenant="a", key_id="k", model="m", endpoint="/v1/completions",
         kind=Kind.COMPLETIONS, input_tokens=0, output_tokens=10**6, status=200, state=State.DONE,
         instance="i", started=DAY * 1000, finished=DAY * 1000, price=Price("USD", 0, 400_000),
     )  # fmt: skip
     dearer = replace(row, id="other", price=Price("USD", 5, 500_000))
-    store.write(engine, [row, dearer])
+    sqlite.write(engine, [row, dearer])
     found = [line for line in invoice.lines(engine, "a", "1970-01") if line.kind == "output"]
     assert [(line.millionths, line.minor) for line in found] == [(400_000, 40), (500_000, 50)]
     engine.dispose()

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from preamar.ledger import store
-from preamar.ledger.alive import Alive, journal_of, recover
-from preamar.ledger.journal import SIZE, Journal, read
-from preamar.ledger.prices import Price
-from preamar.ledger.rows import State
-from preamar.ledger.schema import balances, requests
-from preamar.ledger.writer import Writer
+from preamar.ledger.store import sqlite
+from preamar.ledger.store.file_lock import Alive, journal_of, recover
+from preamar.ledger.store.journal import SIZE, Journal, read
+from preamar.ledger.store.writer import Writer
+from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.schema import balances, requests
+from preamar.ledger.tables.usage_record import State
 
 from .test_costs import ROWS
 from .test_ledger import ROW
@@ -91,7 +91,7 @@ def test_it_grows_over_its_size_and_shrinks_again(tmp_path):
 
 
 def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left(tmp_path):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
+    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
     price = Price("USD", 0, 0, 7)
     alive = Alive(tmp_path, "alive")
     for name in ("alive", "dead"):
@@ -99,7 +99,7 @@ def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left
         done = replace(ROW, id=f"{name}-done", instance=name, price=price)
         journal.append([done, replace(done, id=f"{name}-open", state=State.OPEN)])
         journal.append([done])
-    store.write(engine, [replace(ROW, id="dead-done", instance="dead", price=price)])
+    sqlite.write(engine, [replace(ROW, id="dead-done", instance="dead", price=price)])
     assert recover(engine, tmp_path, "me") == 1
     with engine.connect() as connection:
         rows = {row.id: row.state for row in connection.execute(select(requests))}
@@ -114,8 +114,8 @@ def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left
 
 
 def test_a_database_that_fails_keeps_nobody_waiting_and_loses_nothing(tmp_path, monkeypatch):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
-    writer, real = Writer(engine, Journal(tmp_path / "j")), store.write
+    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    writer, real = Writer(engine, Journal(tmp_path / "j")), sqlite.write
     failing = threading.Event()
     failing.set()
 
@@ -124,7 +124,7 @@ def test_a_database_that_fails_keeps_nobody_waiting_and_loses_nothing(tmp_path, 
             raise OperationalError("x", {}, Exception("disk is full"))
         real(engine, batch, **more)
 
-    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(sqlite, "write", write)
     writer.start()
     done = threading.Semaphore(0)
     for number in range(3):
@@ -145,10 +145,10 @@ def test_a_database_that_fails_keeps_nobody_waiting_and_loses_nothing(tmp_path, 
 
 
 def test_rows_reach_the_database_by_themselves_and_together(tmp_path, monkeypatch):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
-    batches, real = [], store.write
+    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    batches, real = [], sqlite.write
     monkeypatch.setattr(
-        store,
+        sqlite,
         "write",
         lambda engine, rows, **m: (batches.append(len(rows)), real(engine, rows, **m)),
     )

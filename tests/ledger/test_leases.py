@@ -7,10 +7,11 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preamar.ledger import leases, store
-from preamar.ledger.leases import PREPAID, Allowance, Granted
-from preamar.ledger.prices import PICO, Price
-from preamar.ledger.rows import State
+from preamar.ledger.budgets import leases
+from preamar.ledger.budgets.leases import PREPAID, Allowance, Granted
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.prices import PICO, Price
+from preamar.ledger.tables.usage_record import State
 
 from .test_ledger import ROW
 
@@ -45,34 +46,34 @@ def test_what_a_request_cost_moves_from_the_lease_to_what_was_spent(engine):
     leases.grant(engine, MONTH, "one", 5 * PICO)
     row = a_row("r1", 2_000_000)
     for _ in range(3):  # however often it is written
-        store.write(engine, [row])
+        sqlite.write(engine, [row])
         assert leases.standing(engine, MONTH) == (2 * PICO, 3 * PICO)
-    store.write(engine, [replace(row, id="r2", reserved=())])
+    sqlite.write(engine, [replace(row, id="r2", reserved=())])
     assert leases.standing(engine, MONTH) == (4 * PICO, 3 * PICO)
 
 
 def test_a_mark_costs_nothing_yet_and_the_end_of_a_dead_gateway_what_was_marked(engine):
     leases.grant(engine, MONTH, "one", 5 * PICO)
-    store.write(engine, [a_row("r1", 1_000_000, state=State.OPEN)])
-    store.write(engine, [a_row("r1", 3_000_000, state=State.OPEN)])
+    sqlite.write(engine, [a_row("r1", 1_000_000, state=State.OPEN)])
+    sqlite.write(engine, [a_row("r1", 3_000_000, state=State.OPEN)])
     assert leases.standing(engine, MONTH) == (0, 5 * PICO)
-    assert store.open_instances(engine) == {"one"}
-    assert store.close_instance(engine, "one") == 1
+    assert sqlite.open_instances(engine) == {"one"}
+    assert sqlite.close_instance(engine, "one") == 1
     assert leases.standing(engine, MONTH) == (3 * PICO, 0)
-    store.write(engine, [a_row("r1", 9_000_000)])
+    sqlite.write(engine, [a_row("r1", 9_000_000)])
     assert leases.standing(engine, MONTH) == (3 * PICO, 0)
 
 
 def test_a_gateway_with_leases_and_no_streams_is_found_when_it_is_dead(engine):
     leases.grant(engine, MONTH, "one", 5)
-    assert store.open_instances(engine) == {"one"}
-    store.close_instance(engine, "one")
-    assert store.open_instances(engine) == set()
+    assert sqlite.open_instances(engine) == {"one"}
+    sqlite.close_instance(engine, "one")
+    assert sqlite.open_instances(engine) == set()
     assert leases.standing(engine, MONTH) == (0, 0)
 
 
 def test_a_month_is_granted_anew_and_what_is_prepaid_is_not(engine):
-    store.write(engine, [a_row("r1", 6_000_000, ())])
+    sqlite.write(engine, [a_row("r1", 6_000_000, ())])
     december = replace(MONTH, period="2026-12")
     prepaid = replace(MONTH, period=PREPAID)
     assert leases.grant(engine, december, "one", 10 * PICO).amount == 10 * PICO
@@ -84,7 +85,7 @@ def test_money_beyond_sixty_four_bits_is_exact(engine):
     dear = Price("VND", million_input_tokens=999_999_999_999_999)
     for name in ("r1", "r2"):
         row = replace(a_row(name, 0, ()), input_tokens=10**12 + 7, price=dear)
-        store.write(engine, [row])
+        sqlite.write(engine, [row])
     spent, _ = leases.standing(engine, Allowance("acme", "VND", "2026-11", 1))
     assert spent == 2 * (10**12 + 7) * 999_999_999_999_999 > 2**64
 
@@ -92,7 +93,7 @@ def test_money_beyond_sixty_four_bits_is_exact(engine):
 def test_a_lease_that_was_overspent_makes_no_room_for_others(engine):
     few = replace(MONTH, most=10 * PICO)
     leases.grant(engine, few, "one", PICO)
-    store.write(engine, [a_row("r1", 4_000_000)])  # cost 4, leased 1
+    sqlite.write(engine, [a_row("r1", 4_000_000)])  # cost 4, leased 1
     assert leases.grant(engine, few, "two", 10 * PICO) == Granted(0, 6 * PICO)
 
 
@@ -111,7 +112,7 @@ def test_rates_of_minutes_gone_by_are_forgotten(engine):
 def test_gateways_that_know_nothing_of_each_other_never_lease_too_much(
     tmp_path_factory, seed, most
 ):
-    engine = store.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    engine = sqlite.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
     allowance = replace(MONTH, most=most)
 
     def gateway(name):

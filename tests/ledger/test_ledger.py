@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from preamar.ledger import keys, store, usage
-from preamar.ledger.alive import Alive, recover
-from preamar.ledger.journal import Journal
-from preamar.ledger.rows import Kind, Row, State
-from preamar.ledger.schema import SchemaMismatch, requests
-from preamar.ledger.writer import Writer
+from preamar.ledger import keys
+from preamar.ledger.reports import usage
+from preamar.ledger.store import sqlite
+from preamar.ledger.store.file_lock import Alive, recover
+from preamar.ledger.store.journal import Journal
+from preamar.ledger.store.writer import Writer
+from preamar.ledger.tables.schema import SchemaMismatch, requests
+from preamar.ledger.tables.usage_record import Kind, Row, State
 
 ROW = Row(
     id="r1", tenant="acme", key_id="k", model="m", endpoint="/v1/completions",
@@ -35,8 +37,8 @@ def rows(engine):
 def test_a_row_counts_once_and_never_changes_after_its_end(engine):
     opened = replace(ROW, state=State.OPEN, output_tokens=1)
     for row in (opened, replace(opened, output_tokens=2), ROW, ROW, replace(ROW, output_tokens=9)):
-        store.write(engine, [row])
-    store.write(engine, [replace(opened, output_tokens=99)])
+        sqlite.write(engine, [row])
+    sqlite.write(engine, [replace(opened, output_tokens=99)])
     (row,) = rows(engine)
     assert (row.output_tokens, row.state) == (5, "done")
 
@@ -44,7 +46,7 @@ def test_a_row_counts_once_and_never_changes_after_its_end(engine):
 def test_streams_of_the_dead_are_settled_and_those_of_the_living_are_not(engine, tmp_path):
     alive = Alive(tmp_path, "alive")
     for name in ("alive", "dead"):
-        store.write(engine, [replace(ROW, id=name, instance=name, state=State.OPEN)])
+        sqlite.write(engine, [replace(ROW, id=name, instance=name, state=State.OPEN)])
     assert recover(engine, tmp_path, "me") == 1
     assert {row.id: row.state for row in rows(engine)} == {"alive": "open", "dead": "done"}
     alive.release()
@@ -53,14 +55,14 @@ def test_streams_of_the_dead_are_settled_and_those_of_the_living_are_not(engine,
 
 def test_a_file_of_another_version_is_refused_with_a_sentence(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    store.open_store(path).dispose()
+    sqlite.open_store(path).dispose()
     with sqlite3.connect(path) as raw:
         raw.execute("update alembic_version set version_num = '9999'")
     with pytest.raises(SchemaMismatch, match="newer version"):
-        store.open_store(path)
+        sqlite.open_store(path)
     path.write_bytes(b"no database at all" * 100)
-    with pytest.raises(store.StoreUnusable):
-        store.open_store(path)
+    with pytest.raises(sqlite.StoreUnusable):
+        sqlite.open_store(path)
 
 
 def test_many_threads_write_and_each_learns_of_its_own(engine, tmp_path):
@@ -111,13 +113,13 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
         "sys.path[:0] = ['operator', '.']\n"
-        "from preamar.ledger import store\n"
-        "from preamar.ledger.writer import Writer\n"
-        "from preamar.ledger.rows import *\n"
-        "from preamar.ledger.journal import Journal\n"
+        "from preamar.ledger.store import sqlite\n"
+        "from preamar.ledger.store.writer import Writer\n"
+        "from preamar.ledger.tables.usage_record import *\n"
+        "from preamar.ledger.store.journal import Journal\n"
         "path = Path(sys.argv[1])\n"
         "journal = Journal(path.with_name('i.journal'))\n"
-        "w = Writer(store.open_store(path), journal); w.start()\n"
+        "w = Writer(sqlite.open_store(path), journal); w.start()\n"
         "row = Row('', 't', 'k', 'm', 'e', Kind.COMPLETIONS, 1, 1, 200, State.DONE, 'i', 1, 1)\n"
         "for n in itertools.count():\n"
         "    w.submit(replace(row, id=str(n)), lambda n=n: print(n, flush=True))\n"
@@ -131,7 +133,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
     said += process.stdout.readlines()
     process.wait()
     told = {line.strip().decode() for line in said if line.endswith(b"\n")}
-    engine = store.open_store(path)
+    engine = sqlite.open_store(path)
     recover(engine, tmp_path, "me")
     assert len(told) >= 2000
     assert told <= {row.id for row in rows(engine)}
@@ -161,13 +163,13 @@ def test_pages_add_up_to_every_row_in_the_period_whatever_their_size(made, start
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
-        engine = store.open_store(Path(folder) / "l.sqlite")
+        engine = sqlite.open_store(Path(folder) / "l.sqlite")
         written = [
             replace(ROW, id=str(n), started=at * 1000 + 7, tenant=tenant, input_tokens=tokens)
             for n, (at, tenant, tokens) in enumerate(made)
         ]
         if written:
-            store.write(engine, written)
+            sqlite.write(engine, written)
         end = start + length
         expected = {}
         for row in written:

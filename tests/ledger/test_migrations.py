@@ -9,9 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 
-from preamar.ledger import store
-from preamar.ledger.prices import FREE
-from preamar.ledger.schema import SchemaMismatch, metadata, prices, requests
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.prices import FREE
+from preamar.ledger.tables.schema import SchemaMismatch, metadata, prices, requests
 
 # As the first version wrote it.
 FIRST = """
@@ -51,7 +51,7 @@ def tables(path):
 
 @pytest.mark.parametrize("old", [True, False], ids=["of the first version", "new"])
 def test_every_ledger_ends_with_the_tables_that_the_code_knows(first, tmp_path, old):
-    engine = store.open_store(first if old else tmp_path / "new.sqlite")
+    engine = sqlite.open_store(first if old else tmp_path / "new.sqlite")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -70,16 +70,16 @@ def test_a_migration_that_breaks_off_leaves_the_ledger_as_it_was(first, monkeypa
 
     monkeypatch.setattr(op, "add_column", broken)  # when the table of prices is there already
     with pytest.raises(KeyboardInterrupt):
-        store.open_store(first)
+        sqlite.open_store(first)
     assert tables(first) == before
     monkeypatch.undo()
-    store.open_store(first).dispose()
+    sqlite.open_store(first).dispose()
     assert "prices" in tables(first)
 
 
 def test_gateways_that_start_together_migrate_once(first):
     with ThreadPoolExecutor(8) as pool:
-        for engine in pool.map(store.open_store, [first] * 8):
+        for engine in pool.map(sqlite.open_store, [first] * 8):
             engine.dispose()
     with sqlite3.connect(first) as raw:
         assert list(raw.execute("select count(*) from prices")) == [(1,)]
@@ -90,5 +90,5 @@ def test_somebody_elses_database_is_left_alone(tmp_path):
     with sqlite3.connect(path) as raw:
         raw.execute("create table meta (name text, value integer)")
     with pytest.raises(SchemaMismatch, match="no ledger of ours"):
-        store.open_store(path)
+        sqlite.open_store(path)
     assert tables(path) == {"meta"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.ledger.prices import FREE, BadPrice, Price, decimal
+from preamar.ledger.tables.prices import FREE, BadPrice, Price, decimal
 
 PRICES = st.decimals(0, 999_999_999, places=6).map(lambda d: f"{d:f}")
 COUNTS = st.integers(0, 10**12)

@@ -13,14 +13,16 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select, text
 
-from preamar.gateway.keyring import Keyring
-from preamar.ledger import beats, keys, leases, store
-from preamar.ledger.home import Shared
-from preamar.ledger.postgres import open_postgres, prepare
-from preamar.ledger.prices import PICO
-from preamar.ledger.rows import State
-from preamar.ledger.schema import SchemaMismatch, requests
-from preamar.ledger.store import StoreUnusable
+from preamar.gateway.auth.keyring import Keyring
+from preamar.ledger import keys
+from preamar.ledger.budgets import leases
+from preamar.ledger.store import heartbeats, sqlite
+from preamar.ledger.store.backend import Shared
+from preamar.ledger.store.postgres import open_postgres, prepare
+from preamar.ledger.store.sqlite import StoreUnusable
+from preamar.ledger.tables.prices import PICO
+from preamar.ledger.tables.schema import SchemaMismatch, requests
+from preamar.ledger.tables.usage_record import State
 from tests.postgres import running
 
 from .test_leases import MONTH, a_row
@@ -87,16 +89,16 @@ def test_a_gateway_that_dies_is_settled_by_another_and_its_leases_end(tmp_path, 
     leases.grant(remote, MONTH, "one", 5 * PICO)
     one.writer.submit(a_row("r", 1_000_000, state=State.OPEN))
     until(lambda: told(remote) == [(1_000_000, "open")])
-    assert beats.recover(remote, "two") == 0  # it lives
+    assert heartbeats.recover(remote, "two") == 0  # it lives
     with remote.begin() as connection:
         connection.execute(text("UPDATE gateways SET seen = seen - 61000"))
-    assert beats.recover(remote, "two") == 1
+    assert heartbeats.recover(remote, "two") == 1
     assert leases.standing(remote, MONTH) == (PICO, 0)
     one.stop(10)
 
 
 def test_a_gateway_that_was_taken_for_dead_learns_it(tmp_path, database, remote, monkeypatch):
-    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.1)
     learned = []
     one = home(tmp_path, database, forgotten=lambda: learned.append(True))
     until(lambda: one.fresh)
@@ -109,7 +111,7 @@ def test_a_gateway_that_was_taken_for_dead_learns_it(tmp_path, database, remote,
 def test_leases_do_not_hold_once_nobody_was_told_for_long(tmp_path, database, monkeypatch):
     one = home(tmp_path, database)
     until(lambda: one.fresh)
-    monkeypatch.setattr(beats, "FENCE_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeats, "FENCE_SECONDS", 0.0)
     assert not one.fresh
     one.stop(10)
 
@@ -126,7 +128,7 @@ def test_a_newer_database_or_another_one_is_refused(database, remote):
 
 
 def test_keys_are_known_after_a_start_while_the_database_is_away(tmp_path, database, remote):
-    cache = store.open_store(tmp_path / "cache.sqlite")
+    cache = sqlite.open_store(tmp_path / "cache.sqlite")
     keyring = Keyring(remote, b"pepper" * 4, cache)
     keyring.begin()
     key, stored = keyring.create("acme", 1, {"models": ["gpt"]})
@@ -165,7 +167,7 @@ import itertools, sys, threading
 from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = ['operator', '.']
-from preamar.ledger.home import Shared
+from preamar.ledger.store.backend import Shared
 from tests.ledger.test_leases import a_row
 home = Shared(Path(sys.argv[1]), sys.argv[2], sys.argv[3], 400, lambda: None)
 home.start()

@@ -11,8 +11,8 @@ from preamar.core.plan import Ref
 from preamar.core.pods import PodView
 from preamar.core.serving import observe as serving
 from preamar.core.serving import reconcile as serving_reconcile
-from preamar.core.serving.group import grouped, workers_ref
-from preamar.core.serving.images import read
+from preamar.core.serving.model.images import read
+from preamar.core.serving.pods.group import grouped, workers_ref
 from preamar.core.settings import Settings
 from preamar.core.training import observe as training
 from preamar.core.training import reconcile as training_reconcile

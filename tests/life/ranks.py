@@ -66,7 +66,7 @@ class Ranks:
 
     def heard(self, job, now):
         """What the operator hears of its order: whether it was taken, seconds it was tried."""
-        from preamar.core.moments import moment
+        from preamar.core.timestamps import moment
 
         text = job["metadata"].get("annotations", {}).get(STOP)
         if text is None:

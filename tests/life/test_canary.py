@@ -9,10 +9,9 @@ from json import loads
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from preamar.core.bets import NOTHING, grown
 from preamar.core.plan import Ref
-from preamar.core.serving.compared import Apart
-from preamar.core.serving.trial import Side, Trial
+from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.sequential_test import NOTHING, grown
 from tests.life.machine import LIVES, Lives
 from tests.life.test_serving import a_service
 from tests.life.world import NAMESPACE, gone, ready, ref

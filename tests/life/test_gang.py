@@ -3,7 +3,7 @@ run with fewer (those that may: test_places.py)."""
 
 import pytest
 
-from preamar.core.training import gang
+from preamar.core.training.elastic import gang
 from tests.life.test_training import TrainingLives
 
 

@@ -8,27 +8,22 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
-from preamar.core import due
+from preamar.core import needs_apply
 from preamar.core.plan import Applied, digest_of
-from preamar.core.serving import (
-    compared,
-    desired,
-    fit,
-    fit_kept,
-    optimized,
-    rollout,
-    scaling,
-    source,
-    trial,
-    verdicts,
-    victims,
-)
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
-from preamar.core.serving.source import products
-from preamar.core.training import endings, lifecycle, lost, policy
+from preamar.core.serving.artifact import optimized, rollout
+from preamar.core.serving.canary import answer_comparison, canary_analysis
+from preamar.core.serving.health import current, fit, fit_kept
+from preamar.core.serving.model import source
+from preamar.core.serving.model.source import products
+from preamar.core.serving.pods import desired, scale_down_order
+from preamar.core.serving.sizing import scaling
+from preamar.core.training import lifecycle
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
+from preamar.core.training.attempts import endings, lost, policy
+from preamar.protocol import canary as protocol_canary
 from tests.life.ranks import CONVERSION
 from tests.life.test_canary import CanaryLives
 from tests.life.test_engines import EngineLives
@@ -104,17 +99,17 @@ class Tried(CanaryLives):
 
 
 def never_repairs(patch):
-    real = due.due
+    real = needs_apply.due
 
     def only_missing(wanted, owner, children, applied, refused):
         found = real(wanted, owner, children, applied, refused)
-        return tuple(m for m in found if due.ref_of(m) not in children)
+        return tuple(m for m in found if needs_apply.ref_of(m) not in children)
 
     patch.setattr(serving, "due", only_missing)
 
 
 def forgets_the_version_of_what_it_sent(patch):
-    real = due.due
+    real = needs_apply.due
 
     def by_digest_alone(wanted, owner, children, applied, refused):
         as_seen = {
@@ -163,7 +158,7 @@ def marks_nobody(patch):
 
 
 def forgets_what_earlier_marks_left(patch):
-    real = victims.marks
+    real = scale_down_order.marks
 
     def always_minus_one(*arguments):
         return tuple(dataclasses.replace(mark, value="-1") for mark in real(*arguments))
@@ -180,7 +175,7 @@ def never_gives_up(patch):
 
 
 def counts_an_old_pod_again(patch):
-    patch.setattr(fit, "made_with", lambda observed, _: verdicts.current_pods(observed))
+    patch.setattr(fit, "made_with", lambda observed, _: current.current_pods(observed))
 
 
 def halves_for_a_crash(patch):
@@ -286,19 +281,19 @@ def tells_of_no_resize(patch):
 
 
 def promotes_what_answers_otherwise(patch):
-    patch.setattr(compared.Apart, "too_far", False)
+    patch.setattr(protocol_canary.Apart, "too_far", False)
 
 
 def compares_other_models(patch):
-    patch.setattr(compared, "_same_model", lambda before, service: True)
+    patch.setattr(answer_comparison, "_same_model", lambda before, service: True)
 
 
 def takes_any_difference_for_too_far(patch):
-    patch.setattr(compared.Apart, "too_far", property(lambda apart: apart.compared > 0))
+    patch.setattr(protocol_canary.Apart, "too_far", property(lambda apart: apart.compared > 0))
 
 
 def compares_for_ever(patch):
-    patch.setattr(trial, "LEAST_COMPARED", 10**9)
+    patch.setattr(canary_analysis, "LEAST_COMPARED", 10**9)
     patch.setattr(rollout, "PATIENCE", 10**9)
 
 

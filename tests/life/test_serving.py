@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from preamar.core.plan import Ref
-from preamar.core.serving.observe import Carried
+from preamar.protocol.demand import Carried
 from tests.life.machine import LIVES, Lives
 from tests.life.operator import Operator
 from tests.life.world import NAMESPACE, alive, gone, ready, ref

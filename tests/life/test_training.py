@@ -6,8 +6,8 @@ from json import loads
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from preamar.core.moments import moment
 from preamar.core.plan import Ref
+from preamar.core.timestamps import moment
 from tests.life.machine import LIVES, Lives
 from tests.life.operator import SETTINGS
 from tests.life.ranks import ATTEMPT, CONVERSION, SCOUT

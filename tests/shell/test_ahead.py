@@ -1,8 +1,8 @@
 """Sizes that were written outside a pass."""
 
 from preamar.core.plan import Event
-from preamar.shell.ahead import Ahead
-from preamar.shell.keys import Key
+from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.keys import Key
 
 KEY = Key("InferenceService", "demo", "chat")
 EVENT = Event("DemandMet", "The size is now 2, it was 0.")

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from e2e.clusters.bare import free_ports
 from preamar.cluster.call import MERGE, call
-from preamar.core.moments import stamp
-from preamar.core.serving.observe import Demand
+from preamar.core.timestamps import stamp
 from preamar.demand import witness
-from preamar.shell.metrics import Metrics
+from preamar.protocol.demand import Demand
+from preamar.shell.figures.metrics import Metrics
 from tests.shell.test_operator import SERVICE, Place, audited, place
 
 __all__ = ["audited", "place"]

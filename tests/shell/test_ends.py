@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from preamar.shell import ends as module
-from preamar.shell.ends import Ends, Waited, awaited
-from preamar.shell.keys import JOB_KIND, Key
+from preamar.shell.polling import exit_poller as module
+from preamar.shell.polling.exit_poller import Ends, Waited, awaited
+from preamar.shell.watching.keys import JOB_KIND, Key
 from tests.core.builders import a_rank, an_attempt
 from tests.core.training.test_resize import STOP, a_conversion, a_converter, order
 

@@ -9,11 +9,11 @@ import pytest
 from kopf._cogs.clients import api, watching
 
 from preamar.shell.audit import Audit
-from preamar.shell.hearing import Ears, hearing
-from preamar.shell.keys import OURS, SERVICE_KIND, Key
-from preamar.shell.metrics import Metrics
-from preamar.shell.mirror import Mirror, Watched
+from preamar.shell.figures.metrics import Metrics
 from preamar.shell.probes import SILENT_SECONDS, Health
+from preamar.shell.watching.keys import OURS, SERVICE_KIND, Key
+from preamar.shell.watching.mirror import Mirror, Watched
+from preamar.shell.watching.watch_health import Ears, hearing
 
 PODS = Watched("v1", "Pod", "pods", OURS)
 CHAT = Key(SERVICE_KIND, "demo", "chat")

@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from preamar.core.pods import PodView
 from preamar.core.training.observe import JobView
+from preamar.core.training.pods.tokens import stop_token
 from preamar.core.training.progress import Progress
-from preamar.core.training.tokens import stop_token
-from preamar.shell import progress
-from preamar.shell.keys import JOB_KIND, Key
-from preamar.shell.progress import Agent, Order, Poller, ordered, preparing_first, rank_zero
-from preamar.shell.training_figures import TrainingFigures
+from preamar.shell.figures.training_figures import TrainingFigures
+from preamar.shell.polling import progress
+from preamar.shell.polling.progress import Agent, Order, Poller, ordered, preparing_first, rank_zero
+from preamar.shell.watching.keys import JOB_KIND, Key
 
 GPT = Key(JOB_KIND, "demo", "gpt")
 

@@ -13,7 +13,7 @@ from preamar.api.inference import InferenceService
 from preamar.cluster.call import MERGE, call
 from preamar.cluster.kinds import location
 from preamar.core.plan import Ref
-from preamar.core.serving.desired import revision_of
+from preamar.core.serving.pods.desired import revision_of
 from tests.shell.test_operator import GROUP, SERVICE, Place, audited, place
 
 __all__ = ["audited", "place"]

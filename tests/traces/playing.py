@@ -11,9 +11,9 @@ from decimal import Decimal
 from itertools import pairwise
 
 from preamar.api.scaling import Signal
-from preamar.core.serving.observe import Demand
-from preamar.core.serving.scaling import Decision, Policy, Reason, Situation, decide
-from preamar.core.serving.wanted import Aim, Fleet, Learned
+from preamar.core.serving.sizing.demand_size import Aim, Fleet, Learned
+from preamar.core.serving.sizing.scaling import Decision, Policy, Reason, Situation, decide
+from preamar.protocol.demand import Demand
 
 BEGIN = datetime(2027, 1, 31, 18, tzinfo=UTC)
 POLICY = Policy(min=0, max=8, aim=Aim(Signal.IN_FLIGHT, Decimal(8)), idle=60)

@@ -35,11 +35,11 @@ from e2e.faults.money.invoices import again
 from e2e.faults.money.lives import Gateways, Load, a_key, clients
 from e2e.faults.money.model import CountingModel
 from e2e.faults.results import Shard
-from preamar.ledger import beats
-from preamar.ledger.home import OneFile
-from preamar.ledger.postgres import open_postgres, prepare
-from preamar.ledger.prices import Price
-from preamar.ledger.rows import State
+from preamar.ledger.store import heartbeats
+from preamar.ledger.store.backend import OneFile
+from preamar.ledger.store.postgres import open_postgres, prepare
+from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.usage_record import State
 from tests.postgres import running
 
 OUT = Path(__file__).resolve().parents[3] / "build/faults-money.json"
@@ -215,7 +215,7 @@ async def database(rounds: int) -> dict[str, Any]:
             with engine.begin() as connection:
                 # What would be so after a minute.
                 connection.exec_driver_sql("UPDATE gateways SET seen = 0")
-            beats.recover(engine, "heir")
+            heartbeats.recover(engine, "heir")
             found = _checked(engine, sweep, model)
         engine.dispose()
         return sweep.report(found, rounds=rounds)

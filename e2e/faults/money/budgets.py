@@ -21,10 +21,10 @@ from sqlalchemy import Engine
 from e2e.faults.money import lives
 from e2e.faults.money.lives import Gateways, a_key, clients
 from e2e.faults.money.model import CountingModel
-from preamar.ledger import beats
-from preamar.ledger.home import OneFile
-from preamar.ledger.postgres import open_postgres, prepare
-from preamar.ledger.standings import standings
+from preamar.ledger.budgets.standings import standings
+from preamar.ledger.store import heartbeats
+from preamar.ledger.store.backend import OneFile
+from preamar.ledger.store.postgres import open_postgres, prepare
 from tests.postgres import running
 
 GATEWAYS, CALLERS = 4, 200
@@ -103,7 +103,7 @@ async def spending(home: Path, *, shared: bool) -> dict[str, Any]:
             gateway.ended()
             gateway.close()
         if server is not None:
-            beats.recover(engine, "heir", 0)
+            heartbeats.recover(engine, "heir", 0)
             spent = _spent(engine)
             engine.dispose()
         else:

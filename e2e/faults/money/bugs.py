@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from preamar.gateway import call
-from preamar.ledger import balances, store
+from preamar.gateway.metering import call
+from preamar.ledger.budgets import balances
+from preamar.ledger.store import sqlite
 
 
 def answer_first() -> None:
@@ -37,12 +38,12 @@ def marks_run_ahead() -> None:
 
 def dead_are_forgotten() -> None:
     """What a dead gateway left open stays open."""
-    store.close_instance = lambda _engine, _instance: 0
+    sqlite.close_instance = lambda _engine, _instance: 0
 
 
 def money_without_rows() -> None:
     """A mark costs as if it were an end."""
-    inner = store.write
+    inner = sqlite.write
 
     def write(engine, rows, *, spool=False):  # type: ignore[no-untyped-def]
         rows = list(rows)
@@ -50,7 +51,7 @@ def money_without_rows() -> None:
         with engine.begin() as connection:
             balances.add(connection, [row for row in rows if row.state == "open"])
 
-    store.write = write
+    sqlite.write = write
 
 
 BUGS: dict[str, Callable[[], None]] = {

@@ -5,9 +5,10 @@ from random import Random
 
 from sqlalchemy import Engine, select
 
-from preamar.ledger import invoice, store
-from preamar.ledger.balances import month_of
-from preamar.ledger.schema import requests
+from preamar.ledger.budgets.balances import month_of
+from preamar.ledger.reports import invoice
+from preamar.ledger.store import sqlite
+from preamar.ledger.tables.schema import requests
 
 TIMES = 2
 AT_ONCE = 500
@@ -16,9 +17,9 @@ AT_ONCE = 500
 def again(ledger: Path, place: Path, random: Random) -> tuple[int, list[str]]:
     """How many rows there are, and what is wrong with the invoices of ledgers that got them in other
     orders, each row twice."""
-    first = store.open_store(ledger)
+    first = sqlite.open_store(ledger)
     with first.connect() as connection:
-        rows = store.rows_of(connection, connection.execute(select(requests)).all())
+        rows = sqlite.rows_of(connection, connection.execute(select(requests)).all())
     asked = sorted({(row.tenant, month_of(row.started)) for row in rows})
     expected = invoices(first, asked)
     first.dispose()
@@ -26,9 +27,9 @@ def again(ledger: Path, place: Path, random: Random) -> tuple[int, list[str]]:
     for number in range(TIMES):
         mixed = rows * 2
         random.shuffle(mixed)
-        other = store.open_store(place / f"again-{number}.sqlite")
+        other = sqlite.open_store(place / f"again-{number}.sqlite")
         for at in range(0, len(mixed), AT_ONCE):
-            store.write(other, mixed[at : at + AT_ONCE])
+            sqlite.write(other, mixed[at : at + AT_ONCE])
         found = invoices(other, asked)
         other.dispose()
         problems += [

@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 
 from e2e.faults.money.callers import Seen, call
-from preamar.gateway.keyring import Keyring
-from preamar.ledger.home import OneFile
+from preamar.gateway.auth.keyring import Keyring
+from preamar.ledger.store.backend import OneFile
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIM = ROOT / "e2e/faults/checkpoints/shim.c"

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from e2e.faults.money.callers import Seen
-from preamar.ledger.amounts import whole
-from preamar.ledger.prices import Price
-from preamar.ledger.schema import balances, leases, requests
+from preamar.ledger.tables.amounts import whole
+from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.schema import balances, leases, requests
 
 MOST_UNDER = 64
 SLACK_SECONDS = 1.0

@@ -29,7 +29,7 @@ def child(order: dict[str, object]) -> None:
 
 def main() -> None:
     import preamar.gateway.server
-    import preamar.ledger.shipper  # noqa: F401
+    import preamar.ledger.store.shipper  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -4,10 +4,10 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from preamar.api.fields.scalars import Whole
+from preamar.api.fields.uri import Target
 from preamar.api.meta import Word
 from preamar.api.rules import Rule
-from preamar.api.texts import Whole
-from preamar.api.uri import Target
 
 
 class Schedule(StrEnum):

@@ -6,24 +6,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from preamar.api import GROUP, VERSION
-from preamar.api.inference_status import InferenceServiceStatus
-from preamar.api.lists import Distinct
-from preamar.api.meta import ObjectMeta, Readable, Word
-from preamar.api.models import Engine, Format, Model, Optimize
-from preamar.api.names import MODEL_NAME_STAYS, NAME_RULES
-from preamar.api.rules import Rule
-from preamar.api.scaling import Drain, Hold, Rollout, Scaling
-from preamar.api.shared import Accelerator, Args, Env, Placement, PullSecrets, Resources
-from preamar.api.texts import (
+from preamar.api.fields.collections import Distinct
+from preamar.api.fields.names import MODEL_NAME_STAYS, NAME_RULES
+from preamar.api.fields.scalars import (
     Currency,
     Image,
     Label63,
     ObjectName,
     Whole,
 )
-from preamar.api.texts import (
+from preamar.api.fields.scalars import (
     Price as PriceText,
 )
+from preamar.api.inference_status import InferenceServiceStatus
+from preamar.api.meta import ObjectMeta, Readable, Word
+from preamar.api.models import Engine, Format, Model, Optimize
+from preamar.api.rules import Rule
+from preamar.api.scaling import Drain, Hold, Rollout, Scaling
+from preamar.api.shared import Accelerator, Args, Env, Placement, PullSecrets, Resources
 
 
 class AccessMode(StrEnum):

@@ -4,9 +4,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from preamar.api.fields.scalars import Flag
 from preamar.api.meta import Word
 from preamar.api.rules import Rule
-from preamar.api.texts import Flag
 
 
 class Path(StrEnum):

@@ -23,9 +23,9 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from preamar.api.lists import EMPTY, Labels, keyed
+from preamar.api.fields.collections import EMPTY, Labels, keyed
+from preamar.api.fields.scalars import SeenTime, Sentence, Whole
 from preamar.api.rules import VALIDATIONS, Change, Rule
-from preamar.api.texts import SeenTime, Sentence, Whole
 
 
 class Word(BaseModel):

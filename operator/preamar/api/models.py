@@ -4,10 +4,10 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from preamar.api.fields.scalars import Digest, Fraction, ModelName, ObjectName
+from preamar.api.fields.uri import Source
 from preamar.api.meta import Word
 from preamar.api.rules import Rule
-from preamar.api.texts import Digest, Fraction, ModelName, ObjectName
-from preamar.api.uri import Source
 
 
 class Format(StrEnum):

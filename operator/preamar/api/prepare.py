@@ -5,11 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from preamar.api.fields.scalars import Fraction, Whole
+from preamar.api.fields.uri import Target
 from preamar.api.meta import Word
 from preamar.api.rules import Obeys, Rule
 from preamar.api.shared import Resources
-from preamar.api.texts import Fraction, Whole
-from preamar.api.uri import Target
 
 
 class Deduplicate(StrEnum):

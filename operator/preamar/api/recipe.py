@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, StrictStr
 
-from preamar.api.lists import EMPTY, Frozen, NoNulls, keyed
+from preamar.api.fields.collections import EMPTY, Frozen, NoNulls, keyed
+from preamar.api.fields.scalars import Above0, Label63, ObjectName, Quantity, Whole
+from preamar.api.fields.uri import Source
 from preamar.api.meta import Word
 from preamar.api.prepare import Prepare
 from preamar.api.rules import Rule
-from preamar.api.texts import Above0, Label63, ObjectName, Quantity, Whole
-from preamar.api.uri import Source
 
 
 class Offload(StrEnum):

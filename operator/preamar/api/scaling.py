@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field, StrictStr
 
+from preamar.api.fields.scalars import Above0, Whole
 from preamar.api.meta import Word
 from preamar.api.rules import Rule
-from preamar.api.texts import Above0, Whole
 
 
 class ScalingMode(StrEnum):

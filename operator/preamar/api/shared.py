@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictStr
 
-from preamar.api.lists import EMPTY, Distinct, Frozen, NoNulls, keyed
-from preamar.api.meta import Word
-from preamar.api.rules import Obeys, Rule
-from preamar.api.texts import (
+from preamar.api.fields.collections import EMPTY, Distinct, Frozen, NoNulls, keyed
+from preamar.api.fields.scalars import (
     Amount,
     Currency,
     LabelKey,
@@ -19,6 +17,8 @@ from preamar.api.texts import (
     ResourceName,
     Whole,
 )
+from preamar.api.meta import Word
+from preamar.api.rules import Obeys, Rule
 
 
 class AcceleratorType(StrEnum):

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from preamar.api import GROUP, VERSION
-from preamar.api.lists import Distinct
+from preamar.api.fields.collections import Distinct
+from preamar.api.fields.names import NAME_RULES
+from preamar.api.fields.scalars import Amount, Currency, Label63, ModelName, Signed, Whole
 from preamar.api.meta import ObjectMeta, Readable, Status, Word
-from preamar.api.names import NAME_RULES
-from preamar.api.texts import Amount, Currency, Label63, ModelName, Signed, Whole
 
 
 class Period(StrEnum):

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from preamar.api import GROUP, VERSION
 from preamar.api.checkpoints import Checkpoint
+from preamar.api.fields.collections import EMPTY, Frozen
+from preamar.api.fields.names import NAME_RULES
+from preamar.api.fields.scalars import Flag, Image, ObjectName, Time, Whole
+from preamar.api.fields.uri import Target
 from preamar.api.interconnect import Interconnect
-from preamar.api.lists import EMPTY, Frozen
 from preamar.api.meta import ObjectMeta, Readable, Word
-from preamar.api.names import NAME_RULES
 from preamar.api.recipe import (
     Batch,
     Data,
@@ -29,9 +31,7 @@ from preamar.api.shared import (
     PullSecrets,
     Resources,
 )
-from preamar.api.texts import Flag, Image, ObjectName, Time, Whole
 from preamar.api.training_status import TrainingJobStatus
-from preamar.api.uri import Target
 
 
 class Lending(StrEnum):

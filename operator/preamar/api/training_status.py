@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from preamar.api.fields.scalars import SeenTime, Sentence, ShortText, Signed, Whole
 from preamar.api.meta import Seen, Status
-from preamar.api.texts import SeenTime, Sentence, ShortText, Signed, Whole
 
 BIG = 2**53
 Size = Annotated[Whole, Field(ge=0, le=BIG)]

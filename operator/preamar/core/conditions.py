@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from preamar.core.moments import moment, stamp
 from preamar.core.plan import Event
+from preamar.core.timestamps import moment, stamp
 
 LONGEST = 1024  # characters; a status is read by people, and the API server bounds a condition
 

@@ -12,8 +12,8 @@ from json import loads
 from types import MappingProxyType
 from typing import Any, Self
 
-from preamar.core.moments import moment
 from preamar.core.plan import Manifest
+from preamar.core.timestamps import moment
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 

@@ -5,7 +5,7 @@ The chart fills these from its values; the shell reads them once at start-up.
 
 from dataclasses import dataclass, field
 
-from preamar.core.fleet import SHIPPED, Fleet
+from preamar.core.capacity.hardware import SHIPPED, Fleet
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
 
-from preamar.core.serving.observe import Carried, Demand
 from preamar.demand.arrivals import Arrivals
 from preamar.demand.means import Mean
 from preamar.demand.report import Load, Report
+from preamar.protocol.demand import Carried, Demand
 
 FRESH_SECONDS = 5.0
 FORGOTTEN_SECONDS = 120.0

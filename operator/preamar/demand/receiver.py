@@ -15,14 +15,13 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.core.bets import STAKES
-from preamar.core.buckets import BOUNDS
-from preamar.core.serving.compared import Apart
-from preamar.core.serving.observe import Carried
-from preamar.core.serving.trial import Side, Trial
 from preamar.demand.accounts import AccountBook
 from preamar.demand.book import MOST_SERVICES, Changes, DemandBook, TooMany
 from preamar.demand.report import NO_PODS, Load, Report
+from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.demand import Carried
+from preamar.protocol.histogram import BOUNDS
+from preamar.protocol.sequential_test import STAKES
 
 log = logging.getLogger(__name__)
 LARGEST_BODY = 2 * 2**20

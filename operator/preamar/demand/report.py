@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from preamar.core.serving.observe import Carried
-from preamar.core.serving.trial import Trial
+from preamar.protocol.canary import Trial
+from preamar.protocol.demand import Carried
 
 NO_PODS: Mapping[str, Carried] = MappingProxyType({})
 

@@ -14,8 +14,8 @@ from zlib import crc32
 
 import aiohttp
 
-from preamar.core.serving.observe import Demand
 from preamar.demand.triton import Reading, in_flight, read
+from preamar.protocol.demand import Demand
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, DEADLINE_SECONDS, STALE_SECONDS = 5.0, 2.0, 15.0

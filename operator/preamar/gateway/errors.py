@@ -152,3 +152,14 @@ def too_slow(model: str) -> Problem:
     return Problem(
         504, f"The model '{model}' did not answer in time.", "server_error", "upstream_timeout"
     )
+
+
+def refusal(text: str, model: str) -> Problem:
+    """Our own words for an error that a model told of."""
+    if "context_length_exceeded" in text:
+        return bad(
+            f"The prompt is longer than the model '{model}' can read.",
+            "messages",
+            "context_length_exceeded",
+        )
+    return model_failed(model)

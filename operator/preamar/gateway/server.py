@@ -15,21 +15,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import uvloop
 
-from preamar.gateway import catalog
-from preamar.gateway.accounts import Accounts
-from preamar.gateway.admin import Admin
-from preamar.gateway.call import Books
-from preamar.gateway.compare import Comparer
-from preamar.gateway.demand import Reporter
-from preamar.gateway.drift import Drift, Reconciler
-from preamar.gateway.edge import Edge
-from preamar.gateway.engines import Engines
-from preamar.gateway.fleet import Fleet
-from preamar.gateway.grpc_edge import GrpcEdge
-from preamar.gateway.keyring import Keyring
-from preamar.gateway.knowledge import Knowledge
-from preamar.gateway.metrics import Meters
-from preamar.gateway.ports import Port
+from preamar.gateway.auth.keyring import Keyring
+from preamar.gateway.discovery import catalog
+from preamar.gateway.discovery.watcher import Knowledge
+from preamar.gateway.endpoints.admin import Admin
+from preamar.gateway.endpoints.grpc import GrpcEdge
+from preamar.gateway.endpoints.health import State
+from preamar.gateway.endpoints.http import Edge
+from preamar.gateway.limits.reservations import Treasury
+from preamar.gateway.metering.call import Books
+from preamar.gateway.metering.metrics import Meters
+from preamar.gateway.relay.shadow import Comparer
+from preamar.gateway.relay.upstream import Limits, Upstream
+from preamar.gateway.reporting.accounts import Accounts
+from preamar.gateway.reporting.demand import Reporter
+from preamar.gateway.reporting.drift import Drift, Reconciler
+from preamar.gateway.reporting.engine_scraper import Engines
+from preamar.gateway.routing.queue import Fleet
 from preamar.gateway.settings import (
     Secrets,
     Settings,
@@ -38,12 +40,10 @@ from preamar.gateway.settings import (
     read_url,
     settings_of,
 )
-from preamar.gateway.state import State
-from preamar.gateway.treasury import Treasury
-from preamar.gateway.upstream import Limits, Upstream
-from preamar.ledger.home import Home, OneFile, Shared
-from preamar.ledger.schema import SchemaMismatch
-from preamar.ledger.store import StoreUnusable
+from preamar.gateway.wire.listener import Port
+from preamar.ledger.store.backend import Home, OneFile, Shared
+from preamar.ledger.store.sqlite import StoreUnusable
+from preamar.ledger.tables.schema import SchemaMismatch
 
 log = logging.getLogger(__name__)
 FLUSH_SECONDS = 15.0

@@ -146,3 +146,7 @@ def read_secrets(folder: Path) -> Secrets:
             raise Unset(f"The secret {path} is shorter than 16 bytes. Put a random one there.")
         found.append(value)
     return Secrets(*found)
+
+
+UNBOUNDED_TOKENS = 1024
+"""Output tokens that a request for text is expected to make at most while nobody has said."""

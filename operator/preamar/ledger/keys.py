@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
-from preamar.ledger.schema import api_keys, meta
+from preamar.ledger.tables.schema import api_keys, meta
 
 MOST_PER_TENANT = 1000
 

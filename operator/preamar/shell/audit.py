@@ -11,8 +11,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from preamar.cluster.port import ClusterError
-from preamar.shell.mirror import Add, Mirror, Watched
 from preamar.shell.probes import Health
+from preamar.shell.watching.mirror import Add, Mirror, Watched
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, AGAIN_SECONDS = 300.0, 5.0

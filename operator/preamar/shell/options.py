@@ -5,7 +5,7 @@ from pathlib import Path
 
 from preamar.core.settings import Settings
 from preamar.demand.witness import METRICS_PORT
-from preamar.shell.progress import AGENT_PORT
+from preamar.shell.polling.progress import AGENT_PORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from preamar.cluster.execute import execute
 from preamar.cluster.port import Cluster
 from preamar.core.objects import Child
 from preamar.core.plan import Applied, Manifest, Plan, Ref, Refusal, digest_of, ref_of
-from preamar.shell.ahead import Ahead
-from preamar.shell.keys import Key
-from preamar.shell.mirror import Mirror, Seen, version_of
-from preamar.shell.remembered import Remembered
 from preamar.shell.unreadable import unreadable
+from preamar.shell.watching.apply_cache import Remembered
+from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.keys import Key
+from preamar.shell.watching.mirror import Mirror, Seen, version_of
 from preamar.shell.workqueue import Verdict
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
-from preamar.shell.hearing import Ears
-from preamar.shell.metrics import Metrics
-from preamar.shell.mirror import Mirror
+from preamar.shell.figures.metrics import Metrics
+from preamar.shell.watching.mirror import Mirror
+from preamar.shell.watching.watch_health import Ears
 
 # Bookmarks come about every 60 s; without one Kopf connects anew after 70 s, which is heard as well.
 SILENT_SECONDS = 90.0

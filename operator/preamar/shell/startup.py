@@ -23,30 +23,31 @@ from preamar.cluster.lease import Leases
 from preamar.cluster.live import LiveCluster
 from preamar.core.plan import Event
 from preamar.core.pods import PodView
-from preamar.core.serving.observe import Demand
 from preamar.demand.accounts import AccountBook
 from preamar.demand.book import Changes, DemandBook
 from preamar.demand.receiver import InternalKey
 from preamar.demand.witness import Witness
-from preamar.shell import probes, serving, tenants, training
-from preamar.shell.ahead import Ahead
+from preamar.protocol.demand import Demand
+from preamar.shell import probes
 from preamar.shell.audit import Audit
-from preamar.shell.claims import Claims
-from preamar.shell.crds import kinds_are_there
-from preamar.shell.ends import Ends
-from preamar.shell.habits import Habits
-from preamar.shell.hearing import Ears, hearing
-from preamar.shell.keys import JOB_KIND, SERVICE_KIND, TENANT_KIND, Key
-from preamar.shell.kopf_settings import kopf_settings
+from preamar.shell.fast_wake import Wakes
+from preamar.shell.figures.metrics import Metrics
+from preamar.shell.figures.training_figures import TrainingFigures
+from preamar.shell.kinds import serving, tenants, training
+from preamar.shell.kinds.claims import Claims
+from preamar.shell.kinds.habits import Habits
 from preamar.shell.lease import LeaseKeeper
 from preamar.shell.login import login
-from preamar.shell.metrics import Metrics
-from preamar.shell.mirror import Mirror, Watched, children_of_kind
 from preamar.shell.options import Options
 from preamar.shell.passes import Passes
-from preamar.shell.progress import Poller
-from preamar.shell.training_figures import TrainingFigures
-from preamar.shell.wakes import Wakes
+from preamar.shell.polling.exit_poller import Ends
+from preamar.shell.polling.progress import Poller
+from preamar.shell.watching.crds import kinds_are_there
+from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.keys import JOB_KIND, SERVICE_KIND, TENANT_KIND, Key
+from preamar.shell.watching.kopf_settings import kopf_settings
+from preamar.shell.watching.mirror import Mirror, Watched, children_of_kind
+from preamar.shell.watching.watch_health import Ears, hearing
 from preamar.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from preamar.core.bets import NOTHING, grown
-from preamar.core.serving.compared import LEAST_COMPARED, LEAST_TOLERANCE, Apart, allowed
+from preamar.core.serving.canary.answer_comparison import LEAST_TOLERANCE, allowed
+from preamar.protocol.canary import LEAST_COMPARED, Apart
+from preamar.protocol.sequential_test import NOTHING, grown
 from tests.core.builders import a_service
 
 EMBED = {"uri": "pvc://models/one", "task": "Embed"}

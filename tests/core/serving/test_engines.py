@@ -7,14 +7,14 @@ import pytest
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import ref_of
 from preamar.core.pods import ContainerView, Ended, PodView
-from preamar.core.serving.desired import revision_of
-from preamar.core.serving.earlier import made_of
-from preamar.core.serving.fit_kept import Fit
-from preamar.core.serving.images import read
-from preamar.core.serving.limits import unserved
+from preamar.core.serving.health.fit_kept import Fit
+from preamar.core.serving.model.images import read
+from preamar.core.serving.model.limits import unserved
+from preamar.core.serving.model.previous_spec import made_of
+from preamar.core.serving.model.source import artefact, part_of
 from preamar.core.serving.observe import DeploymentView
+from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
-from preamar.core.serving.source import artefact, part_of
 from preamar.core.settings import Settings
 from tests.core.builders import a_pod, a_service, condition, order_of, products_of, seen, sentence
 

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from preamar.api.inference import InferenceService
 from preamar.core.plan import Event
 from preamar.core.pods import ContainerView, Ended
-from preamar.core.serving.desired import edition_of, revision_of
-from preamar.core.serving.fit import HALVINGS, RELEASED, fit_of
-from preamar.core.serving.fit_kept import Fit, as_made
-from preamar.core.serving.observe import Demand, DeploymentView
+from preamar.core.serving.health.fit import HALVINGS, RELEASED, fit_of
+from preamar.core.serving.health.fit_kept import Fit, as_made
+from preamar.core.serving.observe import DeploymentView
+from preamar.core.serving.pods.desired import edition_of, revision_of
 from preamar.core.serving.reconcile import reconcile
-from preamar.core.serving.verdicts import Trouble
 from preamar.core.serving.waking import wake
+from preamar.core.trouble import Trouble
+from preamar.protocol.demand import Demand
 from tests.core.builders import NOW, a_pod, a_service, condition, later, seen, sentence
 
 KILLED = Ended(137, "OOMKilled")

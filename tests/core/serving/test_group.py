@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from preamar.core.serving.group import key_of, workers_ref
 from preamar.core.serving.observe import GROUP_LABEL, MEMBER_LABEL, SERVICE_LABEL, WORK_LABEL
+from preamar.core.serving.pods.group import key_of, workers_ref
 from preamar.core.serving.reconcile import reconcile
 from tests.core.builders import NOW, a_pod, a_service, condition, later, seen
 

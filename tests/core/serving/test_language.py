@@ -4,9 +4,9 @@ from json import loads
 
 import pytest
 
-from preamar.core.serving.group import as_leader, workers
-from preamar.core.serving.limits import unserved
-from preamar.core.serving.pod import pod_spec
+from preamar.core.serving.model.limits import unserved
+from preamar.core.serving.pods.group import as_leader, workers
+from preamar.core.serving.pods.pod import pod_spec
 from preamar.core.settings import Settings
 from tests.core.builders import a_pod, a_service
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.pods import ContainerView
-from preamar.core.serving.learned import decimal, learned, seeded
-from preamar.core.serving.observe import Demand
+from preamar.core.serving.health.learned import decimal, learned, seeded
 from preamar.core.serving.reconcile import reconcile
+from preamar.protocol.demand import Demand
 from tests.core.builders import NOW, a_pod, a_service, later, seen
 
 

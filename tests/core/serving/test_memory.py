@@ -3,7 +3,7 @@
 import pytest
 
 from preamar.core.pods import ContainerView, Ended
-from preamar.core.serving.memory import Memory, exceeded, sentence, told
+from preamar.core.serving.pods.memory import Memory, exceeded, sentence, told
 
 ON_CPU, ON_GPU = Memory.CONTAINER, Memory.ACCELERATOR
 SAID = [

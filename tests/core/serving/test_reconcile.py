@@ -7,10 +7,11 @@ import pytest
 from preamar.api.inference import InferenceService
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Applied, Plan, Ref, Refusal, Scale, digest_of, ref_of
-from preamar.core.serving.desired import revision_of
-from preamar.core.serving.limits import UNSERVED
-from preamar.core.serving.observe import Demand, DeploymentView, Rival, children_named
+from preamar.core.serving.model.limits import UNSERVED
+from preamar.core.serving.observe import DeploymentView, Rival, children_named
+from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
+from preamar.protocol.demand import Demand
 from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
 
 

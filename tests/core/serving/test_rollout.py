@@ -2,16 +2,16 @@
 
 import pytest
 
-from preamar.core.buckets import BOUNDS
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Ref
 from preamar.core.pods import ContainerView, Ended
-from preamar.core.serving.compared import Apart
-from preamar.core.serving.desired import revision_of
-from preamar.core.serving.earlier import made_of
-from preamar.core.serving.observe import Demand, DeploymentView
+from preamar.core.serving.model.previous_spec import made_of
+from preamar.core.serving.observe import DeploymentView
+from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
-from preamar.core.serving.trial import Side, Trial
+from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.demand import Demand
+from preamar.protocol.histogram import BOUNDS
 from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
 
 STEPS = {"percent": 20, "intervalSeconds": 60, "steps": 3}

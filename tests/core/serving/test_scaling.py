@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.scaling import Signal
-from preamar.core.serving.habit import Habit
-from preamar.core.serving.observe import Demand
-from preamar.core.serving.scaling import (
+from preamar.core.serving.sizing.demand_size import Aim, Fleet, Learned
+from preamar.core.serving.sizing.scaling import (
     COOLING_SECONDS,
     Decision,
     Policy,
@@ -18,7 +17,8 @@ from preamar.core.serving.scaling import (
     Situation,
     decide,
 )
-from preamar.core.serving.wanted import Aim, Fleet, Learned
+from preamar.core.serving.sizing.static_size import Habit
+from preamar.protocol.demand import Demand
 from tests.core.builders import NOW, later
 
 POLICY = Policy(min=0, max=4, aim=Aim(Signal.IN_FLIGHT, Decimal(8)), idle=60)

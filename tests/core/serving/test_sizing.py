@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preamar.core.serving.habit import habit
-from preamar.core.serving.queueing import late_starts
-from preamar.core.serving.sizing import Goal, Standing, cheapest
+from preamar.core.serving.sizing.queueing import late_starts
+from preamar.core.serving.sizing.sizing import Goal, Standing, cheapest
+from preamar.core.serving.sizing.static_size import habit
 
 GOAL = Goal(wait=8.0, service=2.0, slots=4, cold_start=30.0)
 

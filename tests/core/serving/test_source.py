@@ -6,7 +6,7 @@ import pytest
 
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import ref_of
-from preamar.core.serving.desired import revision_of
+from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.settings import Settings
 from tests.core.builders import a_service, condition, seen

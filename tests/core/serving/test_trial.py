@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.core.bets import NOTHING, grown
-from preamar.core.buckets import BOUNDS
-from preamar.core.serving.compared import Apart
-from preamar.core.serving.trial import Judgement, Side, Trial, judge, quantile, tail
+from preamar.core.serving.canary.canary_analysis import Judgement, judge, quantile, tail
+from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.histogram import BOUNDS
+from preamar.protocol.sequential_test import NOTHING, grown
 
 
 def side(requests, failures=0, seconds=0.01):

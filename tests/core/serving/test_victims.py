@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from preamar.core.objects import Child
 from preamar.core.plan import Applied, Mark, Plan, Ref, digest_of
-from preamar.core.serving.observe import Carried, Demand, DeploymentView, children_named
+from preamar.core.serving.observe import DeploymentView, children_named
+from preamar.core.serving.pods.scale_down_order import COST, LOWEST, marks, victims
 from preamar.core.serving.reconcile import reconcile
-from preamar.core.serving.victims import COST, LOWEST, marks, victims
+from preamar.protocol.demand import Carried, Demand
 from tests.core.builders import a_pod, a_service, later, seen
 
 SERVICE = a_service(replicas=1, scaling={"mode": "External"})

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from preamar.core.plan import Plan
-from preamar.core.serving.desired import revision_of
-from preamar.core.serving.observe import Demand
+from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.waking import wake
+from preamar.protocol.demand import Demand
 from tests.core.builders import NOW, a_service, seen
 
 ONE = Demand(in_flight=1, at_least=1, queued=1)

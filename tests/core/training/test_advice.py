@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preamar.core.fleet import device_of
+from preamar.core.capacity.hardware import device_of
 from preamar.core.quantities import amount
-from preamar.core.training.advice import cannot_run
-from preamar.core.training.shapes import PRESETS
-from preamar.core.training.sizes import Unfit, problem
-from preamar.core.training.terms import Terms
+from preamar.core.training.planner.advice import cannot_run
+from preamar.core.training.planner.shapes import PRESETS
+from preamar.core.training.planner.sizes import Unfit, problem
+from preamar.core.training.planner.sizing_problem import Terms
 
 BASE = PRESETS["gpt-base"]
 NONE = "No size from workers.min to workers.max works:"

@@ -8,8 +8,8 @@ from preamar.core.objects import Child
 from preamar.core.plan import Ref
 from preamar.core.pods import ContainerView, Ended, PodView
 from preamar.core.settings import Settings
+from preamar.core.training.data.preparing import KEY, key_of
 from preamar.core.training.observe import JobView
-from preamar.core.training.preparing import KEY, key_of
 from preamar.core.training.progress import Progress
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from preamar.core.training.endings import Ending, ending
+from preamar.core.training.attempts.endings import Ending, ending
 from tests.core.builders import a_rank, an_attempt
 
 

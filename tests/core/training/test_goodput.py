@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preamar.core.moments import moment
 from preamar.core.pods import ContainerView, Ended
-from preamar.core.training import account, goodput
-from preamar.core.training.desired import LEDGER, ORDER, RESTARTS
-from preamar.core.training.goodput import USES, Attempt, Ledger
+from preamar.core.timestamps import moment
+from preamar.core.training import account
+from preamar.core.training.attempts import goodput
+from preamar.core.training.attempts.goodput import USES, Attempt, Ledger
 from preamar.core.training.lifecycle import next_step
+from preamar.core.training.pods.desired import LEDGER, ORDER, RESTARTS
 from preamar.core.training.progress import Progress, Spent
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import NOW, a_job, a_rank, an_attempt, later, watched

@@ -2,7 +2,7 @@
 
 import pytest
 
-from preamar.core.training.interconnect import Way, slower, variables, way
+from preamar.core.training.planner.interconnect import Way, slower, variables, way
 from preamar.core.training.progress import Progress
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, condition, sentence, watched

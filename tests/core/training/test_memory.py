@@ -7,10 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.recipe import Offload
-from preamar.core.training import memory
-from preamar.core.training.memory import activations, at_least, estimate, host_states, states
-from preamar.core.training.shapes import PRESETS, Shape
-from preamar.core.training.terms import Terms
+from preamar.core.training.planner import memory
+from preamar.core.training.planner.memory import (
+    activations,
+    at_least,
+    estimate,
+    host_states,
+    states,
+)
+from preamar.core.training.planner.shapes import PRESETS, Shape
+from preamar.core.training.planner.sizing_problem import Terms
 
 GIB, MIB = 2**30, 2**20
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.core.fleet import SHIPPED
-from preamar.core.training import work
-from preamar.core.training.interconnect import Way
-from preamar.core.training.pace import ERROR_PERCENT, Machine, machine, step
-from preamar.core.training.shapes import PRESETS, Shape
-from preamar.core.training.terms import Terms
+from preamar.core.capacity.hardware import SHIPPED
+from preamar.core.training.planner import work
+from preamar.core.training.planner.interconnect import Way
+from preamar.core.training.planner.pace import ERROR_PERCENT, Machine, machine, step
+from preamar.core.training.planner.shapes import PRESETS, Shape
+from preamar.core.training.planner.sizing_problem import Terms
 
 # arXiv:2104.04473, table 1: weights in billions, heads, width, layers, tensor, pipeline, A100s,
 # global batch, TFLOP/s of each. Sequences of 2048, 51,200 tokens, all activations recomputed.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
-from preamar.core.training.policy import FINAL, POISON, POLICIES, Streak, Turn
+from preamar.core.training.attempts.policy import FINAL, POISON, POLICIES, Streak, Turn
+from preamar.core.training.pods.desired import ORDER, RESTARTS, STREAK, order_digest
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
 

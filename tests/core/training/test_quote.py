@@ -4,10 +4,10 @@ from decimal import Decimal
 
 import pytest
 
-from preamar.core.fleet import read
+from preamar.core.capacity.hardware import read
 from preamar.core.settings import Settings
+from preamar.core.training.planner.quote import Speed, quote
 from preamar.core.training.progress import Progress
-from preamar.core.training.quote import Speed, quote
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, condition, sentence, watched
 from tests.core.training.test_reconcile import running

@@ -4,10 +4,10 @@ from json import loads
 
 import pytest
 
-from preamar.core.training.goodput import Ledger
+from preamar.core.training.attempts.goodput import Ledger
+from preamar.core.training.attempts.schedule import mean_time_between_faults
 from preamar.core.training.grace import grace_seconds, need, verdict
 from preamar.core.training.reconcile import reconcile
-from preamar.core.training.schedule import mean_time_between_faults
 from tests.core.builders import a_job, condition, sentence, watched
 
 HOUR = 3600

@@ -20,9 +20,9 @@ PACKAGE = Path(__file__).parents[3] / "workloads/deepspeed"
 HELPERS = f"""
 import json, os, signal, sys, time
 sys.path.insert(0, {str(PACKAGE)!r})
-from preamar_train import beat, state
+from preamar_train.reports import beat, rank_state
 rank = int(os.environ["RANK"])
-told = state.of_rank(rank)
+told = rank_state.of_rank(rank)
 """
 
 
@@ -99,7 +99,7 @@ def test_ranks_get_their_places_and_lines_get_their_rank(agent):
     ]
     text = f"""
 print("at", *(os.environ[key] for key in {keys}))
-state.write(told, {{"state": "Done", "step": 40, "consumed": 80, "exported": "pvc://m/x",
+rank_state.write(told, {{"state": "Done", "step": 40, "consumed": 80, "exported": "pvc://m/x",
     "evaluation": {{"loss": "1.5", "unigram": "2.5"}}, "checkpoint": {{"step": 40}}}})
 """
     code, message, output = agent(
@@ -150,9 +150,9 @@ def test_a_peers_echo_does_not_hide_the_cause(agent):
         """
 if rank == 1:
     time.sleep(1)
-    state.write(told, {"step": 9, "failure": {"class": "NonFiniteLoss", "explanation": "In step 9."}})
+    rank_state.write(told, {"step": 9, "failure": {"class": "NonFiniteLoss", "explanation": "In step 9."}})
 else:
-    state.write(told, {"failure": {"class": "PeerLost", "explanation": "Gone."}})
+    rank_state.write(told, {"failure": {"class": "PeerLost", "explanation": "Gone."}})
 sys.exit(1)
 """
     ).end()
@@ -165,10 +165,10 @@ def test_a_stop_while_training_reaches_every_rank_and_is_a_free_retry(agent):
     running = agent(
         """
 def stop(*_):
-    state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
+    rank_state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
-state.write(told, {"state": "Training"})
+rank_state.write(told, {"state": "Training"})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """
@@ -186,7 +186,7 @@ time.sleep(600)
 def test_a_stop_before_the_first_step_ends_at_once(agent):
     running = agent(
         """
-state.write(told, {"state": "Starting"})
+rank_state.write(told, {"state": "Starting"})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """
@@ -204,7 +204,7 @@ def test_a_rank_that_ignores_the_stop_is_cut_when_the_grace_ends(agent):
     running = agent(
         """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-state.write(told, {"state": "Training", "checkpoint": {"step": 4}})
+rank_state.write(told, {"state": "Training", "checkpoint": {"step": 4}})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """,
@@ -258,7 +258,7 @@ def test_progress_is_served_while_training(agent):
         """
 time.sleep(1.5)
 if rank == 0:
-    state.write(told, {"state": "Training", "step": 5, "steps": 40, "loss": "2.5", "secret": 1})
+    rank_state.write(told, {"state": "Training", "step": 5, "steps": 40, "loss": "2.5", "secret": 1})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """,
@@ -394,7 +394,7 @@ def test_the_step_of_a_killed_rank_is_known_to_the_step(agent):
     code, message, _ = agent(
         BEATS
         + """
-state.write(told, {"state": "Training", "step": 2})
+rank_state.write(told, {"state": "Training", "step": 2})
 if rank == 1:
     os.kill(os.getpid(), signal.SIGKILL)
 time.sleep(600)
@@ -412,10 +412,10 @@ def stop(*_):
         if os.path.exists(saved):
             break
         time.sleep(0.01)
-    state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
+    rank_state.write(told, {"state": "Stopped", "step": 12, "consumed": 24, "checkpoint": {"step": 12}})
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
-state.write(told, {"state": "Training"})
+rank_state.write(told, {"state": "Training"})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """
@@ -482,7 +482,7 @@ def test_an_ordered_stop_has_no_kill_behind_it_and_a_signal_has(agent):
     running = agent(
         """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-state.write(told, {"state": "Training", "checkpoint": {"step": 4}})
+rank_state.write(told, {"state": "Training", "checkpoint": {"step": 4}})
 open(f"%s/ready-{rank}" % os.path.dirname(__file__), "w").close()
 time.sleep(600)
 """,

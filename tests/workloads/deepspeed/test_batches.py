@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_train.batches import Batches
 from preamar_train.data.ahead import Ahead
 from preamar_train.data.corpus import opened
 from preamar_train.data.order import BLOCK, Order
 from preamar_train.failures import Failure
+from preamar_train.pace.waits import Waits
 from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
-from preamar_train.waits import Waits
+from preamar_train.start.batches import Batches
 
 from tests.workloads.deepspeed.corpora import written
 from tests.workloads.deepspeed.orders import order

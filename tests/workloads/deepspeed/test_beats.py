@@ -3,9 +3,10 @@
 import time
 
 import pytest
-from preamar_train import beat, clock
 from preamar_train.agent import hang
-from preamar_train.progress import Progress
+from preamar_train.pace import clock
+from preamar_train.pace.progress import Progress
+from preamar_train.reports import beat
 
 
 def test_a_beat_says_the_step_that_is_trained_and_its_usual_length(tmp_path):

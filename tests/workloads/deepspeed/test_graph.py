@@ -5,7 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from preamar_train.export import graph
-from preamar_train.presets import Shape, shape_of
+from preamar_train.models.presets import Shape, shape_of
 
 
 def weights_of(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:

@@ -4,11 +4,11 @@ import os
 import socket
 
 import pytest
-from preamar_train import interconnect
 from preamar_train.failures import Failure
-from preamar_train.interconnect import Way, is_slower, of_connections, of_log
+from preamar_train.ranks import interconnect
+from preamar_train.ranks.interconnect import Way, is_slower, of_connections, of_log
 
-from preamar.core.training import interconnect as operators
+from preamar.core.training.planner import interconnect as operators
 
 HEAD = "trainer-1-0:71:214 [0] NCCL INFO "
 # Lines in the formats of NCCL's sources (init.cc, net.cc, net_ib/init.cc, p2p.cc, shm.cc, search.cc).

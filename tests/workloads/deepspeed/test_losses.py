@@ -5,10 +5,10 @@ import urllib.error
 import urllib.request
 
 import pytest
-from preamar_train import losses
 from preamar_train.agent.progress import serve
 from preamar_train.agent.stopping import Stopping
-from preamar_train.losses import NAME, Losses
+from preamar_train.reports import losses
+from preamar_train.reports.losses import NAME, Losses
 
 
 def steps(folder):

@@ -5,16 +5,17 @@ from itertools import product
 
 from preamar_train.agent import progress as agent
 from preamar_train.agent.progress import KEYS
-from preamar_train.deepspeed_config import OWNED, OWNED_IN_ZERO
 from preamar_train.failures import Failure
+from preamar_train.models.presets import NAMES, PRESETS, shape_of
+from preamar_train.pace.progress import Progress
 from preamar_train.parallel.possible import must_be_possible
-from preamar_train.presets import NAMES, PRESETS, shape_of
-from preamar_train.progress import Progress
 from preamar_train.request import parse
+from preamar_train.start.deepspeed_config import OWNED, OWNED_IN_ZERO
 from pydantic import ValidationError
 
-from preamar.core.training import limits, shapes, sizes
-from preamar.core.training.terms import Terms
+from preamar.core.training.admission import limits
+from preamar.core.training.planner import shapes, sizes
+from preamar.core.training.planner.sizing_problem import Terms
 from tests.core.builders import a_job
 from tests.workloads.deepspeed.orders import order
 

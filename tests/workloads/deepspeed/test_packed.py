@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from preamar_train import material
 from preamar_train.data import packed, tokens
 from preamar_train.failures import Failure
 from preamar_train.request import Source
+from preamar_train.start import material
 
 VOCABULARY = 300
 SHAPE = SimpleNamespace(vocabulary=VOCABULARY, sequence=16)

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from preamar_train import continuity
 from preamar_train.checkpoint import proof as proofs
 from preamar_train.checkpoint import universal
 from preamar_train.checkpoint.manifest import Torn
 from preamar_train.checkpoint.proof import Broken, Proof, digest
 from preamar_train.checkpoint.store import Store
 from preamar_train.failures import Class, Failure
+from preamar_train.start import continuity
 
 from tests.workloads.deepspeed.test_checkpoints import written
 

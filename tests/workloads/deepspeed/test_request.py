@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from preamar_train.deepspeed_config import OWNED, OWNED_IN_ZERO, config_of
 from preamar_train.failures import Class, Failure
+from preamar_train.models.presets import PRESETS, describe, shape_of
 from preamar_train.parallel.possible import must_be_possible
-from preamar_train.presets import PRESETS, describe, shape_of
 from preamar_train.request import parse
+from preamar_train.start.deepspeed_config import OWNED, OWNED_IN_ZERO, config_of
 
 from tests.workloads.deepspeed.orders import order
 

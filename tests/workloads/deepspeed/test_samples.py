@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_train.batches import Batches
 from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.store import Store
 from preamar_train.data.corpus import opened
+from preamar_train.pace.samples import Ledger
 from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
-from preamar_train.samples import Ledger
+from preamar_train.start.batches import Batches
 
 from tests.workloads.deepspeed.corpora import written
 from tests.workloads.deepspeed.orders import order

@@ -3,8 +3,8 @@
 from math import sqrt
 
 import pytest
+from preamar_train.pace.schedule import FIRST_SECONDS, interval
 from preamar_train.request import Checkpoint
-from preamar_train.schedule import FIRST_SECONDS, interval
 
 
 def auto(mean):

@@ -6,7 +6,7 @@ import time
 import pytest
 from preamar_train.data.documents import no_data
 from preamar_train.failures import Class, Failure
-from preamar_train.together import once_a_pod
+from preamar_train.ranks.once_per_pod import once_a_pod
 
 
 class Ranks:

@@ -15,7 +15,7 @@ import engines  # noqa: E402
 import graphs  # noqa: E402
 import schema  # noqa: E402
 import tensorrt_here  # noqa: E402
-from preamar_model.repository import Repository  # noqa: E402
+from preamar_model.build.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
 
 

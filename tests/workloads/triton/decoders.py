@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from graphs import save, value
 from onnx import TensorProto, helper
-from preamar_model.backends.detokenise import LETTERS
+from preamar_model.backends.decoding.detokenise import LETTERS
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 HEADS, SIZE, CONTEXT = 2, 64, 8192

@@ -5,7 +5,7 @@ from pathlib import Path
 import networks
 from preamar_model.engine import device
 from preamar_model.engine.workshop import Workshop
-from preamar_model.optimize.session import Session
+from preamar_model.passes.session import Session
 
 L4 = device.Gpu("NVIDIA-L4", "8.9", "13.0")
 T4 = device.Gpu("Tesla-T4", "7.5", "13.0")

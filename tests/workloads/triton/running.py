@@ -62,7 +62,7 @@ def build(order: dict, models: Path, **more: str) -> Done:
 
 def build_here(order: dict, models: Path) -> Done:
     """The same command inside this process, which spares a second of imports."""
-    from preamar_model import build as command
+    from preamar_model.build import command
 
     message = models.parent / f"{models.name}.message"
     message.unlink(missing_ok=True)

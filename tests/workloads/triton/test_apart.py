@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from preamar_model.optimize import error as gate
 
-from preamar.core.apart import Tensor, error
+from preamar.protocol.answer_distance import Tensor, error
 
 NUMBERS = st.floats(-1e6, 1e6, width=32)
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=5)

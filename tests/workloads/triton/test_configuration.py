@@ -11,8 +11,9 @@ import schema
 from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_model import pbtxt, warm
-from preamar_model.build import build
+from preamar_model.build import warm
+from preamar_model.build.command import build
+from preamar_model.files import pbtxt
 from preamar_model.order import Order
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 

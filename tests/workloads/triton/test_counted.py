@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from preamar.gateway.engine import Counts, counts_of
+from preamar.gateway.reporting.engine_metrics import Counts, counts_of
 
 PROMPT = "Once upon a time, ééé"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from preamar_model.build import build
+from preamar_model.build.command import build
 from preamar_model.order import Order
 from safetensors.numpy import save_file
 

@@ -5,11 +5,11 @@ import numpy as np
 import onnx
 import pytest
 from engines import L4
-from preamar_model import tensors
-from preamar_model.engine import build, eighths, metadata, profiles, typed
+from preamar_model.engine import build, metadata, profiles
 from preamar_model.engine.profiles import Bounds, Profile
-from preamar_model.optimize import floats
-from preamar_model.optimize.session import Session
+from preamar_model.files import tensors
+from preamar_model.passes import eighths, floats, typed
+from preamar_model.passes.session import Session
 from preamar_model.refusal import Refusal
 
 SHAPES = {networks.layered: (2, 4, networks.WIDTH), networks.convolved: (2, 3, 8, 8)}

@@ -8,7 +8,7 @@ import pytest
 from engines import L4, Bench, order
 from networks import optimize, record
 from preamar_model.engine import metadata, workshop
-from preamar_model.optimize.session import Session
+from preamar_model.passes.session import Session
 
 
 @pytest.mark.parametrize("precision", ["None", "FP16", "INT8", "FP8"])

@@ -12,7 +12,7 @@ from engines import L4, T4, Bench, order
 from networks import optimize
 from preamar_model.engine import choose, metadata
 from preamar_model.refusal import Refusal
-from preamar_model.serve import completes
+from preamar_model.serve.command import completes
 from running import build_here
 
 

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from preamar_model import deaths, threads
-from preamar_model.last_error import LastError
-from preamar_model.serve import forget_shared_memory
+from preamar_model.backends import threads
+from preamar_model.serve import deaths
+from preamar_model.serve.command import forget_shared_memory
+from preamar_model.serve.last_error import LastError
 from running import environment
 
 

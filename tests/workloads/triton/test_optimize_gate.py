@@ -98,7 +98,7 @@ def test_another_order_another_source_and_a_broken_artefact_are_made_anew(tmp_pa
 
 KILLED = """
 import os, signal
-from preamar_model.optimize import publish
+from preamar_model.files import publish
 publish.{function} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import networks
 import pytest
 from networks import optimize
-from preamar_model import build as builds
-from preamar_model.optimize import measure, publish
+from preamar_model.build import command as builds
+from preamar_model.files import publish
+from preamar_model.optimize import measure
 from running import build_here
 
 from tests.workloads.triton.remote.servers import Web, certificate

@@ -5,9 +5,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from preamar_model.optimize import (
-    alone,
-    error,
+from preamar_model.optimize import error, samples
+from preamar_model.optimize.recipe import recipes
+from preamar_model.passes import (
     floats,
     half,
     integers,
@@ -15,13 +15,12 @@ from preamar_model.optimize import (
     narrow,
     pairs,
     rows,
-    samples,
+    single_layer,
     wish,
     zeros,
 )
-from preamar_model.optimize.integers import Quantizer, Scheme
-from preamar_model.optimize.recipe import recipes
-from preamar_model.optimize.session import Session
+from preamar_model.passes.integers import Quantizer, Scheme
+from preamar_model.passes.session import Session
 
 
 def weight(model: onnx.ModelProto, name: str) -> np.ndarray:
@@ -163,7 +162,7 @@ def test_convolutions_are_made_integers_but_for_those_kept(tmp_path):
 
 
 def test_ranges_choice_and_gate_share_no_sample_drawn_or_given(tmp_path):
-    from preamar_model import source, tensors
+    from preamar_model.files import source, tensors
 
     path = networks.layered(tmp_path / "model.onnx")
     signature = tensors.signature(onnx.load(path))
@@ -194,7 +193,7 @@ def test_a_layer_cut_out_causes_the_error_that_it_causes_alone(tmp_path, more):
     changed = recipe(frozenset())
     names = frozenset(recipe.layers())
     for name in names:
-        cut = alone.only(prepared, changed, name)
+        cut = single_layer.only(prepared, changed, name)
         assert cut is not None
         wanted = judge(Session(recipe(names - {name})))
         assert judge(Session(cut)) == pytest.approx(wanted, rel=1e-3)

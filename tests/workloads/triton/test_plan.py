@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import schema
 from engines import L4
+from preamar_model.build.plan import capability
 from preamar_model.engine import reading
-from preamar_model.plan import capability
 from preamar_model.refusal import Refusal
-from preamar_model.serve import completes
+from preamar_model.serve.command import completes
 from running import build_here as build
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 

@@ -10,9 +10,9 @@ import decoders
 import numpy as np
 import onnx
 import pytest
-from preamar_model import routers
-from preamar_model.backends.routing import MOST_SERIES, Routing
-from preamar_model.optimize.session import Session
+from preamar_model.backends.decoding.routing import MOST_SERIES, Routing
+from preamar_model.build import routers
+from preamar_model.passes.session import Session
 from prometheus_client.parser import text_string_to_metric_families
 from running import build_here
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "workloads/deepspeed"))
 
 from preamar_train.export import graph, llama  # noqa: E402
-from preamar_train.presets import shape_of  # noqa: E402
+from preamar_train.models.presets import shape_of  # noqa: E402
 
 from tests.workloads.deepspeed.test_graph import weights_of  # noqa: E402
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import graphs
 import numpy as np
 import pytest
-from preamar_model.build import build
-from preamar_model.deaths import stubs
+from preamar_model.build.command import build
 from preamar_model.order import Order
+from preamar_model.serve.deaths import stubs
 from running import environment
 from test_refusals import trusted
 
@@ -162,8 +162,9 @@ def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):
 
 PREPARING = """
 import sys, time
-from preamar_model import __main__, build
-build.orders.read = lambda _: print("begun", flush=True) or time.sleep(60)
+from preamar_model import __main__
+from preamar_model.build import command
+command.orders.read = lambda _: print("begun", flush=True) or time.sleep(60)
 sys.argv = ["preamar-model", "build"]
 sys.exit(__main__.main())
 """

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_model.backends.detokenise import Vocabulary
-from preamar_model.backends.sampling import Sampler
-from preamar_model.backends.stops import Stops
+from preamar_model.backends.decoding.detokenise import Vocabulary
+from preamar_model.backends.decoding.sampling import Sampler
+from preamar_model.backends.decoding.stops import Stops
 from tokenizers import Tokenizer, models, normalizers
 from tokenizers import decoders as spellers
 

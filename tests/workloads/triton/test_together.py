@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_model.backends import ragged, together
-from preamar_model.backends.alone import Alone
-from preamar_model.backends.decoder import Decoder
-from preamar_model.backends.detokenise import Vocabulary
+from preamar_model.backends.decoding import continuous_batching, ragged
+from preamar_model.backends.decoding.continuous_batching import CHUNK, Together, parts
+from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.detokenise import Vocabulary
+from preamar_model.backends.decoding.sequence import Story
+from preamar_model.backends.decoding.single_stream import Alone
+from preamar_model.backends.decoding.wish import Wish
 from preamar_model.backends.runtime import LocalGraph
-from preamar_model.backends.story import Story
-from preamar_model.backends.together import CHUNK, Together, parts
-from preamar_model.backends.wish import Wish
 
 
 def decoder(path: Path, **changes: object) -> Decoder:
@@ -84,7 +84,7 @@ def wishes() -> st.SearchStrategy:
 
 
 @settings(max_examples=25)
-@given(wishes(), st.sampled_from((1, 40, together.SLACK)))
+@given(wishes(), st.sampled_from((1, 40, continuous_batching.SLACK)))
 def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, streams, slack):
     def run(engine: Together | Alone) -> dict:
         due: dict[int, list[Story]] = {}
@@ -101,12 +101,12 @@ def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, strea
                 number += 1
         return said(engine, due, leave)
 
-    before = together.SLACK
-    together.SLACK = slack
+    before = continuous_batching.SLACK
+    continuous_batching.SLACK = slack
     try:
         assert run(Together(shared)) == run(Alone(shared))
     finally:
-        together.SLACK = before
+        continuous_batching.SLACK = before
 
 
 def test_streams_of_different_lengths_need_one_call_a_token(masked):
@@ -196,7 +196,7 @@ def test_no_stream_is_padded_to_more_than_twice_its_length_and_a_little(lengths)
     for part in found:
         longest = max(story.length for story in part)
         for story in part:
-            assert longest <= max(2 * story.length + 1, story.length + together.SLACK)
+            assert longest <= max(2 * story.length + 1, story.length + continuous_batching.SLACK)
 
 
 def unmasked(masked: Path, tmp_path: Path) -> Iterator[Decoder]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import schema
 from google.protobuf import text_format
-from preamar_model import pbtxt_reader
+from preamar_model.files import pbtxt_reader
 from running import build_here as build
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 

@@ -11,13 +11,13 @@ import time
 import traceback
 from pathlib import Path
 
-from preamar_train import state
 from preamar_train.agent import message
 from preamar_train.agent.leaving import Leaving
 from preamar_train.agent.progress import serve
 from preamar_train.agent.settings import message_path
 from preamar_train.agent.stopping import Stopping
 from preamar_train.failures import DONE, FAILED, Class, classify
+from preamar_train.reports import rank_state
 from preamar_train.request import volume
 
 FINAL = 64
@@ -30,7 +30,7 @@ def run_converter() -> int:
     begun, told, leaving = time.monotonic(), {}, Leaving()
     port = os.environ.get("PREAMAR_AGENT_PORT", "0")
     if port.isdecimal() and int(port):
-        serve(state.of_rank(0), int(port), Stopping("", lambda: None), leaving)
+        serve(rank_state.of_rank(0), int(port), Stopping("", lambda: None), leaving)
     try:
         place = volume(os.environ.get("PREAMAR_TRAIN", ""))
         from preamar_train.checkpoint.convert import convert

@@ -9,27 +9,16 @@ import signal
 import sys
 import traceback
 
-from preamar_train import state
 from preamar_train.failures import FAILED, classify
-
-
-class Stop:
-    """Whether a stop was asked for. A signal sets it; the loop looks at it between steps."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the agent too
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+from preamar_train.reports import rank_state
+from preamar_train.stop import Stop
 
 
 def run_rank() -> int:
     rank = int(os.environ["RANK"])
     stop = Stop()
     faulthandler.enable()
-    told = state.of_rank(rank)
+    told = rank_state.of_rank(rank)
     told.parent.mkdir(parents=True, exist_ok=True)
     stacks = told.with_suffix(".stack").open("w")  # kept open: the signal may come at any time
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
@@ -42,9 +31,9 @@ def run_rank() -> int:
         failure = classify(error)
         traceback.print_exc()
         print(f"failed: {failure.kind}: {failure.sentence}", flush=True)
-        words = {**state.read(told), "state": "Failed"}
+        words = {**rank_state.read(told), "state": "Failed"}
         words["failure"] = {"class": failure.kind.value, "explanation": failure.sentence}
-        state.write(told, words)
+        rank_state.write(told, words)
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads of torch may wait for peers that are gone; a normal exit would wait for them.

@@ -23,15 +23,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from preamar_train import resuming, state
-from preamar_train.batches import Batches
-from preamar_train.deepspeed_config import config_of
 from preamar_train.failures import FAILED, STOPPED, Class, Failure, classify
-from preamar_train.own import begin
 from preamar_train.parallel.plain import norm_of
-from preamar_train.rank import Stop
+from preamar_train.reports import rank_state
 from preamar_train.request import parse
-from preamar_train.steps import Run, Steps, resume
+from preamar_train.run import Run
+from preamar_train.start import resuming
+from preamar_train.start.batches import Batches
+from preamar_train.start.deepspeed_config import config_of
+from preamar_train.steps import Steps, resume
+from preamar_train.stop import Stop
+from preamar_train.user_script import begin
 
 
 def _uncounted(given: int, told: int) -> Failure:
@@ -47,7 +49,7 @@ class Job:
 
     def __init__(self, samples: int | None) -> None:
         self._stop, self._samples = Stop(), samples
-        self._told = state.of_rank(int(os.environ["RANK"]))
+        self._told = rank_state.of_rank(int(os.environ["RANK"]))
         self._told.parent.mkdir(parents=True, exist_ok=True)
         self._run: Run | None = None
         self._steps: Steps | None = None
@@ -135,9 +137,9 @@ class Job:
     def _fail(self, error: BaseException) -> None:
         failure = classify(error)
         traceback.print_exception(error)
-        words = {**state.read(self._told), "state": "Failed"}
+        words = {**rank_state.read(self._told), "state": "Failed"}
         words["failure"] = {"class": failure.kind.value, "explanation": failure.sentence}
-        state.write(self._told, words)
+        rank_state.write(self._told, words)
         self._leave(FAILED)
 
     def _leave(self, code: int) -> None:

@@ -8,54 +8,19 @@ the attempt before any checkpoint of it exists.
 
 import math
 import time
-from dataclasses import dataclass
-from typing import Any
 
-from preamar_train import resuming
-from preamar_train.batches import Batches
 from preamar_train.checkpoint import save as checkpoints
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.prove import prove
-from preamar_train.checkpoint.store import Store
-from preamar_train.continuity import Verified
 from preamar_train.failures import Class, Failure
-from preamar_train.gang import Gang
-from preamar_train.losses import Losses
-from preamar_train.parallel.layout import Layout
-from preamar_train.phases import Phases
-from preamar_train.prepare import Ready
-from preamar_train.progress import Progress
-from preamar_train.rank import Stop
-from preamar_train.request import Request
-from preamar_train.resuming import Canary, Silent
-from preamar_train.samples import Ledger
-from preamar_train.schedule import interval
-from preamar_train.waits import Waits
-
-
-@dataclass(slots=True)
-class Run:
-    """What the parts of one attempt share. `engine` is DeepSpeed's."""
-
-    request: Request
-    gang: Gang
-    layout: Layout
-    store: Store
-    ready: Ready
-    engine: Any
-    progress: Progress
-    canary: Canary | Silent
-    phases: Phases
-    ledger: Ledger
-    step: int = 0
-    saved: Manifest | None = None
-    verified: Verified | None = None
-    stepped_at: float = 0.0
-    losses: Losses | None = None
-
-    def log(self, sentence: str) -> None:
-        if self.gang.rank == 0:
-            print(sentence, flush=True)
+from preamar_train.pace.samples import Ledger
+from preamar_train.pace.schedule import interval
+from preamar_train.pace.waits import Waits
+from preamar_train.reports.losses import Losses
+from preamar_train.run import Run
+from preamar_train.start import resuming
+from preamar_train.start.batches import Batches
+from preamar_train.stop import Stop
 
 
 class Steps:

@@ -6,29 +6,30 @@ from pathlib import Path
 import torch
 import torch._dynamo  # Torch's optimizers do when made; here no rank waits for another yet.
 
-from preamar_train import evaluate, resuming
-from preamar_train.batches import Batches
 from preamar_train.checkpoint import save as checkpoints
 from preamar_train.checkpoint.store import Store
-from preamar_train.deepspeed_config import compiles, config_of
 from preamar_train.failures import DONE, STOPPED
-from preamar_train.gang import join
-from preamar_train.interconnect import check
+from preamar_train.models.presets import Shape, shape_of
+from preamar_train.pace.phases import Phases
+from preamar_train.pace.progress import Progress
+from preamar_train.pace.samples import Ledger
 from preamar_train.parallel.build import build
 from preamar_train.parallel.layout import Layout
 from preamar_train.parallel.piped import Piped
 from preamar_train.parallel.plain import Plain
 from preamar_train.parallel.possible import must_be_possible
-from preamar_train.phases import Phases
-from preamar_train.prepare import prepare
-from preamar_train.presets import Shape, shape_of
-from preamar_train.progress import Progress
-from preamar_train.rank import Stop
+from preamar_train.ranks.gang import join
+from preamar_train.ranks.interconnect import check
+from preamar_train.ranks.weights import agreed_digest
 from preamar_train.request import parse
-from preamar_train.resuming import Canary
-from preamar_train.samples import Ledger
-from preamar_train.steps import Run, Steps, resume
-from preamar_train.weights import agreed_digest
+from preamar_train.run import Run
+from preamar_train.start import evaluate, resuming
+from preamar_train.start.batches import Batches
+from preamar_train.start.deepspeed_config import compiles, config_of
+from preamar_train.start.prepare import prepare
+from preamar_train.start.resuming import Canary
+from preamar_train.steps import Steps, resume
+from preamar_train.stop import Stop
 
 
 def train(stop: Stop, told: Path) -> int:

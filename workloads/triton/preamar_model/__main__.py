@@ -18,15 +18,15 @@ def main() -> int:
                 from preamar_model.optimize.command import main as optimize
 
                 return optimize()
-            from preamar_model import build
+            from preamar_model.build import command as build
 
             return build.main() if command == "build" else build.fetch()
         case ["work"]:
-            from preamar_model.group.working import main as work
+            from preamar_model.serve.working import main as work
 
             return work()
         case ["serve", *flags]:
-            from preamar_model.serve import main as serve
+            from preamar_model.serve.command import main as serve
 
             return serve(flags)
         case ["-h" | "--help"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from preamar.cli.look.plot import Row
+from preamar.cli.look.row import Row
 
 COLOURS = ("#0b6e99", "#d1495b", "#2f8f4e", "#e0952b", "#777777")
 SMOOTHED = 50

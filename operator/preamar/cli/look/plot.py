@@ -10,20 +10,12 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from preamar.cli.look import common
+from preamar.cli.look.row import Row
 
 MOST_BYTES = 16 * 2**20
-
-
-class Row(NamedTuple):
-    """One step."""
-
-    step: int
-    loss: float
-    ranks: int
-    attempt: int
 
 
 class BadCurve(Exception):

@@ -9,8 +9,8 @@ from typing import Any
 from preamar.api.inference import InferenceService
 from preamar.api.training import TrainingJob
 from preamar.cli.look import common
-from preamar.core.training.affordable import in_time
-from preamar.core.training.goodput import ratio
+from preamar.core.training.admission.affordable import in_time
+from preamar.core.training.attempts.goodput import ratio
 
 CLEAR = "\x1b[H\x1b[2J"
 NONE = "-"

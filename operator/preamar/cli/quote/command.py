@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from preamar.api.meta import problems
 from preamar.api.training import TrainingJob
 from preamar.cli.quote.table import table
-from preamar.core.fleet import SHIPPED, BadFleet, Fleet, read
-from preamar.core.training.advice import cannot_run
-from preamar.core.training.affordable import refused
-from preamar.core.training.limits import stops
-from preamar.core.training.quote import Quote, Speed, measured, quote, told
-from preamar.core.training.sizes import valid
-from preamar.core.training.terms import Terms
-from preamar.core.training.work import flops
+from preamar.core.capacity.hardware import SHIPPED, BadFleet, Fleet, read
+from preamar.core.training.admission.affordable import refused
+from preamar.core.training.admission.limits import stops
+from preamar.core.training.planner.advice import cannot_run
+from preamar.core.training.planner.quote import Quote, Speed, measured, quote, told
+from preamar.core.training.planner.sizes import valid
+from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.planner.work import flops
 
 MOST_BYTES = 4 * 1024**2
 

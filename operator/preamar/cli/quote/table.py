@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from preamar.core.training.affordable import in_time
-from preamar.core.training.quote import Quote
+from preamar.core.training.admission.affordable import in_time
+from preamar.core.training.planner.quote import Quote
 
 KWH = 3.6e6  # joules
 UNKNOWN = "unknown"

@@ -14,11 +14,11 @@ from decimal import Decimal
 from preamar.api.scaling import Scaling, Signal
 from preamar.cli.simulate.engine import Rule, View, World
 from preamar.cli.simulate.trace import Load
-from preamar.core.serving.habit import EVERY_SECONDS, MEMORY, Habit, habit
-from preamar.core.serving.observe import Demand
-from preamar.core.serving.scaling import Decision, Policy, Situation, decide
-from preamar.core.serving.size import ALMOST
-from preamar.core.serving.wanted import Aim, Fleet, Learned, goal_of
+from preamar.core.serving.sizing.demand_size import Aim, Fleet, Learned, goal_of
+from preamar.core.serving.sizing.scaling import Decision, Policy, Situation, decide
+from preamar.core.serving.sizing.size import ALMOST
+from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, Habit, habit
+from preamar.protocol.demand import Demand
 
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
 FORGET = 1 / 500

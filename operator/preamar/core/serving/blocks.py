@@ -8,11 +8,11 @@ shared. While one of these holds, what runs already is left as it is.
 from enum import StrEnum
 from typing import NamedTuple
 
-from preamar.core.due import taken
-from preamar.core.serving.desired import shareable
-from preamar.core.serving.limits import unserved
+from preamar.core.needs_apply import taken
+from preamar.core.serving.model.limits import unserved
+from preamar.core.serving.model.source import is_optimized, most_pods
 from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
-from preamar.core.serving.source import is_optimized, most_pods
+from preamar.core.serving.pods.desired import shareable
 
 
 class Block(StrEnum):

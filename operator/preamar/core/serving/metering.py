@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from preamar.api.inference import InferenceService
 from preamar.core.conditions import Verdict
-from preamar.core.moments import utc
+from preamar.core.timestamps import utc
 
 TYPE = "MeteringDrift"
 BOUND = 0.001

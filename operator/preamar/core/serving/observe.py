@@ -11,25 +11,25 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
+from preamar.api.fields.uri import ModelUri
 from preamar.api.inference import InferenceService
 from preamar.api.scaling import Strategy
-from preamar.api.uri import ModelUri
-from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
-from preamar.core.serving.earlier import MADE_OF
-from preamar.core.serving.habit import Habit
 from preamar.core.serving.metering import Drift
-from preamar.core.serving.source import (
+from preamar.core.serving.model.previous_spec import MADE_OF
+from preamar.core.serving.model.source import (
     fetch_name,
     is_optimized,
     may_be_fetched_ahead,
     optimize_name,
     products,
 )
-from preamar.core.serving.trial import Trial
+from preamar.core.serving.sizing.static_size import Habit
 from preamar.core.settings import Settings
+from preamar.core.timestamps import moment
+from preamar.protocol.demand import Demand
 
 SERVICE_LABEL = "preamar.dev/inferenceservice"
 ROLE_LABEL = "preamar.dev/role"
@@ -50,38 +50,6 @@ def batch_of(labels: Mapping[str, str]) -> int | None:
     """The batch that a pod was made with, where that is less than was asked for."""
     text = labels.get(BATCH_LABEL, "")
     return int(text) if text.isascii() and text.isdigit() else None
-
-
-class Carried(NamedTuple):
-    """What one replica has: requests that run there, and output tokens they may still ask for."""
-
-    running: int = 0
-    tokens_left: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """Work that wants this service now: requests queued and running, over all gateways.
-
-    ``in_flight`` is None while any gateway that should report is silent. ``at_least`` is what
-    those which do report add up to: it may raise the size, and never lowers it.
-
-    ``oldest_wait``: seconds that the first in line has waited. ``arrivals``: requests that arrived
-    in each of the last whole seconds, oldest first, as far back as every second is known.
-    ``service_seconds`` and ``first_token_seconds``: learned means of one request on a replica.
-    ``pods``: what each replica carries, by its address. ``trials``: what each gateway counted of a
-    revision on trial.
-    """
-
-    in_flight: int | None = None
-    at_least: int = 0
-    queued: int = 0
-    oldest_wait: float = 0.0
-    arrivals: tuple[int, ...] = ()
-    service_seconds: float | None = None
-    first_token_seconds: float | None = None
-    pods: Mapping[str, Carried] = field(default_factory=lambda: MappingProxyType({}))
-    trials: tuple[Trial, ...] = ()
 
 
 class Rival(NamedTuple):

@@ -7,17 +7,11 @@ plan; tests/life holds us to that.
 
 from preamar.api.inference_status import InferenceServiceStatus
 from preamar.core.conditions import transitions
-from preamar.core.due import due, refusal_of
 from preamar.core.metadata import status_of
+from preamar.core.needs_apply import due, refusal_of
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Delete, Event, Manifest, Mark, Plan, ref_of
-from preamar.core.serving.blocks import Blocked, blocked
-from preamar.core.serving.desired import desired, with_batch
-from preamar.core.serving.faults import Finding, Made, find, steadies_in
-from preamar.core.serving.fit import fit_of, made_with
-from preamar.core.serving.fit_kept import Fit, steps
-from preamar.core.serving.gang import INCOMPLETE, Gang, gang_of
-from preamar.core.serving.material import (
+from preamar.core.serving.artifact.artifacts import (
     abandoned,
     claim_of,
     fetcher,
@@ -25,24 +19,31 @@ from preamar.core.serving.material import (
     served_of,
     tried,
 )
-from preamar.core.serving.members import current_workers, made
-from preamar.core.serving.observe import KIND, Observed, children_named
-from preamar.core.serving.optimize_words import Optimized, Stand
-from preamar.core.serving.optimized import optimized
-from preamar.core.serving.rollout import LOOK_AGAIN, Phase, Rollout, known_rollout, rollout_of
-from preamar.core.serving.scaling import Decision
-from preamar.core.serving.size import size_of
-from preamar.core.serving.status import status
-from preamar.core.serving.verdicts import (
-    BAD,
-    TOLD,
-    Reason,
-    Trouble,
-    current_pods,
-    loaded_once,
+from preamar.core.serving.artifact.optimize_words import Optimized, Stand
+from preamar.core.serving.artifact.optimized import optimized
+from preamar.core.serving.artifact.rollout import (
+    LOOK_AGAIN,
+    Phase,
+    Rollout,
+    known_rollout,
+    rollout_of,
 )
-from preamar.core.serving.victims import marks
+from preamar.core.serving.blocks import Blocked, blocked
+from preamar.core.serving.groups.gang import INCOMPLETE, Gang, gang_of
+from preamar.core.serving.groups.members import current_workers, made
+from preamar.core.serving.health.current import current_pods, loaded_once
+from preamar.core.serving.health.faults import Finding, Made, find, steadies_in
+from preamar.core.serving.health.fit import fit_of, made_with
+from preamar.core.serving.health.fit_kept import Fit, steps
+from preamar.core.serving.observe import KIND, Observed, children_named
+from preamar.core.serving.pods.desired import desired, with_batch
+from preamar.core.serving.pods.scale_down_order import marks
+from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.sizing.size import size_of
+from preamar.core.serving.status import status
+from preamar.core.serving.verdicts import BAD, TOLD, Reason
 from preamar.core.serving.waking import resized, scale_of
+from preamar.core.trouble import Trouble
 
 NOT_WATCHED = 60.0
 """How long a volume may be gone before we notice: claims are read and not watched."""

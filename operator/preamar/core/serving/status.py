@@ -10,18 +10,19 @@ from typing import Any
 from preamar.api.inference import InferenceService
 from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
-from preamar.core.moments import stamp
-from preamar.core.serving.desired import revision_of
-from preamar.core.serving.fit_kept import Fit, told_fit
-from preamar.core.serving.gang import Gang
-from preamar.core.serving.learned import learned
+from preamar.core.serving.artifact.optimize_words import Optimized, Stand
+from preamar.core.serving.artifact.rollout import Rollout, verdict
+from preamar.core.serving.groups.gang import Gang
+from preamar.core.serving.health.fit_kept import Fit, told_fit
+from preamar.core.serving.health.learned import learned
 from preamar.core.serving.metering import metering
 from preamar.core.serving.observe import SERVICE_LABEL, Observed
-from preamar.core.serving.optimize_words import Optimized, Stand
-from preamar.core.serving.rollout import Rollout, verdict
-from preamar.core.serving.scaling import Decision
-from preamar.core.serving.size import signal
-from preamar.core.serving.verdicts import Trouble, verdicts
+from preamar.core.serving.pods.desired import revision_of
+from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.sizing.size import signal
+from preamar.core.serving.verdicts import verdicts
+from preamar.core.timestamps import stamp
+from preamar.core.trouble import Trouble
 
 KEPT_DECISIONS = 20
 

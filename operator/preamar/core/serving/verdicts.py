@@ -6,21 +6,21 @@ A model counts as loaded once a replica of its revision has been ready; at zero 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from preamar.api.scaling import ScalingMode
 from preamar.core.conditions import Verdict, shortened
 from preamar.core.pods import PodView
 from preamar.core.serving import metering
+from preamar.core.serving.artifact.optimize_words import Optimized, Stand, Why
 from preamar.core.serving.blocks import Block
-from preamar.core.serving.desired import revision_of
-from preamar.core.serving.faults import BUILDERS, Fault, is_ready
-from preamar.core.serving.gang import INCOMPLETE
+from preamar.core.serving.canary.canary_analysis import Judgement
+from preamar.core.serving.groups.gang import INCOMPLETE
+from preamar.core.serving.health.current import current_pods, ready_pods
+from preamar.core.serving.health.faults import BUILDERS, Fault
 from preamar.core.serving.observe import Observed
-from preamar.core.serving.optimize_words import Optimized, Stand, Why
-from preamar.core.serving.scaling import Decision
-from preamar.core.serving.trial import Judgement
+from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.trouble import Trouble
 
 
 class Reason(StrEnum):
@@ -34,14 +34,6 @@ class Reason(StrEnum):
     REFUSED = "Refused"
     SIZED = "SizeReached"
     RESIZING = "Resizing"
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What a person must act on."""
-
-    reason: str
-    message: str
 
 
 VOLUMES = frozenset({Block.VOLUME_MISSING, Block.VOLUME_LOST, Block.VOLUME_NOT_SHARED})
@@ -67,23 +59,6 @@ BAD: frozenset[str] = frozenset(
         *metering.BAD,
     }
 )
-
-
-def loaded_once(observed: Observed) -> bool:
-    """Whether a replica of the present revision is ready or has been."""
-    revision = revision_of(observed.service)
-    return observed.service.status.revision == revision or bool(ready_pods(observed))
-
-
-def current_pods(observed: Observed) -> tuple[PodView, ...]:
-    """The pods of the present revision."""
-    revision = revision_of(observed.service)
-    return tuple(p for p in observed.pods if p.labels.get("preamar.dev/revision") == revision)
-
-
-def ready_pods(observed: Observed) -> tuple[PodView, ...]:
-    """Those of them that answer."""
-    return tuple(p for p in current_pods(observed) if is_ready(p, observed.now))
 
 
 def verdicts(

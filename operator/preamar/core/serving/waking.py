@@ -9,11 +9,11 @@ from preamar.api.inference import InferenceService
 from preamar.api.scaling import ScalingMode
 from preamar.core.metadata import API_VERSION
 from preamar.core.plan import Event, Plan, Ref, Scale
-from preamar.core.serving.fit_kept import as_made
+from preamar.core.serving.health.current import loaded_once
+from preamar.core.serving.health.fit_kept import as_made
 from preamar.core.serving.observe import KIND, Observed
-from preamar.core.serving.scaling import Decision
-from preamar.core.serving.size import signal, size_of
-from preamar.core.serving.verdicts import loaded_once
+from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.sizing.size import signal, size_of
 
 
 def wake(observed: Observed) -> Plan:

@@ -3,15 +3,21 @@
 from dataclasses import replace
 from datetime import datetime
 
-from preamar.core.moments import moment
-from preamar.core.training import goodput
-from preamar.core.training.desired import LEDGER
-from preamar.core.training.endings import BROKEN, ON_REQUEST, UNCONVERTED, outcomes, pods_of
-from preamar.core.training.goodput import Attempt, Ledger
-from preamar.core.training.lifecycle import Do, Step, last_attempt
-from preamar.core.training.notes import RESIZE
-from preamar.core.training.observe import JobView, Observed
-from preamar.core.training.policy import FINAL
+from preamar.core.timestamps import moment
+from preamar.core.training.annotations import RESIZE
+from preamar.core.training.attempts import goodput
+from preamar.core.training.attempts.endings import (
+    BROKEN,
+    ON_REQUEST,
+    UNCONVERTED,
+    outcomes,
+    pods_of,
+)
+from preamar.core.training.attempts.goodput import Attempt, Ledger
+from preamar.core.training.attempts.policy import FINAL
+from preamar.core.training.observe import JobView, Observed, last_attempt
+from preamar.core.training.pods.desired import LEDGER
+from preamar.core.training.step import Do, Step
 
 NO_FAULT = FINAL | {ON_REQUEST, BROKEN, UNCONVERTED}
 

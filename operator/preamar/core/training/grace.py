@@ -76,3 +76,12 @@ def verdict(job: TrainingJob, given: int, notice: int) -> Verdict:
         TOO_SLOW,
         f"{made_of}: what was trained since the last checkpoint would be lost; {advice}.",
     )
+
+
+SLACK = 60
+"""Seconds that ranks wait longer than the operator: it knows better why somebody is missing."""
+
+
+def patience(gang_seconds: int) -> str:
+    """PREAMAR_GANG_SECONDS of the ranks."""
+    return str(gang_seconds + SLACK)

@@ -6,17 +6,17 @@ does not, but is bounded too, and both wait a while first; a resize counts nowhe
 nothing. A job that has succeeded never starts again.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from preamar.core.moments import moment
-from preamar.core.training import gang, resize, scouts
-from preamar.core.training.desired import ORDER, RESTARTS, STREAK, order_digest
-from preamar.core.training.endings import ON_REQUEST, Ending, converters, ending, pods_of
-from preamar.core.training.observe import ATTEMPT_LABEL, JobView, Observed
-from preamar.core.training.policy import NONE_IN_A_ROW, Streak
-from preamar.core.training.preparing import Stand, prepared
+from preamar.core.timestamps import moment
+from preamar.core.training.attempts.endings import ON_REQUEST, converters, ending, pods_of
+from preamar.core.training.attempts.policy import Streak
+from preamar.core.training.data.preparing import Stand, prepared
+from preamar.core.training.elastic import gang, placeholder_pods, resize
+from preamar.core.training.observe import ATTEMPT_LABEL, JobView, Observed, last_attempt
+from preamar.core.training.pods.desired import ORDER, RESTARTS, STREAK, order_digest
+from preamar.core.training.step import Do, Step, Why
 
 BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
 FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
@@ -24,55 +24,6 @@ HEALTHY_SECONDS = 600.0
 """An attempt that lasted so long was no part of a row of failures: the next one need not wait for
 them."""
 LOOK_AGAIN = 5.0
-
-
-class Do(StrEnum):
-    PREPARE = "Prepare"
-    START = "Start"
-    ORDER = "Order"
-    CONVERT = "Convert"
-    TRAIN = "Train"
-    WAIT = "Wait"
-    STOP = "Stop"
-    REST = "Rest"
-    SUCCEED = "Succeed"
-    FAIL = "Fail"
-
-
-class Why(StrEnum):
-    PREPARING = "Preparing"
-    FIRST = "Starting"
-    RESTARTING = "Restarting"
-    TRAINING = "Training"
-    STOPPING = "Stopping"
-    SUSPENDED = "Suspended"
-    DONE = "Done"
-    FAILED_BEFORE = "Failed"
-    DEADLINE = "DeadlineExceeded"
-    RESTARTS_EXHAUSTED = "RestartsExhausted"
-    INTERRUPTED = "TooManyInterruptions"
-    USERS = "UserError"
-    RESIZED = "ResizedBeforeStart"
-    GANG = "GangIncomplete"
-    RESIZING = "Resizing"
-    CONVERTING = "ConvertingCheckpoint"
-    CLEARING = "ScoutsLeave"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What to do and why. ``attempt`` and ``workers`` are of the attempt that is meant;
-    ``restarts`` those that count so far, the last failure included."""
-
-    do: Do
-    why: str
-    attempt: int
-    workers: int
-    restarts: int
-    ending: Ending | None = None
-    recheck_in: float | None = None
-    streak: Streak = NONE_IN_A_ROW
-    """Failures in a row at one place so far, the last included."""
 
 
 def next_step(observed: Observed) -> Step:
@@ -137,7 +88,7 @@ def _running(observed: Observed, last: JobView, here: Step) -> Step:
     patience = gang.seconds_left(observed, last)
     if patience is not None and patience <= 0:
         return _but(here, Do.STOP, Why.GANG)
-    looks = scouts.recheck_in(observed, last)
+    looks = placeholder_pods.recheck_in(observed, last)
     moments = [each for each in (left, patience, looks) if each is not None]
     return _but(here, Do.TRAIN, Why.TRAINING, min(moments, default=None))
 
@@ -190,18 +141,10 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
     elif any(not p.over for v in observed.conversions for p in converters(v, observed.pods)):
         # A wish that was taken back: what it began must be gone before anybody else writes there.
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
-    if scouts.alive(observed):  # the places that they hold are those of the attempt
+    if placeholder_pods.alive(observed):  # the places that they hold are those of the attempt
         return _but(here, Do.WAIT, Why.CLEARING, LOOK_AGAIN)
     why = Why.FIRST if here.attempt == 0 else Why.RESIZING if resizes else Why.RESTARTING
     return replace(here, do=Do.START, why=why, attempt=number, recheck_in=LOOK_AGAIN)
-
-
-def last_attempt(observed: Observed) -> JobView | None:
-    """The Job of the latest attempt that exists; None if the latest is gone."""
-    last = max(observed.jobs, key=lambda job: job.attempt, default=None)
-    if last is None or last.attempt < (observed.job.status.attempt or 0):
-        return None
-    return last
 
 
 def counted_before(observed: Observed, last: JobView | None) -> int:

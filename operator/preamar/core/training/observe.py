@@ -10,13 +10,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
+from preamar.api.fields.uri import ModelUri
 from preamar.api.training import TrainingJob
-from preamar.api.uri import ModelUri
-from preamar.core.moments import moment
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
+from preamar.core.timestamps import moment
 from preamar.core.training.grace import BEYOND_SECONDS, GRACE_SECONDS
 from preamar.core.training.progress import Progress
 
@@ -214,3 +214,11 @@ def claims_named(job: TrainingJob) -> tuple[str, ...]:
         if uri.scheme == "pvc" and uri.claim:
             names[uri.claim] = None
     return tuple(names)
+
+
+def last_attempt(observed: Observed) -> JobView | None:
+    """The Job of the latest attempt that exists; None if the latest is gone."""
+    last = max(observed.jobs, key=lambda job: job.attempt, default=None)
+    if last is None or last.attempt < (observed.job.status.attempt or 0):
+        return None
+    return last

@@ -12,7 +12,7 @@ from json import loads
 from math import isfinite
 from typing import Any, Self
 
-from preamar.core.moments import moment
+from preamar.core.timestamps import moment
 
 LONGEST_SENTENCE = 1000  # characters of other people's words that we repeat in a status
 

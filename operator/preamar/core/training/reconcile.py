@@ -10,32 +10,41 @@ from datetime import timedelta
 
 from preamar.api.training_status import TrainingJobStatus
 from preamar.core.conditions import transitions
-from preamar.core.due import due, refusal_of
 from preamar.core.metadata import API_VERSION, status_of
-from preamar.core.moments import moment
+from preamar.core.needs_apply import due, refusal_of
 from preamar.core.plan import Delete, Manifest, Mark, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
-from preamar.core.training import preparing, scouts
+from preamar.core.timestamps import moment
 from preamar.core.training.account import closed
-from preamar.core.training.blocks import Blocked, blocked
-from preamar.core.training.conversion import conversion
-from preamar.core.training.desired import KIND, LEDGER, RESTARTS, STREAK, attempt, service
-from preamar.core.training.endings import pods_of
-from preamar.core.training.goodput import Ledger
-from preamar.core.training.lifecycle import Do, Step, Why, last_attempt, next_step
-from preamar.core.training.lost import without_lost
-from preamar.core.training.notes import STOP
-from preamar.core.training.observe import JobView, Observed, children_named
-from preamar.core.training.prepare_job import prepare_job
-from preamar.core.training.preparing import Stand, key_of, prepared
-from preamar.core.training.resize import carried_out, order_of, over_well, size_notes, wanted
-from preamar.core.training.resize import conversion as conversion_of
-from preamar.core.training.saved import newest
-from preamar.core.training.schedule import mean_time_between_faults
-from preamar.core.training.sizes import Split, split
+from preamar.core.training.admission.blocks import Blocked, blocked
+from preamar.core.training.annotations import STOP
+from preamar.core.training.attempts.endings import pods_of
+from preamar.core.training.attempts.goodput import Ledger
+from preamar.core.training.attempts.lost import without_lost
+from preamar.core.training.attempts.saved import newest
+from preamar.core.training.attempts.schedule import mean_time_between_faults
+from preamar.core.training.data import preparing
+from preamar.core.training.data.prepare_job import prepare_job
+from preamar.core.training.data.preparing import Stand, key_of, prepared
+from preamar.core.training.elastic import placeholder_pods
+from preamar.core.training.elastic.conversion import conversion
+from preamar.core.training.elastic.resize import (
+    carried_out,
+    order_of,
+    over_well,
+    size_notes,
+    wanted,
+)
+from preamar.core.training.elastic.resize import conversion as conversion_of
+from preamar.core.training.lifecycle import next_step
+from preamar.core.training.observe import JobView, Observed, children_named, last_attempt
+from preamar.core.training.planner.sizes import Split, split
+from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.pods.desired import KIND, LEDGER, RESTARTS, STREAK, attempt, service
 from preamar.core.training.status import status
-from preamar.core.training.terms import Terms
-from preamar.core.training.verdicts import BAD, TOLD, Reason, Trouble, verdicts
+from preamar.core.training.step import Do, Step, Why
+from preamar.core.training.verdicts import BAD, TOLD, Reason, verdicts
+from preamar.core.trouble import Trouble
 
 KEPT_ATTEMPTS = 3
 """Jobs of earlier attempts that stay, with their pods' logs, beside the last."""
@@ -91,9 +100,11 @@ def _apply(observed: Observed, step: Step) -> tuple[Manifest, ...]:
     if step.do == Do.CONVERT:
         wanted += _conversion(observed, step)
     last = last_attempt(observed)
-    looks = scouts.missing(observed, last) if step.do == Do.TRAIN and last is not None else 0
-    if looks and last is not None and scouts.of(observed, last) is None:
-        wanted.append(scouts.scouts(job, observed.settings, last, looks))
+    looks = (
+        placeholder_pods.missing(observed, last) if step.do == Do.TRAIN and last is not None else 0
+    )
+    if looks and last is not None and placeholder_pods.of(observed, last) is None:
+        wanted.append(placeholder_pods.scouts(job, observed.settings, last, looks))
     uid = job.metadata.uid
     return due(wanted, uid, observed.children, observed.applied, observed.refused)
 
@@ -164,7 +175,7 @@ def _idle(observed: Observed, step: Step) -> tuple[Delete, ...]:
     return tuple(
         Delete(_job_ref(observed, view.name), view.uid)
         for view in observed.scouts
-        if not view.deleting and not (may and scouts.kept(observed, last, view))
+        if not view.deleting and not (may and placeholder_pods.kept(observed, last, view))
     )
 
 

@@ -8,23 +8,23 @@ from typing import Any
 
 from preamar.api.training_status import TrainingJobStatus
 from preamar.core.conditions import Verdict, merge
-from preamar.core.moments import moment, stamp
-from preamar.core.training import gang, scouts
+from preamar.core.timestamps import moment, stamp
 from preamar.core.training.account import current
-from preamar.core.training.endings import outcomes
-from preamar.core.training.goodput import told
-from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
-from preamar.core.training.notes import FEWER
-from preamar.core.training.observe import JOB_LABEL, JobView, Observed
-from preamar.core.training.preparing import prepared
+from preamar.core.training.annotations import FEWER
+from preamar.core.training.attempts.endings import outcomes
+from preamar.core.training.attempts.goodput import told
+from preamar.core.training.attempts.saved import newest
+from preamar.core.training.data.preparing import prepared
+from preamar.core.training.elastic import gang, placeholder_pods
+from preamar.core.training.elastic.resize import resized_before
+from preamar.core.training.elastic.resizes import resizes, samples
+from preamar.core.training.observe import JOB_LABEL, JobView, Observed, last_attempt
+from preamar.core.training.planner.quote import measured, quote
+from preamar.core.training.planner.quote import told as quoted
+from preamar.core.training.planner.sizes import world_sizes
+from preamar.core.training.planner.sizing_problem import Terms
 from preamar.core.training.progress import Progress, Saved
-from preamar.core.training.quote import measured, quote
-from preamar.core.training.quote import told as quoted
-from preamar.core.training.resize import resized_before
-from preamar.core.training.resizes import resizes, samples
-from preamar.core.training.saved import newest
-from preamar.core.training.sizes import world_sizes
-from preamar.core.training.terms import Terms
+from preamar.core.training.step import Do, Step, Why
 
 KEPT = ("progress", "samples", "data", "checkpoint", "resizes", "goodput", "failure")
 ALSO_KEPT = (
@@ -157,8 +157,8 @@ def _add_start(
     """How far the latest attempt came before its first step."""
     if step.why == Why.GANG and step.do == Do.STOP and last is not None:
         now_true["gang"] = gang.given_up(observed, last)
-    elif step.do == Do.TRAIN and last is not None and scouts.useless(observed, last):
-        now_true["gang"] = scouts.given_back(observed)
+    elif step.do == Do.TRAIN and last is not None and placeholder_pods.useless(observed, last):
+        now_true["gang"] = placeholder_pods.given_back(observed)
     elif (gang.complete(observed, last) and not _fewer(last)) or step.do in {Do.SUCCEED, Do.FAIL}:
         now_true.pop("gang", None)
     if step.do == Do.START:  # the new one has not looked yet

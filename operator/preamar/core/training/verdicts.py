@@ -4,30 +4,30 @@ Six conditions from the step that was decided and what stands in its way. ``Succ
 until the end, so that kstatus reads it as in progress.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from preamar.core.conditions import Verdict
 from preamar.core.stuck import Cause
 from preamar.core.training import grace
-from preamar.core.training.advice import cannot_run
-from preamar.core.training.affordable import Beyond
-from preamar.core.training.blocks import Block, blocked
-from preamar.core.training.desired import ORDER, order_digest
-from preamar.core.training.endings import BROKEN, UNCONVERTED
-from preamar.core.training.interconnect import fell_back
-from preamar.core.training.lifecycle import Do, Step, Why, last_attempt
-from preamar.core.training.limits import waits
-from preamar.core.training.observe import JobView, Observed
-from preamar.core.training.places import Fewer
-from preamar.core.training.policy import GIVEN_UP, POISON
-from preamar.core.training.preparing import prepared
-from preamar.core.training.resize import why_not
-from preamar.core.training.resizes import continuity
-from preamar.core.training.sizes import Unfit
-from preamar.core.training.starved import starved
+from preamar.core.training.admission.affordable import Beyond
+from preamar.core.training.admission.blocks import Block, blocked
+from preamar.core.training.admission.limits import waits
+from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
+from preamar.core.training.attempts.policy import GIVEN_UP, POISON
+from preamar.core.training.data.preparing import prepared
+from preamar.core.training.data.starved import starved
+from preamar.core.training.elastic.degraded_size import Fewer
+from preamar.core.training.elastic.resize import why_not
+from preamar.core.training.elastic.resizes import continuity
+from preamar.core.training.observe import JobView, Observed, last_attempt
+from preamar.core.training.planner.advice import cannot_run
+from preamar.core.training.planner.interconnect import fell_back
+from preamar.core.training.planner.sizes import Unfit
+from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.pods.desired import ORDER, order_digest
 from preamar.core.training.status import running
-from preamar.core.training.terms import Terms
+from preamar.core.training.step import Do, Step, Why
+from preamar.core.trouble import Trouble
 
 
 class Reason(StrEnum):
@@ -42,14 +42,6 @@ class Reason(StrEnum):
     NOT_SUSPENDED = "NotSuspended"
     SUSPENDING = "Suspending"
     FELL_BACK = "InterconnectFellBack"
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What a person must act on."""
-
-    reason: str
-    message: str
 
 
 TOLD = frozenset(

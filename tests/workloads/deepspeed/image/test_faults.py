@@ -45,7 +45,7 @@ def test_the_rank_that_waits_in_gloo_is_not_the_one_that_hangs(job):
 
 
 def test_a_step_that_fails_each_time_is_named_each_time(job):
-    """What the operator needs to see a poison step; it decides in core/training/policy.py."""
+    """What the operator needs to see a poison step; it decides in core/training/attempts/policy.py."""
     changes = {
         "pods": 1,
         "checkpoint__everySteps": 1,

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from preamar_train.checkpoint import manifest as manifests
-from preamar_train.presets import shape_of
+from preamar_train.models.presets import shape_of
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import graphs
 import pytest
-from preamar_model import build as command
+from preamar_model.build import command
 from preamar_model.order import Order
 from preamar_model.refusal import Refusal
 from running import build_here

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from preamar_train import beat, state
-from preamar_train.beat import Seen
+from preamar_train.reports import beat, rank_state
+from preamar_train.reports.beat import Seen
 
 FACTOR = 10.0
 FLOOR_SECONDS = 20.0
@@ -64,14 +64,14 @@ def late(pids: Mapping[int, int], now: float, floor: float) -> list[Late]:
     """Those of the running ranks (rank -> pid) that are late. Who has no beats never is."""
     found = []
     for rank, pid in pids.items():
-        seen = beat.read(beat.of_state(state.of_rank(rank)))
+        seen = beat.read(beat.of_state(rank_state.of_rank(rank)))
         if seen is not None and now - seen.at > allowed(seen, floor):
             found.append(Late(rank, pid, now - seen.at, seen))
     return found
 
 
 def stack_file(rank: int) -> Path:
-    return state.of_rank(rank).with_suffix(".stack")
+    return rank_state.of_rank(rank).with_suffix(".stack")
 
 
 def ask(pids: Mapping[int, int]) -> None:

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from preamar_train import state
 from preamar_train.agent.leaving import Leaving
 from preamar_train.agent.stopping import LARGEST_ORDER, Stopping
-from preamar_train.losses import NAME
+from preamar_train.reports import rank_state
+from preamar_train.reports.losses import NAME
 
 KEYS = (
     "attempt",
@@ -41,7 +41,7 @@ _MOST_BYTES = 16 * 2**20
 
 
 def progress(file: Path) -> dict[str, Any]:
-    told = state.read(file)
+    told = rank_state.read(file)
     if told:
         return {key: told.get(key) for key in KEYS}
     return {**dict.fromkeys(KEYS), **_ordered(), "state": "Starting", "step": 0, "consumed": 0}

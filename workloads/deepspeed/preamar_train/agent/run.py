@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from preamar_train import state
-from preamar_train.agent import message, told
+from preamar_train.agent import message, rank_reports
 from preamar_train.agent.leaving import Leaving
 from preamar_train.agent.lookup import address_of, own_address
 from preamar_train.agent.progress import serve
@@ -18,6 +17,7 @@ from preamar_train.agent.signals import Signals
 from preamar_train.agent.stopping import Stopping
 from preamar_train.agent.supervisor import Ended, Supervisor
 from preamar_train.failures import DONE, FAILED, STOPPED, Class, classify
+from preamar_train.reports import rank_state
 
 
 def run_agent() -> int:
@@ -28,7 +28,7 @@ def run_agent() -> int:
     try:
         return _run(config)
     except Exception as error:  # noqa: BLE001 - also the unforeseen is told
-        words = told.of_rank(config.first_rank)
+        words = rank_reports.of_rank(config.first_rank)
         return _failed(config.message, config.first_rank, words, error)
 
 
@@ -41,13 +41,13 @@ def _run(config: Settings) -> int:
     leaving = Leaving()
     if config.index == 0 and config.agent_port:
         stopping = Stopping(config.stop_digest, signals.ask)
-        serve(state.of_rank(config.first_rank), config.agent_port, stopping, leaving)
+        serve(rank_state.of_rank(config.first_rank), config.agent_port, stopping, leaving)
 
     address = _address(config, signals)
     if address is None:
         return _stopped(config, {})
     ended = Supervisor(config, signals).run(address)
-    code = _judge(config, ended, told.of_rank(config.first_rank), asked=signals.stop)
+    code = _judge(config, ended, rank_reports.of_rank(config.first_rank), asked=signals.stop)
     leaving.ended(code)
     return code
 
@@ -74,7 +74,7 @@ def _judge(config: Settings, ended: Ended, words: dict[str, Any], *, asked: bool
         last = message.compose(
             "Failed",
             found.rank,
-            told.of_rank(found.rank) or words,
+            rank_reports.of_rank(found.rank) or words,
             kind=found.kind.value,
             explanation=found.explanation,
             waits=found.waits,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from preamar_train import state
 from preamar_train.agent.hang import FLOOR_SECONDS
+from preamar_train.reports import rank_state as state
 from preamar_train.request import bad
 
 RANK_COMMAND = ("preamar-train", "rank")

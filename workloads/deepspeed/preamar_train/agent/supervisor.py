@@ -14,7 +14,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from preamar_train.agent import memory, told
+from preamar_train.agent import memory, rank_reports
 from preamar_train.agent.exits import Exit, Verdict, is_failure, verdict, worst
 from preamar_train.agent.settings import RANK_COMMAND, Settings, rank_environment
 from preamar_train.agent.signals import Signals
@@ -112,7 +112,7 @@ class Supervisor:
 
     def _pass_stop_on(self) -> None:
         print("stopping at the next step, with a checkpoint", flush=True)
-        words = [told.of_rank(rank.number) for rank in self._ranks]
+        words = [rank_reports.of_rank(rank.number) for rank in self._ranks]
         # A program of the user's own may train and say nothing.
         silent = "Starting" if self._config.command == RANK_COMMAND else "Training"
         if all(each.get("state", silent) == "Starting" for each in words):
@@ -159,7 +159,7 @@ class Supervisor:
         if rank.killed_by_us or not is_failure(rank.code):
             return
         oom = memory.grew(self._memory, memory.count())
-        words = told.of_rank(rank.number)
+        words = rank_reports.of_rank(rank.number)
         found = verdict(Exit(rank.number, rank.code), words, tuple(rank.tail), oom=oom)
         self._fail(found, time.monotonic())
 

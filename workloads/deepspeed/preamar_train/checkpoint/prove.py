@@ -7,9 +7,9 @@ import torch
 
 from preamar_train.checkpoint.proof import MASTER, Proof, digest, part_name
 from preamar_train.checkpoint.whole import tensors
-from preamar_train.gang import Gang
 from preamar_train.parallel.layout import Layout
-from preamar_train.weights import part_of
+from preamar_train.ranks.gang import Gang
+from preamar_train.ranks.weights import part_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 

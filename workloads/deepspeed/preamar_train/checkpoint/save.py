@@ -16,7 +16,7 @@ from preamar_train.checkpoint.manifest import FileSum, Manifest
 from preamar_train.checkpoint.proof import Proof
 from preamar_train.checkpoint.store import Store, name_of, trouble, unwritable
 from preamar_train.failures import Class, Failure, classify
-from preamar_train.gang import Gang
+from preamar_train.ranks.gang import Gang
 
 TOKENIZER = "tokenizer.json"
 

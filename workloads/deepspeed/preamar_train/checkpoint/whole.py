@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from preamar_train.checkpoint.proof import MASTER
-from preamar_train.weights import own
+from preamar_train.ranks.weights import own
 
 BUCKET_BYTES = 64 * 2**20
 

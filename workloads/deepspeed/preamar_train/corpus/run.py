@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from preamar_train import state
 from preamar_train.agent import message, progress
 from preamar_train.agent.lookup import address_of
 from preamar_train.agent.settings import message_path
@@ -22,7 +21,8 @@ from preamar_train.agent.stopping import Stopping
 from preamar_train.corpus.drive import drive, told
 from preamar_train.corpus.order import parse
 from preamar_train.failures import DONE, FAILED, Class, Failure, classify
-from preamar_train.presets import shape_of
+from preamar_train.models.presets import shape_of
+from preamar_train.reports import rank_state
 
 PORT = 8786
 USERS = 64  # exit code of a user's error: the Job does not try again
@@ -92,7 +92,7 @@ def _say_nothing(_words: str) -> None:
 
 def teller() -> Callable[[str], None]:
     """How far it is, for whoever asks the first pod as they would ask rank 0 of an attempt."""
-    file = state.of_rank(0)
+    file = rank_state.of_rank(0)
     file.parent.mkdir(parents=True, exist_ok=True)
     port = int(os.environ.get("PREAMAR_AGENT_PORT", "0"))
     if port:
@@ -104,7 +104,7 @@ def teller() -> Callable[[str], None]:
         nonlocal last
         if words != last:
             last = words
-            state.write(file, {"attempt": 0, "state": words})
+            rank_state.write(file, {"attempt": 0, "state": words})
 
     say("starting")
     return say

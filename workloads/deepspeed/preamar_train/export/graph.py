@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from preamar_train.export import mixture
 from preamar_train.export.nodes import Builder
-from preamar_train.presets import Shape
+from preamar_train.models.presets import Shape
 
 OPSET = 17
 IR_VERSION = 8

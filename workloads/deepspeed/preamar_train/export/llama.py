@@ -3,7 +3,7 @@
 from typing import Any
 
 from preamar_train.data.tokens import END, END_ID
-from preamar_train.presets import Shape
+from preamar_train.models.presets import Shape
 
 _LLAMA = {
     "architectures": ["LlamaForCausalLM"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from preamar_train.export.nodes import Builder
-from preamar_train.presets import Shape
+from preamar_train.models.presets import Shape
 
 _TOGETHER = re.compile(r"(.*\.experts)\.(w[123])")
 

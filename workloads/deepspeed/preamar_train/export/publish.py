@@ -20,10 +20,10 @@ from preamar_train.checkpoint.manifest import sync_folder
 from preamar_train.export import graph, llama, mixture
 from preamar_train.export.verify import verify
 from preamar_train.failures import Class, Failure, classify
-from preamar_train.mixture import decoder_of
-from preamar_train.presets import Shape
-from preamar_train.steps import Run
-from preamar_train.weights import full_weights
+from preamar_train.models.mixture import decoder_of
+from preamar_train.models.presets import Shape
+from preamar_train.ranks.weights import full_weights
+from preamar_train.run import Run
 
 DIGESTS = "digests.json"
 LAST = "config.json"

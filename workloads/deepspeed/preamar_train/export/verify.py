@@ -11,8 +11,8 @@ import onnxruntime
 import torch
 
 from preamar_train.failures import Class, Failure
-from preamar_train.model import Decoder
-from preamar_train.presets import Shape
+from preamar_train.models.model import Decoder
+from preamar_train.models.presets import Shape
 
 TOLERANCE = 1e-3  # of the greatest logit, or of 1
 ROWS, TOKENS, PROMPT = 2, 12, 5

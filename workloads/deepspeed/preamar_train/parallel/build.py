@@ -9,15 +9,15 @@ import deepspeed
 import torch
 from deepspeed.runtime.pipe.topology import PipelineParallelGrid, PipeModelDataParallelTopology
 
-from preamar_train.drawn import Drawn
-from preamar_train.mixture import decoder_of
+from preamar_train.models.init_weights import Drawn
+from preamar_train.models.mixture import decoder_of
+from preamar_train.models.presets import Shape
+from preamar_train.models.slices import Slices
 from preamar_train.parallel.layout import Layout
 from preamar_train.parallel.piped import Noted, Piped
 from preamar_train.parallel.plain import Plain
-from preamar_train.parallel.slices import Slices
 from preamar_train.parallel.stages import stages
 from preamar_train.parallel.universal import describe
-from preamar_train.presets import Shape
 from preamar_train.request import Request
 
 

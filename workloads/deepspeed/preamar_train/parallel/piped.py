@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preamar_train.loss import losses_of
+from preamar_train.models.loss import losses_of
+from preamar_train.models.slices import Slices
 from preamar_train.parallel.layout import Layout
 from preamar_train.parallel.plain import norm_of
-from preamar_train.parallel.slices import Slices
 
 
 class Noted:

@@ -1,10 +1,10 @@
 """Can the built-in models be split as ordered? Said in words before DeepSpeed would stumble.
 
-The operator has the same rules (core/training/parallelism.py and limits.py), so that a job which
+The operator has the same rules (core/training/planner/parallelism.py and limits.py), so that a job which
 cannot run never gets here.
 """
 
-from preamar_train.presets import Shape
+from preamar_train.models.presets import Shape
 from preamar_train.request import Request, bad
 
 

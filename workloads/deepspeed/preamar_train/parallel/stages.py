@@ -11,9 +11,9 @@ from deepspeed.pipe import LayerSpec, PipelineModule, TiedLayerSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from preamar_train.drawn import Drawn
-from preamar_train.model import HEAD, NORM, Embedding, Layer, Linear, RMSNorm
-from preamar_train.presets import Shape
+from preamar_train.models.init_weights import Drawn
+from preamar_train.models.model import HEAD, NORM, Embedding, Layer, Linear, RMSNorm
+from preamar_train.models.presets import Shape
 
 EMBED = "embed"
 

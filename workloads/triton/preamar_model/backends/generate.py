@@ -14,16 +14,17 @@ import numpy as np
 import triton_python_backend_utils as utils
 from tokenizers import Tokenizer
 
-from preamar_model.backends import answers, ragged, routing, wish
-from preamar_model.backends.alone import Alone
+from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
-from preamar_model.backends.decoder import Decoder
-from preamar_model.backends.detokenise import Vocabulary
-from preamar_model.backends.post import Post
+from preamar_model.backends.decoding import ragged, routing, wish
+from preamar_model.backends.decoding.continuous_batching import Together
+from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.detokenise import Vocabulary
+from preamar_model.backends.decoding.post import Post
+from preamar_model.backends.decoding.response import Said, response
+from preamar_model.backends.decoding.sequence import Piece, Story
+from preamar_model.backends.decoding.single_stream import Alone
 from preamar_model.backends.runtime import TritonGraph, graph, opened
-from preamar_model.backends.said import Said, response
-from preamar_model.backends.story import Piece, Story
-from preamar_model.backends.together import Together
 
 WAITING = 1000
 HALF = {"tensor(float16)": np.float16, "FP16": np.float16}

@@ -17,10 +17,11 @@ from typing import Protocol
 
 import triton_python_backend_utils as utils
 
-from preamar_model.backends import answers, wish
+from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
+from preamar_model.backends.decoding import wish
+from preamar_model.backends.decoding.response import Said, end, response
 from preamar_model.backends.runtime import opened
-from preamar_model.backends.said import Said, end, response
 
 WAITING = 1000
 LOOK_SECONDS, LIFE_SECONDS = 0.25, 1.0

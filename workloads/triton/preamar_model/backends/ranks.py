@@ -2,7 +2,7 @@
 
 The library would start them from this process, which MPI refuses to a process of Triton. The launcher
 runs a program beside the ranks and tells it in its environment where they are; the program given to it
-(`backends/lent.py`) hands that environment over and stays for as long as this process does.
+(`backends/env_dump.py`) hands that environment over and stays for as long as this process does.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-LENT = Path(__file__).with_name("lent.py")
+LENT = Path(__file__).with_name("env_dump.py")
 START_SECONDS, STOP_SECONDS = 300.0, 5.0
 PREFIX = "tllm_"
 """Of the variables that the launcher adds, in small letters."""

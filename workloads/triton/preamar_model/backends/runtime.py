@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from preamar_model import threads
+from preamar_model.backends import threads
 from preamar_model.group.split import SplitGraph
 
 

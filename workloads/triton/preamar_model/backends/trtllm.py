@@ -8,12 +8,12 @@ for in the text: TensorRT-LLM looks for their tokens, and misses a stop whose le
 import asyncio
 from typing import Any
 
-from preamar_model.backends import wish
+from preamar_model.backends.decoding import wish
+from preamar_model.backends.decoding.response import Said
+from preamar_model.backends.decoding.stops import Stops
 from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.llm import Front
 from preamar_model.backends.ranks import Ranks
-from preamar_model.backends.said import Said
-from preamar_model.backends.stops import Stops
 
 OVER = "shutting down"
 """What it says of each request after its engine has died."""

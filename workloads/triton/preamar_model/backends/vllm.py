@@ -10,10 +10,10 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from preamar_model.backends import wish
+from preamar_model.backends.decoding import wish
+from preamar_model.backends.decoding.response import Said
 from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.llm import Front
-from preamar_model.backends.said import Said
 from preamar_model.group.headless import place
 
 TOO_LONG = ("maximum model length", "maximum context length")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from preamar_model.engine import metadata
 from preamar_model.engine.device import Driver
-from preamar_model.onnx_file import MODEL
+from preamar_model.files.onnx_file import MODEL
 from preamar_model.refusal import missing
 
 

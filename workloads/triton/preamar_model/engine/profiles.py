@@ -8,8 +8,8 @@ samples showed, because TensorRT needs a bound and nobody else knows one.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from preamar_model.optimize.session import Feed
-from preamar_model.tensors import Signature, Tensor
+from preamar_model.files.tensors import Signature, Tensor
+from preamar_model.passes.session import Feed
 
 Shape = tuple[int, ...]
 

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 from preamar_model.engine.build import Words, logger
 from preamar_model.engine.device import Driver, Gpu
+from preamar_model.files.tensors import TYPES, Signature, Tensor
 from preamar_model.refusal import Refusal, invalid, unsupported
-from preamar_model.tensors import TYPES, Signature, Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from preamar_model.engine.device import Driver
-from preamar_model.optimize.session import Feed
+from preamar_model.passes.session import Feed
 
 
 class EngineSession:

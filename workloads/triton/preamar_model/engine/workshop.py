@@ -11,17 +11,17 @@ from typing import Any
 
 import onnx
 
-from preamar_model import onnx_file, tensors
 from preamar_model.engine import metadata
 from preamar_model.engine.build import Builder, Recipe
 from preamar_model.engine.device import Driver, Gpu
 from preamar_model.engine.profiles import Bounds, profiles
 from preamar_model.engine.session import EngineSession
-from preamar_model.optimize.session import Feed, Session
-from preamar_model.optimize.wish import Wish, unable
-from preamar_model.pooling import json_at
-from preamar_model.source import Source
-from preamar_model.tokenizer import max_tokens
+from preamar_model.files import onnx_file, tensors
+from preamar_model.files.pooling import json_at
+from preamar_model.files.source import Source
+from preamar_model.files.tokenizer import max_tokens
+from preamar_model.passes.session import Feed, Session
+from preamar_model.passes.wish import Wish, unable
 
 
 @dataclass(frozen=True, slots=True)

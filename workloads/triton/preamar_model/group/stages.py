@@ -16,7 +16,7 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto
 
-from preamar_model import onnx_file
+from preamar_model.files import onnx_file
 from preamar_model.refusal import unsupported
 
 PLAN = "stages.json"

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import onnx
 
-from preamar_model import build, onnx_file, source, tensors
-from preamar_model.carried_out import Told, carried_out
+from preamar_model.build import command
 from preamar_model.engine import metadata
 from preamar_model.engine.workshop import Compiled, Workshop
-from preamar_model.optimize import floats, keep, key, measure, publish, recipe, samples, zeros
-from preamar_model.optimize import wish as wishes
+from preamar_model.exit_report import Told, carried_out
+from preamar_model.files import onnx_file, publish, source, tensors
+from preamar_model.optimize import keep, measure, recipe, samples
 from preamar_model.optimize.error import Judge
-from preamar_model.optimize.session import Session
-from preamar_model.optimize.wish import Wish
+from preamar_model.passes import floats, key, zeros
+from preamar_model.passes import wish as wishes
+from preamar_model.passes.session import Session
+from preamar_model.passes.wish import Wish
 from preamar_model.refusal import Reason, Refusal
 
 NAMED = 20
@@ -44,7 +46,7 @@ def fulfilled(wish: Wish) -> dict[str, object]:
     if wish.uri is None:
         told = optimize(wish)
     else:
-        with build.here(wish.elsewhere()) as folder:
+        with command.here(wish.elsewhere()) as folder:
             told = optimize(replace(wish, source=str(folder)))
     publish.forget_others(Path(wish.target), wish.kept, since)
     return told
@@ -85,7 +87,7 @@ def _made(
     wish: Wish, found: source.Source, folder: Path, workshop: Workshop | None, name: str
 ) -> tuple[dict[str, object], onnx.ModelProto, Compiled | None]:
     # The model that is compared with is the one that would be served, made by the builder itself.
-    build.build(wish.order(), folder / "before")
+    command.build(wish.order(), folder / "before")
     before = folder / "before" / wish.name / "1"
     path = before / onnx_file.MODEL
     signature = tensors.signature(onnx.load(str(path), load_external_data=False))

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from preamar_model.optimize.session import Feed, Session
+from preamar_model.passes.session import Feed, Session
 
 LEAST_NATS = 0.1
 Answers = Mapping[str, np.ndarray]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preamar_model.optimize.session import Feed, Session
+from preamar_model.passes.session import Feed, Session
 
 SECONDS = 3.0
 ROUNDS = 200

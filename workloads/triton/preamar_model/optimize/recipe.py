@@ -7,12 +7,21 @@ from pathlib import Path
 
 import onnx
 
-from preamar_model.engine import typed
-from preamar_model.engine.eighths import LARGEST, EightBits
-from preamar_model.optimize import alone, half, integers, layers, narrow, pairs, rows, zeros
-from preamar_model.optimize.integers import Quantizer, Scheme
-from preamar_model.optimize.session import Feed
-from preamar_model.optimize.wish import Wish, unable
+from preamar_model.passes import (
+    half,
+    integers,
+    layers,
+    narrow,
+    pairs,
+    rows,
+    single_layer,
+    typed,
+    zeros,
+)
+from preamar_model.passes.eighths import LARGEST, EightBits
+from preamar_model.passes.integers import Quantizer, Scheme
+from preamar_model.passes.session import Feed
+from preamar_model.passes.wish import Wish, unable
 
 
 class Recipe:
@@ -72,7 +81,7 @@ class Recipe:
     def only(self, changed: onnx.ModelProto, name: str) -> onnx.ModelProto:
         """With that layer changed alone; ``changed`` is this recipe's graph that keeps none."""
         # Where shapes change, a layer's neighbours change with it.
-        cut = self.wish.sparsity != "Structured" and alone.only(self.floats, changed, name)
+        cut = self.wish.sparsity != "Structured" and single_layer.only(self.floats, changed, name)
         return cut or self(frozenset(self.layers()) - {name})
 
     def __call__(self, kept: frozenset[str]) -> onnx.ModelProto:

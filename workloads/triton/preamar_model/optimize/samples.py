@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preamar_model.optimize import drawn, sentences, texts
-from preamar_model.optimize.given import arrays, lines
-from preamar_model.optimize.session import Feed
-from preamar_model.optimize.wish import Wish
+from preamar_model.files.source import Source
+from preamar_model.files.tensors import Signature
+from preamar_model.optimize import samples_drawn as drawn
+from preamar_model.optimize import sentences, texts
+from preamar_model.optimize.samples_given import arrays, lines
+from preamar_model.passes.session import Feed
+from preamar_model.passes.wish import Wish
 from preamar_model.refusal import Reason, Refusal
-from preamar_model.source import Source
-from preamar_model.tensors import Signature
 
 LEAST = 6
 MOST = 300

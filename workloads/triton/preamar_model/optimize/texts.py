@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from preamar_model import onnx_file
-from preamar_model.optimize.session import Feed, Session
-from preamar_model.pooling import json_at
-from preamar_model.source import Source
-from preamar_model.tensors import Signature
-from preamar_model.tokenizer import FILE, max_tokens
+from preamar_model.files import onnx_file
+from preamar_model.files.pooling import json_at
+from preamar_model.files.source import Source
+from preamar_model.files.tensors import Signature
+from preamar_model.files.tokenizer import FILE, max_tokens
+from preamar_model.passes.session import Feed, Session
 
 MOST_TOKENS = 256
 PAST = "past_key_values."

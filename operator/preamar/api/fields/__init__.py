@@ -1,0 +1,1 @@
+"""Of which kinds of values are specs made?"""

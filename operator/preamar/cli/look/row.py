@@ -1,0 +1,12 @@
+"""What is one point of a loss curve?"""
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One step."""
+
+    step: int
+    loss: float
+    ranks: int
+    attempt: int

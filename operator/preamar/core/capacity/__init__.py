@@ -1,0 +1,1 @@
+"""What accelerators are, and who has them."""

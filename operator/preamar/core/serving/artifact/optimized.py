@@ -1,0 +1,153 @@
+"""Is the model as it was asked to be: optimised, under way, or refused?
+
+Read from the last words of the Jobs' pods, and from status once they have been told there: the Jobs may
+go, the artefact stays. Where engines are built, each GPU product has a Job and all must be there. A refusal
+is the user's to settle and is tried again when the wish is another.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from preamar.core.conditions import shortened
+from preamar.core.plan import Ref
+from preamar.core.serving.artifact.optimize_words import (
+    Optimized,
+    Stand,
+    Why,
+    engine,
+    failed,
+    figures,
+    refused,
+)
+from preamar.core.serving.model.source import (
+    artefact,
+    compiles,
+    is_optimized,
+    optimize_name,
+    part_of,
+    products,
+)
+from preamar.core.serving.observe import REVISION, WORK_LABEL, Observed
+from preamar.core.serving.pods.desired import revision_of
+from preamar.core.serving.pods.memory import REFUSED
+from preamar.core.serving.pods.worker import HOURS, TRIES
+
+LATE = "DeadlineExceeded"
+MISSING = "ArtefactMissing"
+OF_JOB = "batch.kubernetes.io/controller-uid"
+
+
+def optimized(observed: Observed) -> Optimized:
+    """How the present wish stands."""
+    service = observed.service
+    if not is_optimized(service):
+        return Optimized(Stand.UNASKED)
+    wanted, gone = products(service), _gone(observed)
+    parts = [
+        (_known(observed, product) if gone is None else None) or _part(observed, product, gone)
+        for product in wanted
+    ]
+    for product, part in zip(wanted, parts, strict=True):
+        if part.stand == Stand.REFUSED:
+            said = f"For {product}: {part.message}" if product else part.message
+            return Optimized(Stand.REFUSED, part.reason, said)
+    missing = tuple(p for p, part in zip(wanted, parts, strict=True) if part.stand != Stand.DONE)
+    if missing:
+        stale = tuple(product for part in parts for product in part.stale)
+        return Optimized(Stand.WORKING, message=_waits(parts), missing=missing, stale=stale)
+    told = dict(parts[0].told)
+    if compiles(service):
+        told["engines"] = [engine for part in parts for engine in part.told["engines"]]
+    return Optimized(Stand.DONE, told=told)
+
+
+def _known(observed: Observed, product: str) -> Optimized | None:
+    """What status remembers of it."""
+    service, known = observed.service, observed.service.status.optimization
+    if known is None or known.artefact != artefact(service):
+        return None
+    told: dict[str, Any] = known.model_dump(by_alias=True, exclude_none=True, mode="json")
+    built = told.pop("engines")
+    if not compiles(service):
+        return Optimized(Stand.DONE, told=told)
+    engines = [each for each in built if product in {"", each.get("product")}]
+    if not engines:
+        return None
+    figures = {side: engines[0][side] for side in ("before", "after") if side in engines[0]}
+    return Optimized(Stand.DONE, told=told | figures | {"engines": engines})
+
+
+def _gone(observed: Observed) -> datetime | None:
+    """When a replica last found no artefact where it should be: somebody has emptied the volume."""
+    revision = revision_of(observed.service)
+    ends = [
+        container.last_end
+        for pod in (*observed.pods, *observed.canaries)
+        if pod.labels.get(REVISION) == revision and not pod.deleting
+        for container in (pod.container("model"),)
+        if container is not None and container.last_end is not None
+    ]
+    return max(
+        (
+            end.finished or observed.now
+            for end in ends
+            if end.exit_code == REFUSED and end.words.get("reason") == MISSING
+        ),
+        default=None,
+    )
+
+
+def _part(observed: Observed, product: str, gone: datetime | None) -> Optimized:
+    """What its Job has made of it. What was made before ``gone`` is no more."""
+    service = observed.service
+    name, part = artefact(service), part_of(service, product)
+    job = optimize_name(service, product)
+    child = observed.children.get(Ref("batch/v1", "Job", service.metadata.namespace or "", job))
+    pods = [
+        pod
+        for pod in observed.workers
+        if pod.annotations.get(WORK_LABEL) == part
+        and (child is None or pod.labels.get(OF_JOB, child.uid) == child.uid)
+    ]
+    ends = [
+        (pod, container.ended)
+        for pod in pods
+        for container in (pod.container("optimize"),)
+        if container is not None and container.ended is not None
+    ]
+    done = next((end for _, end in ends if end.exit_code == 0), None)
+    if done is not None and gone is not None and (done.finished is None or done.finished < gone):
+        return Optimized(Stand.WORKING, message="What was made is gone.", stale=(product,))
+    if done is not None:
+        told = figures(done, name)
+        engines = {"engines": [engine(done, product, told)]} if compiles(service) else {}
+        return Optimized(Stand.DONE, told=told | engines)
+    refusal = next((end for _, end in ends if end.exit_code == REFUSED), None)
+    if refusal is not None:
+        return refused(refusal)
+    # A pod that was evicted is no try.
+    tries = [(pod, end) for pod, end in ends if not pod.disrupted]
+    if len(tries) > TRIES:
+        return failed(*tries[-1])
+    if child is not None and child.failed and not ends:
+        late = f" within {HOURS} hours, in which it may have waited for a node"
+        return Optimized(
+            Stand.REFUSED,
+            Why.FAILS,
+            f"The Job {job} did not end{late if child.failed == LATE else ' well and its pods are gone'}. "
+            "Delete it to try again.",
+        )
+    stuck = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
+    where = f"for {product} " if product else ""
+    return Optimized(
+        Stand.WORKING, message=f"The Job {where}waits for a node: {stuck}" if stuck else ""
+    )
+
+
+def _waits(parts: Sequence[Optimized]) -> str:
+    """What is under way, as a sentence or two."""
+    done = sum(part.stand == Stand.DONE for part in parts)
+    count = f"{done} of {len(parts)} engines are built." if len(parts) > 1 else ""
+    stuck = next((part.message for part in parts if part.message), "")
+    return shortened(" ".join(filter(None, (count, stuck))))

@@ -1,0 +1,195 @@
+"""How far may a new revision go: is it tried, does it serve all, or none?
+
+With strategy Canary it gets a growing share of the requests, beside replicas of the one before, which
+stay as they are. Each step lasts its time and needs enough answers; after the last it is promoted. It is
+rolled back where it does not come up, fails more often, answers otherwise or is slower, and stays so
+until the spec is edited. All of it is kept in status.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import reduce
+from math import ceil
+from typing import Any
+
+from preamar.api.inference import InferenceService
+from preamar.core.conditions import Verdict, shortened
+from preamar.core.placement import on_gpu
+from preamar.core.serving.artifact.optimize_words import Optimized, Stand
+from preamar.core.serving.canary.answer_comparison import allowed
+from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS, Judgement, judge
+from preamar.core.serving.health.faults import Fault, Finding, Made, find, is_ready
+from preamar.core.serving.model.previous_spec import earlier
+from preamar.core.serving.observe import Observed, has_canary
+from preamar.core.serving.pods.desired import revision_of
+from preamar.core.timestamps import moment, stamp
+from preamar.protocol.canary import Apart, Side, Trial
+
+WAITS = frozenset({Fault.UNSCHEDULABLE})
+"""Of no fault of the revision: it may have a node later."""
+LOOK_AGAIN = 5.0
+PATIENCE = 3
+"""The first step lasts so many times its length at most where few answers could be compared."""
+
+
+class Phase(StrEnum):
+    TRYING = "Trying"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Of one revision. ``before``: the service as it was. ``requests``: of the new revision when the
+    present step began, which was at ``since``, None until a replica of it was ready. ``tolerance``:
+    how far its answers may be from those of the one before, None where they are not compared."""
+
+    revision: str
+    before: InferenceService
+    phase: Phase = Phase.TRYING
+    step: int = 1
+    since: datetime | None = None
+    requests: int = 0
+    reason: str = "Starting"
+    message: str = "Its first replica starts."
+    tolerance: float | None = None
+
+    def percent(self, service: InferenceService) -> int:
+        """Its share of the requests."""
+        wish = service.spec.rollout.canary
+        return min(100, wish.percent * self.step) if self.phase == Phase.TRYING else 0
+
+    def replicas(self, service: InferenceService, beside: int) -> int:
+        """Of the new revision, beside so many of the one before; none beside none."""
+        if self.phase != Phase.TRYING or beside == 0:
+            return 0
+        return max(1, ceil(beside * self.percent(service) / 100))
+
+    def told(self, service: InferenceService) -> dict[str, Any]:
+        """``status.rollout``."""
+        words: dict[str, Any] = {
+            "revision": self.revision,
+            "phase": str(self.phase),
+            "step": self.step,
+            "percent": self.percent(service),
+            "requests": self.requests,
+            "reason": self.reason,
+            "message": self.message,
+        }
+        if self.tolerance is not None and self.phase == Phase.TRYING:
+            words["tolerance"] = f"{self.tolerance:.12f}".rstrip("0").rstrip(".")
+        return words | ({"since": stamp(self.since)} if self.since else {})
+
+
+def rollout_of(observed: Observed, work: Optimized) -> Rollout | None:
+    """What becomes of a new revision now; None where there is none on its way in steps."""
+    service = observed.service
+    if not has_canary(service) or work.stand not in {Stand.UNASKED, Stand.DONE}:
+        return None
+    known = known_rollout(observed)
+    if known is None or known.phase != Phase.TRYING:
+        return known
+    finding = _finding(observed)
+    if finding is not None and finding.fault not in WAITS:
+        return _back(known, str(finding.fault), finding.message)
+    ready = [pod for pod in observed.canaries if is_ready(pod, observed.now)]
+    if known.since is None and not ready:
+        return replace(known, message=finding.message) if finding else known
+    since = known.since or observed.now
+    trial = _trial(observed, known.revision)
+    wish = service.spec.rollout.canary
+    seconds = (observed.now - since).total_seconds()
+    lasted = seconds >= wish.interval_seconds
+    # Not for ever: some traffic cannot be compared, and then the rest has to do.
+    waits = known.step == 1 and seconds < PATIENCE * wish.interval_seconds
+    judged = judge(trial, known.requests, known.tolerance, waits=waits)
+    # What it does wrong needs no more time; how fast it is shows when it has run for a while.
+    if judged.worse and (lasted or judged.judgement != Judgement.SLOW):
+        return _back(known, str(judged.judgement), judged.sentence)
+    # Figures that change with every request would be a write each.
+    message = known.message if known.since else "What callers get from both is compared."
+    now = replace(known, since=since, reason="Comparing", message=message)
+    if not lasted or judged.judgement != Judgement.GOOD:
+        return now
+    if known.step >= wish.steps:
+        now = replace(now, phase=Phase.PROMOTED, reason=str(judged.judgement))
+        return replace(now, message=judged.sentence)
+    now = replace(now, step=known.step + 1, since=observed.now, requests=trial.new.requests)
+    return replace(now, message=judged.sentence)
+
+
+def verdict(service: InferenceService, rollout: Rollout | None) -> tuple[Verdict, ...]:
+    """The condition ``RolledOut``, with strategy Canary."""
+    if not has_canary(service):
+        return ()
+    if rollout is None:
+        return (Verdict("RolledOut", "True", "Current", "There is no other revision."),)
+    if rollout.phase == Phase.PROMOTED:
+        return (Verdict("RolledOut", "True", rollout.phase, rollout.message),)
+    if rollout.phase == Phase.ROLLED_BACK:
+        sentence = f"The new revision serves nobody. {rollout.message}"
+        return (Verdict("RolledOut", "False", rollout.reason, shortened(sentence)),)
+    wish = service.spec.rollout.canary
+    sentence = (
+        f"Step {rollout.step} of {wish.steps}: the new revision gets {rollout.percent(service)} % of "
+        f"the requests, for {wish.interval_seconds} s and {LEAST_REQUESTS} requests at least."
+    )
+    if rollout.since is None:
+        sentence = f"{sentence} {rollout.message}"
+    return (Verdict("RolledOut", "Unknown", rollout.phase, sentence),)
+
+
+def known_rollout(observed: Observed) -> Rollout | None:
+    """As status has it; begun where the replicas that there are were made otherwise."""
+    service, deployment = observed.service, observed.deployment
+    revision, told = revision_of(service), service.status.rollout
+    if deployment is None or deployment.deleting:
+        return None
+    before = earlier(service, deployment.made_of)
+    if before is None or revision_of(before) == revision:
+        if told is not None and told.revision == revision and told.phase == Phase.PROMOTED:
+            return Rollout(revision, service, Phase.PROMOTED, told.step, moment(told.since),
+                           told.requests, told.reason, told.message)  # fmt: skip
+        return None
+    if told is not None and told.revision == revision and told.phase in set(Phase):
+        return Rollout(
+            revision,
+            before,
+            Phase(told.phase),
+            max(1, told.step),
+            moment(told.since),
+            told.requests,
+            told.reason,
+            told.message,
+            allowed(before, service),
+        )
+    # Nothing is known of one that has never loaded: there is nothing to compare with.
+    if service.status.revision != revision_of(before):
+        return None
+    return Rollout(revision, before, tolerance=allowed(before, service))
+
+
+def _finding(observed: Observed) -> Finding | None:
+    service = observed.service
+    gpu = on_gpu(service.spec.accelerator)
+    revision = revision_of(service)
+    mine = tuple(
+        pod for pod in observed.canaries if pod.labels.get("preamar.dev/revision") == revision
+    )
+    found = find(mine, observed.now, Made(gpu, service.spec.runtime.batching.max_batch_size))
+    return found if found is not None and found.in_grace is None else None
+
+
+def _trial(observed: Observed, revision: str) -> Trial:
+    told = [trial for trial in observed.demand.trials if trial.revision == revision]
+    return Trial(
+        revision,
+        reduce(Side.plus, (trial.old for trial in told), Side()),
+        reduce(Side.plus, (trial.new for trial in told), Side()),
+        reduce(Apart.plus, (trial.apart for trial in told), Apart()),
+    )
+
+
+def _back(known: Rollout, reason: str, message: str) -> Rollout:
+    return replace(known, phase=Phase.ROLLED_BACK, reason=reason, message=shortened(message))

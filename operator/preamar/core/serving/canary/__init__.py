@@ -1,0 +1,1 @@
+"""Is a new revision as good as the one before?"""

@@ -1,0 +1,1 @@
+"""How do several pods make one replica?"""

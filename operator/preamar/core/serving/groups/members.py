@@ -1,0 +1,46 @@
+"""Which workers must be made for the leaders that there are?
+
+Each leader gets the workers of its own revision and batch, and Kubernetes removes them with it.
+"""
+
+from collections.abc import Iterable
+
+from preamar.core.needs_apply import due
+from preamar.core.plan import Manifest
+from preamar.core.pods import PodView
+from preamar.core.serving.artifact.artifacts import claim_of
+from preamar.core.serving.observe import GROUP_LABEL, REVISION, Observed, batch_of
+from preamar.core.serving.pods.desired import revision_of
+from preamar.core.serving.pods.group import grouped, workers
+from preamar.core.serving.pods.pod import pod_spec
+
+
+def made(of: Observed, leaders: Iterable[PodView]) -> tuple[Manifest, ...]:
+    """The workers that must be sent now for those of the leaders that are of ``of``'s revision."""
+    service = of.service
+    if not grouped(service):
+        return ()
+    claim, revision = claim_of(of), revision_of(service)
+    found: list[Manifest] = []
+    for leader in leaders:
+        if leader.deleting or leader.over or leader.labels.get(REVISION) != revision:
+            continue
+        batch = batch_of(leader.labels) or service.spec.runtime.batching.max_batch_size
+        pod = pod_spec(service, of.settings, claim, batch)
+        wanted = workers(pod, service, of.settings, leader)
+        # The leader owns them, so that it is its UID that says whether they are ours.
+        found += due((wanted,), leader.uid, of.children, of.applied, of.refused)
+    return tuple(found)
+
+
+def current_workers(observed: Observed, batch: int) -> tuple[PodView, ...]:
+    """The workers of the present revision and batch."""
+    revision = revision_of(observed.service)
+    asked = observed.service.spec.runtime.batching.max_batch_size
+    return tuple(
+        pod
+        for pod in observed.workers
+        if GROUP_LABEL in pod.labels
+        and pod.labels.get(REVISION) == revision
+        and (batch_of(pod.labels) or asked) == batch
+    )

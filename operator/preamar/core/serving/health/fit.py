@@ -1,0 +1,91 @@
+"""With which batch does the model fit into memory, and is it worth trying at all?
+
+When a replica runs out of memory, the next ones are made with half the batch, three times at most.
+When that has not helped, or the model crashes again and again and has never been ready, it is given
+up: its replicas go, so that nothing is held in vain, until a person edits the spec. Pods carry the
+batch that they were made with, so that one which is still there from before is not counted against
+what came after it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from preamar.api.inference import InferenceService
+from preamar.api.models import Format
+from preamar.core.placement import on_gpu
+from preamar.core.pods import PodView
+from preamar.core.serving.health.current import current_pods, loaded_once
+from preamar.core.serving.health.faults import (
+    Fault,
+    Finding,
+    Made,
+    crashing,
+    is_ready,
+    out_of_memory,
+)
+from preamar.core.serving.health.fit_kept import Fit, known_fit
+from preamar.core.serving.observe import Observed, batch_of
+from preamar.core.serving.pods.memory import REFUSED, exceeded
+from preamar.core.trouble import Trouble
+
+HALVINGS = 3
+RESTARTS = 5
+"""Of one pod that is not up; the kubelet has then waited for five minutes in all."""
+RELEASED = (
+    "Its replicas were removed, so that nothing is held in vain; an edit of the spec tries again."
+)
+
+
+def fit_of(observed: Observed) -> Fit:
+    """What is so after what the pods show now."""
+    known = known_fit(observed)
+    if known.given_up is not None or _ordered_away(observed):
+        return known
+    pods = tuple(p for p in made_with(observed, known) if not p.deleting and not p.over)
+    gpu = on_gpu(observed.service.spec.accelerator)
+    servers = [c for pod in pods for c in pod.containers if not c.init]
+    if _smaller_helps(observed.service, known) and any(exceeded(c, gpu=gpu) for c in servers):
+        return replace(known, batch=known.batch // 2, at=observed.now)
+    if any(is_ready(pod, observed.now) for pod in observed.pods):
+        return known  # of whatever revision: who answers is not taken away
+    found = _hopeless(pods, observed, Made(gpu, known.batch))
+    if found is None:
+        return known
+    trouble = Trouble(found.fault, f"{found.message} {RELEASED}")
+    return replace(known, at=observed.now, given_up=trouble)
+
+
+def made_with(observed: Observed, fit: Fit) -> tuple[PodView, ...]:
+    """The pods of the present revision and batch."""
+    current = current_pods(observed)
+    return tuple(p for p in current if (batch_of(p.labels) or fit.asked) == fit.batch)
+
+
+def _smaller_helps(service: InferenceService, known: Fit) -> bool:
+    """Whether there is a smaller batch to try. The configuration of a Python model is its own."""
+    own = service.spec.model.format == Format.PYTHON
+    return not own and known.batch > 1 and known.halvings < HALVINGS
+
+
+def _hopeless(pods: Iterable[PodView], observed: Observed, made: Made) -> Finding | None:
+    """Why these pods will not come up, where that is certain enough to take them away. Of a model
+    that was ready before, only a smallest batch that is too large again and again: all else may
+    pass."""
+    loaded = loaded_once(observed)
+    for judge in (out_of_memory(made), crashing):
+        for pod in pods:
+            found = judge(pod, observed.now)
+            if found is None or found.container is None or is_ready(pod, observed.now):
+                continue
+            c = found.container
+            if c.init and c.last_end is not None and c.last_end.exit_code == REFUSED:
+                continue  # heals by itself once the right model is on the volume
+            again = c.restarts >= RESTARTS and c.running_since is None
+            if (again or not loaded) if found.fault == Fault.MEMORY else (again and not loaded):
+                return found
+    return None
+
+
+def _ordered_away(observed: Observed) -> bool:
+    """Whether no pod should be there: what is left of those that were ended shows nothing new."""
+    return observed.deployment is not None and observed.deployment.wanted == 0

@@ -1,0 +1,112 @@
+"""What must a person settle before this job can start an attempt?
+
+Wishes that cannot be fulfilled, a size at which the job cannot run, an object of somebody else's
+under one of our names, a volume that is missing or that several workers cannot share.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from preamar.api.fields.uri import ModelUri
+from preamar.core.needs_apply import taken
+from preamar.core.training.admission.affordable import refused
+from preamar.core.training.admission.limits import stops
+from preamar.core.training.data.preparing import Stand, prepared
+from preamar.core.training.observe import Observed, children_named, claims_named
+from preamar.core.training.planner.advice import cannot_run
+from preamar.core.training.planner.quote import measured, quote
+from preamar.core.training.planner.sizing_problem import Terms
+
+
+class Block(StrEnum):
+    UNSUPPORTED = "Unsupported"
+    CHILD_TAKEN = "ObjectNameTaken"
+    VOLUME_MISSING = "VolumeMissing"
+    VOLUME_LOST = "VolumeLost"
+    VOLUME_NOT_SHARED = "VolumeNotShared"
+    VOLUME_READ_ONLY = "VolumeReadOnly"
+
+
+class Blocked(NamedTuple):
+    reason: str
+    message: str
+    recheck_in: float | None
+    """Volumes and strangers' objects are not watched; None where an edit is what is missing."""
+
+
+LOOK_AGAIN = 10.0
+
+
+def blocked(observed: Observed, workers: int) -> Blocked | None:
+    """The first thing that stands in the way of an attempt with so many workers."""
+    job = observed.job
+    sentence = stops(job)
+    if sentence:
+        return Blocked(Block.UNSUPPORTED, sentence, None)
+    # What is asked for comes first. The size of a checkpoint may differ from it, and an edit may
+    # have made that one impossible.
+    for size in (job.spec.workers.replicas, workers):
+        found = cannot_run(Terms.of(job.spec), size)
+        if found is not None:
+            return Blocked(found.reason, found.sentence, None)
+    offer = quote(job.spec, workers, observed.settings.fleet, measured(job.status, None, None))
+    beyond = refused(job, offer, observed.now)
+    if beyond is not None:
+        return Blocked(beyond.reason, beyond.sentence, None)
+    ref = taken(children_named(job, observed.jobs), job.metadata.uid, observed.children)
+    if ref is not None:
+        return Blocked(
+            Block.CHILD_TAKEN,
+            f"A {ref.kind} called {ref.name} exists and does not belong to this resource. Remove "
+            "it, or give the TrainingJob another name.",
+            LOOK_AGAIN,
+        )
+    for name in claims_named(job):
+        volume = _volume(observed, name)
+        if volume is not None:
+            return volume
+    data = prepared(observed)
+    if data.stand == Stand.FAILED:
+        return Blocked(data.kind, data.sentence, None)
+    return None
+
+
+def _volume(observed: Observed, name: str) -> Blocked | None:
+    claim, spec = observed.claims.get(name), observed.job.spec
+    workers = max(spec.workers.replicas, spec.data.prepare.workers if spec.data.prepare else 1)
+    if claim is None or claim.deleting:
+        return Blocked(
+            Block.VOLUME_MISSING,
+            f"The PersistentVolumeClaim {name!r} does not exist in namespace "
+            f"{observed.job.metadata.namespace}. Create it.",
+            LOOK_AGAIN,
+        )
+    if claim.phase == "Lost":
+        return Blocked(
+            Block.VOLUME_LOST,
+            f"The PersistentVolumeClaim {name!r} has lost its volume. Restore or replace it.",
+            LOOK_AGAIN,
+        )
+    modes, told = set(claim.access_modes), ", ".join(claim.access_modes) or "none"
+    if name in _written(observed) and modes <= {"ReadOnlyMany"}:
+        return Blocked(
+            Block.VOLUME_READ_ONLY,
+            f"The PersistentVolumeClaim {name!r} is written to, and its access modes ({told}) "
+            "allow reading only.",
+            LOOK_AGAIN,
+        )
+    if workers > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & modes:
+        return Blocked(
+            Block.VOLUME_NOT_SHARED,
+            f"{workers} workers mount the PersistentVolumeClaim {name!r}, whose access modes "
+            f"({told}) allow one node. Use one with ReadWriteMany, or one worker.",
+            LOOK_AGAIN,
+        )
+    return None
+
+
+def _written(observed: Observed) -> set[str | None]:
+    spec = observed.job.spec
+    targets = [spec.checkpoint.uri, *([spec.export.uri] if spec.export else [])]
+    targets += [spec.data.prepare.target] if spec.data.prepare else []
+    return {ModelUri.parse(uri).claim for uri in targets}

@@ -1,0 +1,109 @@
+"""What does an attempt's Job say about changes of size?
+
+Notes are annotations in JSON, so that no crash of ours can forget one: the order to stop, which is
+put on a Job that runs; the resize that an attempt carries out, and the wish that was given up
+before it, which are written with the attempt in one step. What cannot be read is absent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from json import dumps, loads
+from typing import Any, Self
+
+from preamar.core.timestamps import moment, stamp
+
+STOP = "preamar.dev/stop"
+"""Annotation of an attempt that must stop for another size."""
+RESIZE = "preamar.dev/resize"
+"""Annotation of an attempt, or of a conversion, that takes a checkpoint to another size."""
+REFUSED = "preamar.dev/refused"
+"""Annotation of an attempt that went back to the size before, because a resize failed."""
+FEWER = "preamar.dev/fewer"
+"""Annotation of an attempt with fewer workers than were asked for: the others found no place."""
+RESIZED = "preamar.dev/resized"
+"""Annotation of an attempt: how many before it, or it itself, began at another size. No limit
+counts those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A wish for another number of workers. ``generation`` is that of the spec which wished it,
+    ``at`` when it was taken up; ``consumed`` the samples at the stop before it, if that is known."""
+
+    before: int
+    to: int
+    reason: str
+    at: datetime
+    generation: int
+    consumed: int | None = None
+
+    @classmethod
+    def of(cls, annotations: Mapping[str, str], name: str) -> Self | None:
+        told = words(annotations.get(name))
+        before, to, at = count(told.get("from")), count(told.get("to")), moment(told.get("at"))
+        generation = count(told.get("generation"))
+        if before is None or to is None or at is None or generation is None:
+            return None
+        reason = told.get("reason")
+        consumed = count(told.get("consumed"))
+        return cls(before, to, reason if isinstance(reason, str) else "", at, generation, consumed)
+
+    def text(self) -> str:
+        words = {
+            "from": self.before,
+            "to": self.to,
+            "reason": self.reason,
+            "at": stamp(self.at),
+            "generation": self.generation,
+            **({} if self.consumed is None else {"consumed": self.consumed}),
+        }
+        return dumps(words, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A wish that failed, and why. It is not tried again until the spec is edited."""
+
+    to: int
+    generation: int
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, annotations: Mapping[str, str]) -> Self | None:
+        told = words(annotations.get(REFUSED))
+        to, generation = count(told.get("to")), count(told.get("generation"))
+        if to is None or generation is None:
+            return None
+        reason, message = told.get("reason"), told.get("message")
+        return cls(
+            to,
+            generation,
+            reason if isinstance(reason, str) else "",
+            message if isinstance(message, str) else "",
+        )
+
+    def text(self) -> str:
+        words = {
+            "to": self.to,
+            "generation": self.generation,
+            "reason": self.reason,
+            "message": self.message,
+        }
+        return dumps(words, sort_keys=True)
+
+
+def words(text: str | None) -> Mapping[str, Any]:
+    """The mapping that a note holds; empty where it cannot be read."""
+    try:
+        told: Any = loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, Mapping) else {}
+
+
+def count(value: object) -> int | None:
+    """A whole number of at least 0 that JSON carries exactly; None of anything else."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+    return value if whole else None  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""How did attempts end, and what became of their time?"""

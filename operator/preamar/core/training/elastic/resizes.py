@@ -1,0 +1,139 @@
+"""What came of each change of size, and is every sample accounted for?
+
+A resize is told once it is over: verified by the ranks' gate and a first step at the new size, or
+rolled back. An attempt is told once, whatever becomes of it later.
+"""
+
+from typing import Any
+
+from preamar.core.conditions import Verdict
+from preamar.core.timestamps import stamp
+from preamar.core.training.annotations import REFUSED, RESIZE, STOP, Refused, Resize
+from preamar.core.training.attempts.endings import BROKEN, outcomes
+from preamar.core.training.elastic.resize import refused
+from preamar.core.training.observe import JobView, Observed
+from preamar.core.training.progress import Outcome, Progress, Resumed
+from preamar.core.training.step import Do, Step, Why
+
+KEPT_RESIZES = 20
+VERIFIED, ROLLED_BACK = "Verified", "RolledBack"
+NONE_YET = Verdict("ContinuityVerified", "Unknown", "NoResizes", "The job has not been resized.")
+
+
+def resizes(observed: Observed, last: JobView | None, step: Step) -> dict[str, Any]:
+    """``status.resizes`` with the one that has just ended, newest first; nothing if none has."""
+    told = [
+        each.model_dump(by_alias=True, exclude_none=True, mode="json")
+        for each in observed.job.status.resizes
+    ]
+    found = _verified(observed, last) or _rolled_back(observed, last, step)
+    if found is None or any(each.get("attempt") == found["attempt"] for each in told):
+        return {}
+    return {"resizes": [found, *told][:KEPT_RESIZES]}
+
+
+def _verified(observed: Observed, last: JobView | None) -> dict[str, Any] | None:
+    wish = Resize.of(last.annotations, RESIZE) if last is not None else None
+    seen = gate(observed, last)
+    if last is None or wish is None or seen is None or seen.pause is None:
+        return None
+    return {
+        "from": wish.before,
+        "to": wish.to,
+        "reason": wish.reason,
+        "pauseSeconds": f"{max(0.0, seen.pause):.3f}",
+        "lossDelta": _decimal(seen.delta),
+        "at": stamp(wish.at),
+        "attempt": last.attempt,
+        "outcome": VERIFIED,
+    }
+
+
+def _rolled_back(observed: Observed, last: JobView | None, step: Step) -> dict[str, Any] | None:
+    """The wish that an attempt starts without. It names the attempt that could not be."""
+    given_up = refused(observed, last, step.ending) if step.do == Do.START else None
+    if given_up is None or (last is not None and REFUSED in last.annotations):
+        return None
+    broken = step.ending is not None and step.ending.kind == BROKEN
+    wish = Resize.of(last.annotations, RESIZE) if broken and last is not None else None
+    return {
+        "from": wish.before if wish is not None else step.workers,
+        "to": given_up.to,
+        "reason": given_up.reason[:256],
+        "at": stamp(wish.at if wish is not None else observed.now),
+        "attempt": step.attempt - 1 if broken else step.attempt,
+        "outcome": ROLLED_BACK,
+    }
+
+
+def gate(observed: Observed, last: JobView | None) -> Resumed | None:
+    """What the last attempt's ranks saw before their first step."""
+    if last is None:
+        return None
+    live = observed.progress
+    if live is not None and live.attempt == last.attempt and live.resumed is not None:
+        return live.resumed
+    return next((w.resumed for w in outcomes(last, observed.pods) if w.resumed), None)
+
+
+def continuity(observed: Observed, last: JobView | None, step: Step) -> Verdict:
+    """Whether the job goes on from exactly the state that the last resize left."""
+    kind = NONE_YET.type
+    given_up = refused(observed, last, step.ending)
+    if given_up is None and last is not None:
+        given_up = Refused.of(last.annotations)
+    if given_up is not None:
+        return Verdict(
+            kind,
+            "False",
+            given_up.reason or BROKEN,
+            f"The resize to {given_up.to} workers was rolled back: {given_up.message}",
+        )
+    if step.do in {Do.ORDER, Do.CONVERT} or step.why == Why.RESIZING:
+        return Verdict(kind, "Unknown", Why.RESIZING, "A resize is under way.")
+    wish = Resize.of(last.annotations, RESIZE) if last is not None else None
+    seen = gate(observed, last)
+    if last is not None and wish is not None and STOP not in last.annotations:
+        if seen is None or seen.pause is None:
+            return Verdict(
+                kind,
+                "Unknown",
+                Why.RESIZING,
+                f"Attempt {last.attempt} is to go on with {wish.to} workers and has not yet.",
+            )
+        return Verdict(
+            kind,
+            "True",
+            VERIFIED,
+            f"From {wish.before} to {wish.to} workers at step {seen.step}: {seen.tensors} tensors "
+            f"are as saved, the loss on held-out samples changed by {seen.delta:.3g}.",
+        )
+    before = observed.job.status.condition(kind)
+    if before is None or before.status == "Unknown":
+        return NONE_YET
+    return Verdict(kind, before.status, before.reason, before.message)
+
+
+def samples(last: JobView, consumed: int, told: Progress | Outcome) -> dict[str, int]:
+    """What the ranks counted, and what is missing between a stop and where its successor began."""
+    wish = Resize.of(last.annotations, RESIZE)
+    missing = 0
+    if wish is not None and wish.consumed is not None and isinstance(told, Progress):
+        begun = _begun(told)
+        missing = max(0, begun - wish.consumed) if begun is not None else 0
+    return {
+        "consumed": consumed,
+        "skipped": told.skipped + missing,
+        "duplicated": told.duplicated,
+    }
+
+
+def _begun(live: Progress) -> int | None:
+    """The samples that were behind it when an attempt began, from the ranks' own pace."""
+    if live.resumed_from is None or not live.step or live.consumed is None:
+        return None
+    return live.consumed * live.resumed_from // live.step
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.9f}" if abs(value) < 1e15 else "0"

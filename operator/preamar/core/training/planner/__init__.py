@@ -1,0 +1,1 @@
+"""At which sizes can a job run, and what does it take?"""

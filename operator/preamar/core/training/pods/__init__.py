@@ -1,0 +1,1 @@
+"""What do the pods of an attempt look like?"""

@@ -1,0 +1,14 @@
+"""Who calls?"""
+
+from dataclasses import dataclass
+
+from preamar.gateway.limits.limits import FREE, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a key belongs to, and what it may do."""
+
+    tenant: str
+    key_id: str
+    terms: Terms = FREE

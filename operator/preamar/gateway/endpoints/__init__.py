@@ -1,0 +1,1 @@
+"""What do callers and administrators speak to?"""

@@ -1,0 +1,1 @@
+"""May the caller use so much?"""

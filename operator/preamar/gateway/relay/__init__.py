@@ -1,0 +1,1 @@
+"""How does a request get to a replica, and its answer back?"""

@@ -1,0 +1,1 @@
+"""What is the operator told, and do the engines agree?"""

@@ -1,0 +1,1 @@
+"""Which request goes when, and to which replica?"""

@@ -1,0 +1,1 @@
+"""Where are rows kept, and how do they get there?"""

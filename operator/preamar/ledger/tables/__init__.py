@@ -1,0 +1,1 @@
+"""What does a database remember, and in which units?"""

@@ -1,0 +1,1 @@
+"""What does Prometheus get?"""

@@ -1,0 +1,1 @@
+"""How is each kind watched, gathered and decided?"""

@@ -1,0 +1,1 @@
+"""What do pods say when they are asked?"""

@@ -1,0 +1,1 @@
+"""What did the watches tell, and what do we remember?"""

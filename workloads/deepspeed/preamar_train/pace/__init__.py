@@ -1,0 +1,1 @@
+"""How fast does it train, and where does the time go?"""

@@ -1,0 +1,1 @@
+"""How do ranks find each other and act as one?"""

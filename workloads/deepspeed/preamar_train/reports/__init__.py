@@ -1,0 +1,1 @@
+"""How do ranks tell their agent what they do?"""

@@ -1,0 +1,1 @@
+"""What changes in a graph that is optimised?"""

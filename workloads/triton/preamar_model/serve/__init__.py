@@ -1,0 +1,1 @@
+"""Does it serve, and does it live?"""
