@@ -50,6 +50,7 @@ STAGES = (
     Stage("types", (PYTHON, "-m", "mypy")),
     Stage("import contracts", (f"{sys.prefix}/bin/lint-imports", "--no-cache")),
     Stage("generated files", (PYTHON, "-m", "preamar.api.crd", "--check")),
+    Stage("chart presets", (PYTHON, "-m", "e2e.presets", "--check")),
     Stage("lint", (PYTHON, "-m", "ruff", "check", "--quiet", ".")),
     Stage("format", (PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")),
 )
