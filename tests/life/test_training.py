@@ -42,12 +42,12 @@ class TrainingLives(Lives):
         self.start(a_job())
         self.world.room = room
         self.world.steps_left = 16
-        self.all_goes_well(started)
         self.failures = set()  # attempts in which a rank was made to fail
         self.spoiled = set()  # the same, including those whose Job a stranger took away
         self.users = False
         self.first_made = ""
         self.users_attempt = ""
+        self.all_goes_well(started)
 
     @rule(seconds=st.sampled_from([1, 1, 5, 21, 45]))
     def time_passes(self, seconds):
@@ -161,6 +161,7 @@ class TrainingLives(Lives):
     def operator_passes(self, late):
         unended = {name_of(j) for j in self.attempts() if not kind_of(j)}
         super().operator_passes(late)
+        self.watched()  # an attempt may be gone before the step that made it has ended
         if late == 0:
             self.nobody_holds_accelerators_for_ever()
         else:
