@@ -32,7 +32,8 @@ def load() -> None:
     Draws that are the same in each run exclude a database, which is why what is kept is replayed by
     a profile of its own.
     """
-    profile = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    profile = {"max_examples": 5000 if HUNTS else 50, "deadline": None}
+    profile["suppress_health_check"] = [HealthCheck.too_slow]
     kept = {} if PROFILE == "check" else {"database": Found(), "report_multiple_bugs": False}
     settings.register_profile("preamar", **profile, **kept, **PROFILES[PROFILE])
     settings.load_profile("preamar")
