@@ -145,3 +145,7 @@ def test_a_job(found, volumes, attempts, said, suspend):
 def test_words_of_a_rank(said):
     Progress.of(said)
     Outcome.of(str(said))
+
+
+def test_an_integer_beyond_any_float_is_no_number():
+    assert Progress.of({"attempt": 1, "loss": 10**400}).loss is None
