@@ -18,7 +18,6 @@ QUICK = ("-m", "not apiserver and not cluster and not image and not slow")
 ROOMS = (
     ("gateway",),
     ("workloads/triton",),
-    ("life/test_seeded_bugs.py",),
     ("life",),
     ("workloads/deepspeed", "ledger", "demand"),
 )
