@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_train.batches import Batches
 from preamar_train.data.ahead import Ahead
@@ -18,6 +18,7 @@ from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
 from preamar_train.waits import Waits
 
+from tests.hunting import examples
 from tests.workloads.deepspeed.corpora import written
 from tests.workloads.deepspeed.orders import order
 
@@ -60,7 +61,7 @@ def taken(corpus, world: int, micro: int, ahead: int, first: int = 0, last: int 
 SIZES = st.sampled_from([(1, 8), (1, 1), (2, 4), (2, 2), (4, 2), (4, 1), (8, 1)])
 
 
-@settings(max_examples=25)
+@examples(12, 300)
 @given(SIZES, st.integers(1, 9), st.integers(0, 5))
 def test_ranks_and_reading_ahead_and_a_restart_change_no_sample(corpus, sizes, ahead, first):
     straight = taken(corpus, 1, 8, 1)

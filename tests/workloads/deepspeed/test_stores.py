@@ -210,7 +210,7 @@ class Misbehaving:
                 self.close_connection = True
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         where = f"http://127.0.0.1:{self.server.server_port}"
         options = {"allow_http": True}
         store = HTTPStore(where, client_options=options, retry_config={"max_retries": 0})

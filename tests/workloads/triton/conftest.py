@@ -13,6 +13,7 @@ for place in (ROOT / "workloads/triton", Path(__file__).parent):
 import decoders  # noqa: E402
 import engines  # noqa: E402
 import graphs  # noqa: E402
+import guests  # noqa: E402
 import schema  # noqa: E402
 import tensorrt_here  # noqa: E402
 from preamar_model.repository import Repository  # noqa: E402
@@ -64,7 +65,7 @@ def decoder_source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory, minilm, decoder_source) -> Running:
+def served(tmp_path_factory, minilm, decoder_source) -> guests.Host:
     """One server with a model of each task; each was built as a pod of its own would."""
     sources = tmp_path_factory.mktemp("sources")
     models = tmp_path_factory.mktemp("served") / "models"
@@ -95,7 +96,7 @@ def served(tmp_path_factory, minilm, decoder_source) -> Running:
         done = (build if order["name"] == "minilm" else build_here)(order, own)
         assert done.code == 0, done.log
         (own / order["name"]).rename(models / order["name"])
-    with serve(models, tmp_path_factory.mktemp("run")) as running:
+    with guests.Host(models, tmp_path_factory.mktemp("run")) as running:
         running.wait([order["name"] for order in orders])
         yield running
 

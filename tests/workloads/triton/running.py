@@ -60,7 +60,7 @@ def build(order: dict, models: Path, **more: str) -> Done:
     return Done(done.returncode, told, done.stderr)
 
 
-def build_here(order: dict, models: Path) -> Done:
+def build_here(order: dict, models: Path, **told: str) -> Done:
     """The same command inside this process, which spares a second of imports."""
     from preamar_model import build as command
 
@@ -71,7 +71,7 @@ def build_here(order: dict, models: Path) -> Done:
         "PREAMAR_MODELS": str(models),
         "PREAMAR_TERMINATION_LOG": str(message),
     }
-    with mock.patch.dict(os.environ, more), contextlib.redirect_stderr(io.StringIO()) as log:
+    with mock.patch.dict(os.environ, more | told), contextlib.redirect_stderr(io.StringIO()) as log:
         code = command.main()
     text = message.read_text()
     try:
@@ -92,12 +92,14 @@ def free_ports(count: int) -> list[int]:
 class Running:
     """`preamar-model serve` and how to call it."""
 
+    COMMAND = (sys.executable, "-m", "preamar_model", "serve")
+
     def __init__(self, models: Path, place: Path, **more: str) -> None:
         self.http, self.grpc, self.metrics = free_ports(3)
         self.message = place / "termination"
         self.log = place / "server.log"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "preamar_model", "serve"],
+            self.COMMAND,
             env=environment(
                 PREAMAR_MODELS=models,
                 PREAMAR_ADDRESS="127.0.0.1",
@@ -132,7 +134,7 @@ class Running:
             while not self.ready(name):
                 assert self.process.poll() is None, self.log.read_text()[-3000:]
                 assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-                time.sleep(0.1)
+                time.sleep(0.02)
 
     def ready(self, name: str) -> bool:
         try:
@@ -159,9 +161,9 @@ class Running:
             answer = {o["name"]: o for o in answer["outputs"]}
         return status, answer
 
-    def embed(self, *texts: str) -> tuple[list[list[float]], list[int]]:
+    def embed(self, *texts: str, model: str = "minilm") -> tuple[list[list[float]], list[int]]:
         told = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
-        status, answer = self.infer("minilm", told)
+        status, answer = self.infer(model, told)
         assert status == 200, answer
         width = answer["EMBEDDING"]["shape"][1]
         flat = answer["EMBEDDING"]["data"]

@@ -9,21 +9,21 @@ import onnxruntime
 import pytest
 import schema
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_model import pbtxt, warm
 from preamar_model.build import build
 from preamar_model.order import Order
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-unhurried = settings(deadline=None)  # shared machines pause for longer than a deadline allows
+from tests.hunting import examples
 
 
 def config(path: Path) -> ModelConfig:
     return text_format.Parse((path / "config.pbtxt").read_text(), ModelConfig())
 
 
-@unhurried
+@examples(40, 1000)
 @given(st.text(max_size=50))
 def test_any_text_survives_the_configuration(value):
     message = {"name": "m", "parameters": [{"key": "k", "value": {"string_value": value}}]}

@@ -1,7 +1,6 @@
 """What ends a server, what it says then, and what it does not let in."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -221,33 +220,29 @@ class TritonPythonModel:
 """
 
 
-def test_the_models_in_front_work_over_a_graph_of_its_own(
-    tmp_path, alone, minilm, decoder_source, served
-):
+def test_the_models_in_front_work_over_a_graph_of_its_own(tmp_path, minilm, decoder_source, served):
     """The layout for GPUs, with a stand-in for NVIDIA's ONNX Runtime backend, which needs one."""
-    models = tmp_path / "models"
-    models.mkdir()
-    for name, source, task in (("minilm", minilm, "Embed"), ("story", decoder_source, "Generate")):
+    names = ("front-minilm", "front-story")
+    for name, source, task in zip(
+        names, (minilm, decoder_source), ("Embed", "Generate"), strict=True
+    ):
         build(Order(name, str(source), task=task, accelerator="GPU"), tmp_path / name)
-        for part in (tmp_path / name).iterdir():
-            shutil.move(part, models)
-        graph = models / f"{name}-graph"
+        graph = tmp_path / name / f"{name}-graph"
         text = (graph / "config.pbtxt").read_text()
         text = text.replace('"onnxruntime"', '"python"').replace("KIND_GPU", "KIND_CPU")
         (graph / "config.pbtxt").write_text(
             text.replace('default_model_filename: "model.onnx"', "")
         )
         (graph / "1/model.py").write_text(STAND_IN)
-    running = alone(models)
-    running.wait(["minilm", "story"])
-    warmed = [(models / f"{name}-graph/calls").read_text() for name in ("minilm", "story")]
+        served.invite(tmp_path / name, f"{name}-graph", name)
+    warmed = [(served.models / f"{name}-graph/calls").read_text() for name in names]
     # The last of each is the largest that Triton was asked to try before anybody could call.
     assert warmed == ["(1, 1) True\n(8, 256) True\n", "(1, 1) True\n(1, 511) True\n"]
-    rows, counts = running.embed("hello world", "hi")
+    rows, counts = served.embed("hello world", "hi", model=names[0])
     wanted, same = served.embed("hello world", "hi")
     assert counts == same
     assert np.array(rows) == pytest.approx(np.array(wanted), abs=2e-5)
     wish = {"prompt": "Once", "max_tokens": 20, "temperature": 0}
-    assert list(running.stream("story", **wish))[-1]["OUTPUT_TOKENS"] == 20
-    told = ["".join(e["TEXT"] for e in r.stream("story", **wish)) for r in (running, served)]
+    assert list(served.stream(names[1], **wish))[-1]["OUTPUT_TOKENS"] == 20
+    told = ["".join(e["TEXT"] for e in served.stream(n, **wish)) for n in (names[1], "story")]
     assert told[0] == told[1]
