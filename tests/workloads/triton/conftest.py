@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -16,6 +17,7 @@ import graphs  # noqa: E402
 import guests  # noqa: E402
 import schema  # noqa: E402
 import tensorrt_here  # noqa: E402
+import test_encoder  # noqa: E402
 from preamar_model.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
 
@@ -43,13 +45,7 @@ def trt(tmp_path_factory):
 @pytest.fixture
 def bench(trt, monkeypatch):
     """`preamar-model optimize` builds engines here."""
-    from preamar_model.engine import workshop
-    from preamar_model.optimize import command, measure
-
-    monkeypatch.setattr(workshop, "package", lambda: trt)
-    monkeypatch.setattr(command, "Workshop", engines.Bench)
-    monkeypatch.setattr(measure, "SECONDS", 0.02)
-    monkeypatch.setattr(measure.compare, "__defaults__", (0.02,))
+    engines.open_bench(trt, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +61,15 @@ def decoder_source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory, minilm, decoder_source) -> guests.Host:
+def encoder_source(tmp_path_factory) -> Path:
+    """An encoder of two small layers, for what does not ask how well it was trained."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    test_encoder.write(folder, "bert", "gelu", np.float32, None, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory, minilm, encoder_source, decoder_source) -> guests.Host:
     """One server with a model of each task; each was built as a pod of its own would."""
     sources = tmp_path_factory.mktemp("sources")
     models = tmp_path_factory.mktemp("served") / "models"
@@ -75,6 +79,7 @@ def served(tmp_path_factory, minilm, decoder_source) -> guests.Host:
         {"name": "words", "source": str(graphs.words(sources / "words.onnx"))},
         {"name": "square", "source": str(graphs.unbatched(sources / "square.onnx"))},
         {"name": "minilm", "source": str(minilm), "task": "Embed"},
+        {"name": "tiny", "source": str(encoder_source), "task": "Embed"},
         {"name": "story", "source": str(decoder_source), "task": "Generate"},
         {
             "name": "chorus",
@@ -93,7 +98,7 @@ def served(tmp_path_factory, minilm, decoder_source) -> guests.Host:
     for order in orders:
         own = tmp_path_factory.mktemp("built")
         # One by the command as it is; the others spare themselves a second of imports each.
-        done = (build if order["name"] == "minilm" else build_here)(order, own)
+        done = (build if order["name"] == "tiny" else build_here)(order, own)
         assert done.code == 0, done.log
         (own / order["name"]).rename(models / order["name"])
     with guests.Host(models, tmp_path_factory.mktemp("run")) as running:

@@ -12,7 +12,7 @@ from groups import SECRET, Grouped, until
 from networks import layered
 from preamar_model.group import channel
 from preamar_model.group.stages import Plan, cut
-from running import build
+from running import build_here as build
 
 ROWS = np.random.default_rng(5).standard_normal((3, 4, 32)).astype(np.float32)
 
@@ -145,9 +145,9 @@ def test_a_graph_with_too_few_nodes_is_refused_in_words(tmp_path):
 
 
 @pytest.mark.parametrize("task", ["Embed", "Generate"])
-def test_text_models_are_split_too(task, tmp_path, minilm, decoder_source, served):
-    source = minilm if task == "Embed" else decoder_source
-    name = "minilm" if task == "Embed" else "story"
+def test_text_models_are_split_too(task, tmp_path, encoder_source, decoder_source, served):
+    source = encoder_source if task == "Embed" else decoder_source
+    name = "tiny" if task == "Embed" else "story"
     made = Grouped({"name": name, "source": str(source), "task": task}, tmp_path)
     try:
         made.work()
@@ -155,7 +155,7 @@ def test_text_models_are_split_too(task, tmp_path, minilm, decoder_source, serve
         running.wait([name])
         assert len(Plan.load(tmp_path / "leader" / name / "1").stages) == 2
         if task == "Embed":
-            split, one = running.embed("a b", "c"), served.embed("a b", "c")
+            split, one = (each.embed("a b", "c", model=name) for each in (running, served))
             np.testing.assert_allclose(split[0], one[0], rtol=1e-4, atol=1e-5)
             assert split[1] == one[1]
         else:
