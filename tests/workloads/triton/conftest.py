@@ -18,6 +18,7 @@ import guests  # noqa: E402
 import schema  # noqa: E402
 import tensorrt_here  # noqa: E402
 import test_encoder  # noqa: E402
+import trials  # noqa: E402
 from preamar_model.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
 
@@ -34,6 +35,19 @@ def checked():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Repository, "finish", checked_finish)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tried_here():
+    """A second process for each graph would take longer than all else that a builder does."""
+    with pytest.MonkeyPatch.context() as patch:
+        trials.here(patch)
+        yield
+
+
+@pytest.fixture
+def tried_apart(monkeypatch):
+    trials.apart(monkeypatch)
 
 
 @pytest.fixture(scope="session")
