@@ -46,6 +46,7 @@ def python_model(tmp_path: Path, body: str) -> Path:
     return tmp_path / "models"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"), [(FAILING, "the weights do not fit the config"), (DYING, "m")]
 )
@@ -61,6 +62,7 @@ def test_a_model_that_fails_while_loading_ends_the_container_with_its_words(
     assert len(message) < 400
 
 
+@pytest.mark.slow
 def test_a_model_that_dies_while_serving_does_not_stay_ready(tmp_path, alone):
     build(Order("m", str(graphs.batched(tmp_path / "m.onnx"))), tmp_path / "models")
     running = alone(tmp_path / "models")
@@ -82,6 +84,7 @@ def parent(process: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_what_was_asked_before_the_end_is_answered(tmp_path, alone):
     running = alone(python_model(tmp_path, SLOW), PREAMAR_DRAIN_SECONDS="25")
     running.wait(["m"])
@@ -137,6 +140,7 @@ def talking(tmp_path: Path, alone, seconds: str):
     return running
 
 
+@pytest.mark.slow
 def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, alone):
     running = talking(tmp_path, alone, "25")
     stream = iter(running.stream("m", max_tokens=20))
@@ -148,6 +152,7 @@ def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, al
     assert running.process.wait(5) == 0, "it waited for more than its callers"
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):
     running = talking(tmp_path, alone, "1")
     stream = iter(running.stream("m", max_tokens=100))
