@@ -75,10 +75,9 @@ class Grouped:
             process.wait()
 
 
-def until(what, seconds: float = 30.0) -> float:
-    """Wait until it is so; how long that took."""
+def until(what, seconds: float = 60.0) -> None:
+    """Wait until it is so."""
     began = time.monotonic()
     while not what():
         assert time.monotonic() - began < seconds
         time.sleep(0.02)
-    return time.monotonic() - began

@@ -40,9 +40,9 @@ class TritonPythonModel:
 """
 
 
-def python_model(tmp_path: Path, body: str) -> Path:
+def python_model(tmp_path: Path, body: str, name: str = "m") -> Path:
     source = trusted(tmp_path / "code", body)
-    build(Order("m", str(source), trust="Code"), tmp_path / "models")
+    build(Order(name, str(source), trust="Code"), tmp_path / "models")
     return tmp_path / "models"
 
 
@@ -149,7 +149,8 @@ def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, al
     time.sleep(0.5)
     assert [e["FINISH_REASON"] for e in running.stream("m", max_tokens=2)] == ["", "length"]
     assert [e["FINISH_REASON"] for e in stream][-1] == "length"
-    assert running.process.wait(5) == 0, "it waited for more than its callers"
+    assert running.process.wait(60) == 0
+    assert "connections cut" not in running.log.read_text(), "it waited for more than its callers"
 
 
 @pytest.mark.slow
@@ -158,10 +159,11 @@ def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):
     stream = iter(running.stream("m", max_tokens=100))
     next(stream)
     running.process.terminate()
-    began = time.monotonic()
-    assert not any(e["FINISH_REASON"] for e in stream)
-    assert 0.9 < time.monotonic() - began < 3
-    assert running.process.wait(3) == 1
+    rest = [e["FINISH_REASON"] for e in stream]
+    assert not any(rest)
+    assert len(rest) < 100, "it was heard to the end"
+    assert running.process.wait(60) == 1
+    assert "1 connections cut after 1 s" in running.log.read_text()
 
 
 PREPARING = """
