@@ -40,9 +40,9 @@ def started(tmp_path, monkeypatch):
     monkeypatch.setattr(serve.signal, "signal", lambda *_: None)  # it has no main thread here
     monkeypatch.setenv("PREAMAR_TERMINATION_LOG", str(tmp_path / "message"))
 
-    def start(program: str, drain: int = 5) -> SimpleNamespace:
+    def start(program: str, drain: int = 5, group: object = None) -> SimpleNamespace:
         environment = os.environ | {"PLACE": str(tmp_path)}
-        server, codes = serve.Server(["sh", "-c", program], environment, drain), []
+        server, codes = serve.Server(["sh", "-c", program], environment, drain, group), []
         thread = threading.Thread(target=lambda: codes.append(server.run()), daemon=True)
         thread.start()
 
@@ -134,3 +134,36 @@ def test_who_does_not_leave_in_time_is_cut_then(started, monkeypatch):
     assert running.ended() == 1
     assert len(looks) == 6, "cut at another time than after three of its seconds"
     assert not (running.place / "told").exists()
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    """A leader's view of its workers."""
+    monkeypatch.setenv("PREAMAR_MODELS", str(tmp_path))
+    monkeypatch.setattr(serve, "TOLD_SECONDS", 0.01)
+    events = {name: threading.Event() for name in ("broken", "leaving", "unready", "ended")}
+    return SimpleNamespace(
+        **events, form=lambda: True, health=lambda _: None, end=events["ended"].set, why="It ends."
+    )
+
+
+def test_a_leader_whose_worker_leaves_lets_its_callers_go_first(started, group, monkeypatch):
+    callers = [1, 1, 0]
+    monkeypatch.setattr(serve, "connected", lambda _: callers.pop(0))
+    running = started(SERVES, drain=10_000, group=group)
+    until(lambda: running.server.began_to_serve)
+    group.leaving.set()
+    assert running.ended() == 75
+    assert callers == []
+    assert (running.place / "told").exists()
+    assert group.ended.is_set()
+    assert (running.place / "message").read_text() == "It ends."
+
+
+def test_a_leader_whose_worker_is_gone_answers_nobody_any_more(started, group):
+    running = started(SERVES, drain=10_000, group=group)
+    until(lambda: running.server.began_to_serve)
+    group.broken.set()
+    assert running.ended() == 75
+    assert not (running.place / "told").exists(), "it was killed, and not asked"
+    assert (running.place / "message").read_text() == "It ends."

@@ -74,6 +74,7 @@ def test_two_pods_answer_as_one_and_neither_has_the_whole_model(group, tmp_path)
     assert not held[0] & held[1]
 
 
+@pytest.mark.slow
 def test_the_leader_is_ready_only_while_its_group_is_whole(group):
     running = group.lead()
     until(lambda: health(group.leader_health) == 503)
@@ -87,6 +88,7 @@ def test_the_leader_is_ready_only_while_its_group_is_whole(group):
     assert "Worker 1 is gone" in running.message.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_go_stays_until_the_callers_have_left(group):
     worker, running = group.work(), group.lead()
     until(lambda: health(group.leader_health) == 200)
@@ -99,6 +101,7 @@ def test_a_worker_that_is_told_to_go_stays_until_the_callers_have_left(group):
     assert "Worker 1 leaves" in running.message.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_ends_within_seconds_when_its_leader_does(group):
     worker, running = group.work(), group.lead()
     until(lambda: health(group.worker_health) == 200)
@@ -107,6 +110,7 @@ def test_a_worker_ends_within_seconds_when_its_leader_does(group):
     assert "The leader is gone" in group.ended.read_text()
 
 
+@pytest.mark.slow
 def test_a_leader_whose_workers_do_not_come_says_so_and_ends(tmp_path):
     layered(tmp_path / "net.onnx")
     made = Grouped({"name": "net", "source": str(tmp_path / "net.onnx")}, tmp_path, seconds=2)
