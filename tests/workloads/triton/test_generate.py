@@ -138,29 +138,33 @@ def test_a_grpc_caller_who_leaves_frees_the_model_too(served):
 
 @pytest.mark.parametrize("model", ["story", "chorus"])
 def test_streams_make_progress_together(served, model):
-    """Four at once: each has its first text before any has ended. `chorus` runs them in one call."""
-    first, last = {}, {}
+    """Four at once: each has its first text before any has ended. `chorus` runs them in one call. A
+    busy machine may start a caller late, so a few rounds may try; one by one none succeeds."""
 
-    def run(number: int) -> None:
-        wish = {"prompt": f"{number}" * (10 + number), "max_tokens": 300, "temperature": 0}
-        got = []
-        for event in served.stream(model, **wish):
-            first.setdefault(number, time.monotonic())
-            got.append(event)
-        last[number] = time.monotonic()
-        assert text(got) == alone[number]
+    def wish(number: int) -> dict:
+        return {"prompt": f"{number}" * (10 + number), "max_tokens": 300, "temperature": 0}
 
-    alone = {
-        n: text(list(served.stream(model, prompt=f"{n}" * (10 + n), max_tokens=300, temperature=0)))
-        for n in range(4)
-    }
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(last) == 4, "a stream did not end, or said something else than alone"
-    assert max(first.values()) < min(last.values())
+    alone = {n: text(list(served.stream(model, **wish(n)))) for n in range(4)}
+
+    def abreast() -> bool:
+        first, last, told = {}, {}, {}
+
+        def run(number: int) -> None:
+            got = []
+            for event in served.stream(model, **wish(number)):
+                first.setdefault(number, time.monotonic())
+                got.append(event)
+            last[number], told[number] = time.monotonic(), text(got)
+
+        threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert told == alone, "a stream did not end, or said something else than alone"
+        return max(first.values()) < min(last.values())
+
+    assert any(abreast() for _ in range(8))
 
 
 def test_the_configuration_tells_the_gateway_what_it_needs(served):
