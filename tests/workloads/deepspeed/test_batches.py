@@ -4,11 +4,13 @@ import json
 import threading
 import time
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from preamar_train.data import ahead as aheads
 from preamar_train.data.ahead import ReadAhead
 from preamar_train.data.corpus import opened
 from preamar_train.data.order import BLOCK, SampleOrder
@@ -18,6 +20,7 @@ from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
 from preamar_train.start.batches import Batches
 
+from tests.hunting import examples
 from tests.workloads.deepspeed.corpora import written
 from tests.workloads.deepspeed.orders import order
 
@@ -60,7 +63,7 @@ def taken(corpus, world: int, micro: int, ahead: int, first: int = 0, last: int 
 SIZES = st.sampled_from([(1, 8), (1, 1), (2, 4), (2, 2), (4, 2), (4, 1), (8, 1)])
 
 
-@settings(max_examples=25)
+@examples(12, 300)
 @given(SIZES, st.integers(1, 9), st.integers(0, 5))
 def test_ranks_and_reading_ahead_and_a_restart_change_no_sample(corpus, sizes, ahead, first):
     straight = taken(corpus, 1, 8, 1)
@@ -91,8 +94,12 @@ def test_reading_ahead_is_bounded_and_stops_after_the_last_step():
         proceed.set()
 
     ahead = ReadAhead(things, 3)
-    time.sleep(0.3)
-    assert len(made) <= 5  # three are ready, one waits for room
+    deadline = time.monotonic() + 60
+    while len(made) < 4:  # three are ready, one waits for room
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert len(made) == 4
     assert [ahead.next() for _ in range(100)] == list(range(100))
     assert proceed.wait(5)
     for _ in range(2):
@@ -117,20 +124,29 @@ def test_an_error_in_reading_comes_where_its_sample_is_asked_for_and_not_before(
     batches.close()
 
 
-def test_time_that_the_loop_waits_is_counted_and_time_that_it_computes_is_not():
-    def slowly():
-        for number in range(3):
-            time.sleep(0.2)
-            yield number
+def test_time_that_the_loop_waits_is_counted_and_time_that_it_computes_is_not(monkeypatch):
+    now, asked, read = [0.0], threading.Event(), threading.Event()
 
-    ahead = ReadAhead(slowly, 2)
+    def looked() -> float:
+        asked.set()
+        return now[0]
+
+    def slowly():
+        assert asked.wait(60)  # the loop is there before the first thing is
+        now[0] += 7
+        yield 0
+        yield 1
+        yield 2
+        read.set()
+
+    monkeypatch.setattr(aheads, "time", SimpleNamespace(monotonic=looked))
+    ahead = ReadAhead(slowly, 3)
     ahead.next()
-    assert 0.15 < ahead.waited < 0.5
-    time.sleep(0.6)  # the loop computes, and the rest is read meanwhile
-    before = ahead.waited
-    ahead.next()
-    ahead.next()
-    assert ahead.waited - before < 0.1
+    assert ahead.waited == 7
+    assert read.wait(60)  # the rest is read while the loop computes
+    now[0] += 100
+    assert [ahead.next(), ahead.next()] == [1, 2]
+    assert ahead.waited == 7
     ahead.close()
 
 

@@ -16,6 +16,8 @@ from preamar_train.data.documents import cut, is_held_out, passages
 from preamar_train.failures import Class, TrainerFailure
 from preamar_train.request import DataSource
 
+from tests.hunting import examples
+
 WORDS = [
     "the",
     "quick",
@@ -49,6 +51,7 @@ def refusal(act) -> str:
     return caught.value.sentence
 
 
+@examples(30, 1000)
 @given(st.lists(st.text(max_size=3000), max_size=30))
 def test_cutting_a_document_loses_no_character(lines):
     lines = [line.replace("\n", " ") + "\n" for line in lines]

@@ -2,9 +2,11 @@
 
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_train.data.order import BLOCK, SampleOrder, of_rank, quotas
+
+from tests.hunting import examples
 
 names = st.text("abcdef", min_size=1, max_size=4)
 weights = st.dictionaries(
@@ -12,6 +14,7 @@ weights = st.dictionaries(
 )
 
 
+@examples(40, 1000)
 @given(weights)
 def test_quotas_add_up_and_leave_no_source_out(given_weights):
     found = quotas(given_weights)
@@ -30,7 +33,7 @@ def test_weights_in_whole_thousandths_are_kept_exactly():
     }
 
 
-@settings(max_examples=30)
+@examples(10, 300)
 @given(weights, st.integers(0, 2**31), st.data())
 def test_reading_from_any_place_gives_what_reading_from_the_start_gives(shares, seed, data):
     sizes = {name: data.draw(st.integers(1, 700)) for name in shares}
@@ -40,7 +43,7 @@ def test_reading_from_any_place_gives_what_reading_from_the_start_gives(shares, 
     assert [SampleOrder(seed, shares, sizes)[i] for i in range(start, start + 40)] == straight
 
 
-@settings(max_examples=30)
+@examples(15, 300)
 @given(st.integers(1, 900), st.integers(0, 2**31))
 def test_every_sample_of_a_source_comes_once_an_epoch(size, seed):
     order = SampleOrder(seed, {"a": Decimal(1)}, {"a": size})

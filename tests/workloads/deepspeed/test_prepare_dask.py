@@ -35,14 +35,15 @@ def order(tmp_path, monkeypatch):
     )
 
 
-@pytest.fixture
-def cluster(tmp_path):
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Of all tests: a worker that was killed is started anew."""
     with (
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
             dashboard_address=None,
-            local_directory=str(tmp_path / "dask"),
+            local_directory=str(tmp_path_factory.mktemp("dask")),
             memory_limit=0,
         ) as made,
         Client(made) as client,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_train.corpus import drive as driving
 from preamar_train.corpus import judge, minhash, slices
@@ -22,6 +22,8 @@ from preamar_train.data.corpus import opened, pack
 from preamar_train.data.documents import Passage
 from preamar_train.failures import Class, TrainerFailure
 from preamar_train.request import DataSource
+
+from tests.hunting import examples
 
 VOCABULARY = 384
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
@@ -198,7 +200,7 @@ def test_nothing_left_is_the_users_error_with_the_reasons(text, fine, tmp_path):
     assert '"long": 3' in caught.value.sentence
 
 
-@settings(max_examples=20, deadline=None)
+@examples(10, 200)
 @given(st.integers(0, 10**6), st.floats(0, 1))
 def test_the_estimate_of_similarity_is_near_the_real_one(seed, share):
     chance = random.Random(seed)
@@ -232,7 +234,7 @@ def test_signatures_are_those_of_every_version_before():
 GOLDEN = [634334500, 3232061476, 1606082362, 276267917]
 
 
-@settings(max_examples=60)
+@examples(30, 600)
 @given(st.lists(st.integers(0, 900), max_size=12))
 def test_shards_are_full_and_hold_every_byte_once_in_order(sizes):
     with pytest.MonkeyPatch.context() as patch:
@@ -244,6 +246,7 @@ def test_shards_are_full_and_hold_every_byte_once_in_order(sizes):
     assert all(size == 256 for size in full[:-1])
 
 
+@examples(30, 1000)
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=40), st.integers(1, 60))
 def test_a_jsonl_file_read_in_parts_gives_each_document_once(texts, step):
     import tempfile

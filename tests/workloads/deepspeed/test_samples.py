@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint.manifest import Manifest
@@ -20,6 +20,7 @@ from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
 from preamar_train.start.batches import Batches
 
+from tests.hunting import examples
 from tests.workloads.deepspeed.corpora import written
 from tests.workloads.deepspeed.orders import order
 
@@ -118,7 +119,7 @@ attempts = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(10, 400)
 @given(runs=attempts)
 def test_any_sequence_of_resizes_and_kills_takes_each_sample_once(corpus, runs):
     straight: dict = {}

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_train.data import index as indexes
 from preamar_train.data import reading, shards
 from preamar_train.data.corpus import opened
 from preamar_train.failures import Class, TrainerFailure
 
+from tests.hunting import examples
 from tests.workloads.deepspeed.corpora import line, written
 
 
@@ -35,7 +36,7 @@ def refusal(act) -> str:
     return caught.value.sentence
 
 
-@settings(max_examples=60)
+@examples(25, 600)
 @given(st.data(), st.sampled_from(["uint16", "uint32"]), st.booleans())
 def test_any_slice_is_what_was_written(data, kind, cached):
     count = data.draw(st.integers(1, 700))
@@ -133,7 +134,7 @@ def test_memory_and_open_files_stay_bounded(small, monkeypatch, tmp_path):
         assert len(place._open) <= 3
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15, 300)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(1, 30))
 def test_held_out_samples_are_spread_evenly_over_all_sources(counts, most):
     if not sum(counts):

@@ -5,7 +5,6 @@ Against a real S3 server on loopback (moto), and against a web server that misbe
 
 import hashlib
 import threading
-import time
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -210,7 +209,7 @@ class Misbehaving:
                 self.close_connection = True
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         where = f"http://127.0.0.1:{self.server.server_port}"
         options = {"allow_http": True}
         store = HTTPStore(where, client_options=options, retry_config={"max_retries": 0})
@@ -240,11 +239,9 @@ def test_a_server_that_fails_for_a_while_is_asked_again(web, tmp_path, words):
 def test_patience_ends_and_the_world_is_to_blame(web, tmp_path):
     found = web.bucket.one("x.txt")
     web.words = ["500"] * 100
-    begun = time.monotonic()
     said = refusal(lambda: web.bucket.fetch(found, tmp_path / "x.txt"), Class.UNKNOWN)
     assert f"could not be read in {stores.TRIES} tries" in said
     assert web.asked <= 3 * stores.TRIES
-    assert time.monotonic() - begun < 30
     assert not (tmp_path / "x.txt").exists()
 
 

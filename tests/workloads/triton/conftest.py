@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -13,8 +14,11 @@ for place in (ROOT / "workloads/triton", Path(__file__).parent):
 import decoders  # noqa: E402
 import engines  # noqa: E402
 import graphs  # noqa: E402
+import guests  # noqa: E402
 import schema  # noqa: E402
 import tensorrt_here  # noqa: E402
+import test_encoder  # noqa: E402
+import trials  # noqa: E402
 from preamar_model.build.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
 
@@ -33,6 +37,19 @@ def checked():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def tried_here():
+    """A second process for each graph would take longer than all else that a builder does."""
+    with pytest.MonkeyPatch.context() as patch:
+        trials.here(patch)
+        yield
+
+
+@pytest.fixture
+def tried_apart(monkeypatch):
+    trials.apart(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def trt(tmp_path_factory):
     """The real TensorRT, as far as it goes without a GPU."""
@@ -42,13 +59,7 @@ def trt(tmp_path_factory):
 @pytest.fixture
 def bench(trt, monkeypatch):
     """`preamar-model optimize` builds engines here."""
-    from preamar_model.engine import workshop
-    from preamar_model.optimize import command, measure
-
-    monkeypatch.setattr(workshop, "package", lambda: trt)
-    monkeypatch.setattr(command, "Workshop", engines.Bench)
-    monkeypatch.setattr(measure, "SECONDS", 0.02)
-    monkeypatch.setattr(measure.compare, "__defaults__", (0.02,))
+    engines.open_bench(trt, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +75,15 @@ def decoder_source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory, minilm, decoder_source) -> Running:
+def encoder_source(tmp_path_factory) -> Path:
+    """An encoder of two small layers, for what does not ask how well it was trained."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    test_encoder.write(folder, "bert", "gelu", np.float32, None, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory, minilm, encoder_source, decoder_source) -> guests.Host:
     """One server with a model of each task; each was built as a pod of its own would."""
     sources = tmp_path_factory.mktemp("sources")
     models = tmp_path_factory.mktemp("served") / "models"
@@ -74,6 +93,7 @@ def served(tmp_path_factory, minilm, decoder_source) -> Running:
         {"name": "words", "source": str(graphs.words(sources / "words.onnx"))},
         {"name": "square", "source": str(graphs.unbatched(sources / "square.onnx"))},
         {"name": "minilm", "source": str(minilm), "task": "Embed"},
+        {"name": "tiny", "source": str(encoder_source), "task": "Embed"},
         {"name": "story", "source": str(decoder_source), "task": "Generate"},
         {
             "name": "chorus",
@@ -92,10 +112,10 @@ def served(tmp_path_factory, minilm, decoder_source) -> Running:
     for order in orders:
         own = tmp_path_factory.mktemp("built")
         # One by the command as it is; the others spare themselves a second of imports each.
-        done = (build if order["name"] == "minilm" else build_here)(order, own)
+        done = (build if order["name"] == "tiny" else build_here)(order, own)
         assert done.code == 0, done.log
         (own / order["name"]).rename(models / order["name"])
-    with serve(models, tmp_path_factory.mktemp("run")) as running:
+    with guests.Host(models, tmp_path_factory.mktemp("run")) as running:
         running.wait([order["name"] for order in orders])
         yield running
 

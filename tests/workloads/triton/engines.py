@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import networks
-from preamar_model.engine import device
+import pytest
+from preamar_model.engine import device, workshop
 from preamar_model.engine.workshop import Workshop
+from preamar_model.optimize import command, measure
 from preamar_model.passes.session import Session
 
 L4 = device.Gpu("NVIDIA-L4", "8.9", "13.0")
@@ -26,6 +28,13 @@ class Bench(Workshop):
     def session(self, builder, plan, graph):
         assert plan
         return Session(str(graph), as_written=True)
+
+
+def open_bench(trt: object, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(workshop, "package", lambda: trt)
+    patch.setattr(command, "Workshop", Bench)
+    patch.setattr(measure, "SECONDS", 0.02)
+    patch.setattr(measure.compare, "__defaults__", (0.02,))
 
 
 def order(folder: Path, **more: object) -> dict:

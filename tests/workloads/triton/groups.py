@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from running import Running, build, environment, free_ports, serve
+from running import Running, build_here, environment, free_ports, serve
 
 SECRET = "0f3c7a52-1c11-4b0e-9f0a-5d1e7c9b1a11"
 
@@ -23,7 +23,7 @@ class Grouped:
         self.told(1, 1, 1)
         self.built = {}
         for side, more in (("leader", self.leads), ("worker", self.works)):
-            done = build(order | {"stages": 2}, place / side, **more)
+            done = build_here(order | {"stages": 2}, place / side, **more)
             assert done.code == 0, done.log
             self.built[side] = done
         # Not before: others take ports too while this is built.
@@ -75,10 +75,9 @@ class Grouped:
             process.wait()
 
 
-def until(what, seconds: float = 30.0) -> float:
-    """Wait until it is so; how long that took."""
+def until(what, seconds: float = 60.0) -> None:
+    """Wait until it is so."""
     began = time.monotonic()
     while not what():
         assert time.monotonic() - began < seconds
         time.sleep(0.02)
-    return time.monotonic() - began

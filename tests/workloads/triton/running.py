@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import schema
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 60
 CALL_SECONDS = 30
+PORTS = (12_000, 29_000)
+CHANCE = random.SystemRandom()
 
 
 @dataclass
@@ -60,7 +63,7 @@ def build(order: dict, models: Path, **more: str) -> Done:
     return Done(done.returncode, told, done.stderr)
 
 
-def build_here(order: dict, models: Path) -> Done:
+def build_here(order: dict, models: Path, **told: str) -> Done:
     """The same command inside this process, which spares a second of imports."""
     from preamar_model.build import command
 
@@ -71,7 +74,7 @@ def build_here(order: dict, models: Path) -> Done:
         "PREAMAR_MODELS": str(models),
         "PREAMAR_TERMINATION_LOG": str(message),
     }
-    with mock.patch.dict(os.environ, more), contextlib.redirect_stderr(io.StringIO()) as log:
+    with mock.patch.dict(os.environ, more | told), contextlib.redirect_stderr(io.StringIO()) as log:
         code = command.main()
     text = message.read_text()
     try:
@@ -82,22 +85,27 @@ def build_here(order: dict, models: Path) -> Done:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """Below those that the kernel hands out: between this look and a server's start, whatever else
+    runs here is given hundreds of those."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = CHANCE.randrange(*PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    return sorted(found)
 
 
 class Running:
     """`preamar-model serve` and how to call it."""
+
+    COMMAND = (sys.executable, "-m", "preamar_model", "serve")
 
     def __init__(self, models: Path, place: Path, **more: str) -> None:
         self.http, self.grpc, self.metrics = free_ports(3)
         self.message = place / "termination"
         self.log = place / "server.log"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "preamar_model", "serve"],
+            self.COMMAND,
             env=environment(
                 PREAMAR_MODELS=models,
                 PREAMAR_ADDRESS="127.0.0.1",
@@ -132,7 +140,7 @@ class Running:
             while not self.ready(name):
                 assert self.process.poll() is None, self.log.read_text()[-3000:]
                 assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-                time.sleep(0.1)
+                time.sleep(0.02)
 
     def ready(self, name: str) -> bool:
         try:
@@ -159,9 +167,9 @@ class Running:
             answer = {o["name"]: o for o in answer["outputs"]}
         return status, answer
 
-    def embed(self, *texts: str) -> tuple[list[list[float]], list[int]]:
+    def embed(self, *texts: str, model: str = "minilm") -> tuple[list[list[float]], list[int]]:
         told = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
-        status, answer = self.infer("minilm", told)
+        status, answer = self.infer(model, told)
         assert status == 200, answer
         width = answer["EMBEDDING"]["shape"][1]
         flat = answer["EMBEDDING"]["data"]

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as arrays
 from preamar_model.optimize import error as gate
 
 from preamar.protocol.answer_distance import Tensor, error
+from tests.hunting import examples
 
 NUMBERS = st.floats(-1e6, 1e6, width=32)
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=5)
@@ -33,24 +34,28 @@ def pairs(draw, numbers, dtype):
     return tuple(draw(arrays.arrays(dtype, shape, elements=numbers)) for _ in range(2))
 
 
+@examples(25, 1000)
 @given(st.lists(pairs(NUMBERS, np.float32), min_size=1, max_size=3))
 def test_tensors_of_floats(found):
     told, ours = both("Infer", [a for a, _ in found], [b for _, b in found])
     assert ours == pytest.approx(told, rel=1e-9)
 
 
+@examples(25, 1000)
 @given(pairs(st.integers(-3, 3), np.int64))
 def test_tensors_of_integers(found):
     told, ours = both("Infer", found[:1], found[1:])
     assert ours == told
 
 
+@examples(25, 1000)
 @given(pairs(NUMBERS, np.float32))
 def test_embeddings(found):
     told, ours = both("Embed", found[:1], found[1:])
     assert ours == pytest.approx(told, rel=1e-6, abs=1e-12)
 
 
+@examples(25, 1000)
 @given(pairs(NUMBERS, np.float32), st.sampled_from([np.nan, np.inf, -np.inf]))
 def test_what_is_no_number_is_infinitely_far(found, bad):
     a, b = found
@@ -59,6 +64,7 @@ def test_what_is_no_number_is_infinitely_far(found, bad):
         assert both(task, [a], [b])[1] == np.inf
 
 
+@examples(25, 1000)
 @given(pairs(NUMBERS, np.float32))
 def test_the_same_is_not_apart(found):
     assert both("Infer", found[:1], found[:1])[1] == 0

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import schema
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_model.build import warm
 from preamar_model.build.command import build
@@ -17,14 +17,14 @@ from preamar_model.files import pbtxt
 from preamar_model.order import BuildSpec
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-unhurried = settings(deadline=None)  # shared machines pause for longer than a deadline allows
+from tests.hunting import examples
 
 
 def config(path: Path) -> ModelConfig:
     return text_format.Parse((path / "config.pbtxt").read_text(), ModelConfig())
 
 
-@unhurried
+@examples(40, 1000)
 @given(st.text(max_size=50))
 def test_any_text_survives_the_configuration(value):
     message = {"name": "m", "parameters": [{"key": "k", "value": {"string_value": value}}]}
@@ -104,8 +104,8 @@ def test_what_takes_too_much_memory_is_not_warmed(tmp_path, monkeypatch):
     assert [rows for rows, _ in calls_of(on_gpu(tmp_path, source, max_batch_size=9))] == [1]
 
 
-def test_an_encoder_on_a_gpu_is_warmed_with_a_token_and_with_long_texts(tmp_path, minilm):
-    found = on_gpu(tmp_path, minilm, "Embed", max_batch_size=4)
+def test_an_encoder_on_a_gpu_is_warmed_with_a_token_and_with_long_texts(tmp_path, encoder_source):
+    found = on_gpu(tmp_path, encoder_source, "Embed", max_batch_size=4)
     longest = int(config(tmp_path / "r/m").parameters["max_context"].string_value)
     names = [each.name for each in found.input]
     assert calls_of(found) == [
@@ -138,9 +138,9 @@ def test_a_decoder_on_a_gpu_is_warmed_with_a_step_and_a_prompt(tmp_path, masked)
 @pytest.mark.parametrize(
     ("task", "masked"), [("Embed", True), ("Generate", True), ("Generate", False)]
 )
-def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, task, masked):
+def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, encoder_source, task, masked):
     """As the backend would call it, by ONNX Runtime on the CPU."""
-    source = minilm
+    source = encoder_source
     if task == "Generate":
         source = decoders.write(folder(tmp_path), decoders.SHORT, masked=masked)
     found = on_gpu(tmp_path, source, task)
@@ -159,8 +159,10 @@ def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, task, maske
 
 
 @pytest.mark.parametrize("task", ["Embed", "Generate"])
-def test_on_a_gpu_text_goes_through_a_model_in_front(tmp_path, minilm, decoder_source, task):
-    source = minilm if task == "Embed" else decoder_source
+def test_on_a_gpu_text_goes_through_a_model_in_front(
+    tmp_path, encoder_source, decoder_source, task
+):
+    source = encoder_source if task == "Embed" else decoder_source
     build(BuildSpec("m", str(source), task=task, accelerator="GPU"), tmp_path / "r")
     front, graph = config(tmp_path / "r/m"), config(tmp_path / "r/m-graph")
     assert (front.backend, front.parameters["graph"].string_value) == ("python", "m-graph")

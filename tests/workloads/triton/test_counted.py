@@ -16,16 +16,22 @@ def counted(running, model: str) -> Counts:
         return counts_of(answer.read().decode(), model)
 
 
+def listening(running) -> None:
+    """Triton opens its port for metrics after the other two."""
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", running.metrics)):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def before(served):
     """What was counted of each model before, by whatever test."""
     deadline = time.monotonic() + 30
-    while True:
-        with socket.socket() as probe:
-            if not probe.connect_ex(("127.0.0.1", served.metrics)):
-                break
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    listening(served)
 
     def since(model: str) -> Counts:
         return counted(served, model).since(known[model])

@@ -3,17 +3,32 @@ configurations are held against Triton's schema, for its TensorRT backend needs 
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import schema
 import test_encoder
-from engines import L4, T4, Bench, order
+from engines import L4, T4, Bench, open_bench, order
 from networks import optimize
 from preamar_model.engine import choose, metadata
 from preamar_model.refusal import Refusal
 from preamar_model.serve.command import completes
 from running import build_here
+
+
+@pytest.fixture(scope="module")
+def once(trt, tmp_path_factory):
+    """An artefact in FP16 that was made for all tests: to be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        open_bench(trt, patch)
+        yield optimized(tmp_path_factory.mktemp("once"), precision="FP16")
+
+
+@pytest.fixture
+def halved(once, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copytree(once, tmp_path / "out/m")
 
 
 def optimized(tmp_path, **more):
@@ -36,24 +51,23 @@ def served(monkeypatch, tmp_path):
     return build
 
 
-def test_a_pod_serves_the_engine_of_its_gpu(bench, tmp_path, served):
-    root = optimized(tmp_path, precision="FP16")
-    done, found = served(root, L4, batching={"maxBatchSize": 4, "maxDelayMicroseconds": 50})
+def test_a_pod_serves_the_engine_of_its_gpu(once, tmp_path, served):
+    done, found = served(once, L4, batching={"maxBatchSize": 4, "maxDelayMicroseconds": 50})
     assert (done.told["engine"], done.told["format"]) == ("TensorRT", "ONNX")
     (told,) = found.values()
     assert (told.backend, told.default_model_filename) == ("tensorrt", "model.plan")
     assert (told.max_batch_size, list(told.input[0].dims)) == (4, [4, 32])
     assert told.dynamic_batching.max_queue_delay_microseconds == 50
     plan = tmp_path / "models/m/1/model.plan"
-    assert plan.read_bytes() == (root / "NVIDIA-L4/model.plan").read_bytes()
+    assert plan.read_bytes() == (once / "NVIDIA-L4/model.plan").read_bytes()
     assert [path.name for path in plan.parent.iterdir()] == ["model.plan"]
     assert not completes(tmp_path / "models")
 
 
-def test_in_a_mixed_pool_each_product_has_its_own(bench, tmp_path, served, monkeypatch):
-    root = optimized(tmp_path, precision="INT8")
+def test_in_a_mixed_pool_each_product_has_its_own(bench, halved, tmp_path, served, monkeypatch):
+    root = halved
     monkeypatch.setattr(Bench, "gpu_here", T4)
-    assert optimized(tmp_path, precision="INT8") == root
+    assert optimized(tmp_path, precision="FP16") == root
     assert sorted(path.name for path in root.iterdir()) == ["NVIDIA-L4", "Tesla-T4"]
     for gpu in (L4, T4):
         served(root, gpu)
@@ -72,19 +86,18 @@ def test_in_a_mixed_pool_each_product_has_its_own(bench, tmp_path, served, monke
     ],
 )
 def test_where_no_engine_fits_the_graph_is_served_and_the_pod_says_why(
-    bench, tmp_path, served, gpu, more, why
+    once, served, gpu, more, why
 ):
-    done, found = served(optimized(tmp_path, precision="FP16"), gpu, **more)
+    done, found = served(once, gpu, **more)
     assert (done.told["engine"], done.told["why"]) == ("None", why)
     assert why in done.log
     (told,) = found.values()
     assert (told.backend, told.default_model_filename) == ("onnxruntime", "model.onnx")
 
 
-def test_an_engine_that_is_damaged_is_not_served(bench, tmp_path, served):
-    root = optimized(tmp_path, precision="FP16")
-    (root / "NVIDIA-L4/model.plan").write_bytes(b"half")
-    done, found = served(root, L4)
+def test_an_engine_that_is_damaged_is_not_served(halved, served):
+    (halved / "NVIDIA-L4/model.plan").write_bytes(b"half")
+    done, found = served(halved, L4)
     assert found["m"].backend == "onnxruntime"
     assert "not the one that was published" in done.told["why"]
 

@@ -8,6 +8,7 @@ import decoders
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from test_counted import counted, listening
 
 PROMPT = "Once upon a time, ééé"
 
@@ -84,63 +85,86 @@ def test_a_wish_that_cannot_be_met_is_an_error_with_a_sentence(served, wish, sai
     assert said in json.loads(body.removeprefix("data:").strip())["error"]
 
 
+LONG = {"prompt": "x" * 50, "max_tokens": 8000, "temperature": 0}
+
+
+def made(served) -> int:
+    """Tokens of the model that serves one stream at a time, of the streams that have ended."""
+    try:
+        return counted(served, "single").tokens
+    except ValueError:  # of which nothing was asked yet
+        return 0
+
+
+def spared(served, left) -> bool:
+    """Whether a stream whose caller ``left`` ended before its last token. A caller on a busy machine
+    may be late with leaving, so a few may try; without the feature none succeeds."""
+    listening(served)
+    for _ in range(5):
+        before = made(served)
+        left()
+        # It is served when the stream before it has ended and was counted.
+        list(served.stream("single", prompt="y", max_tokens=1, temperature=0))
+        if made(served) - before < LONG["max_tokens"]:
+            return True
+    return False
+
+
 def test_a_caller_who_leaves_costs_at_most_one_more_token(served):
-    """The model serves one stream at a time: the next one's start shows when the first one ended."""
-    long = {"prompt": "x" * 50, "max_tokens": 8000, "temperature": 0}
-    stream = served.stream("single", **long)
-    events = iter(stream)
-    began = time.monotonic()
-    for _ in range(20):
-        next(events)
-    pace = (time.monotonic() - began) / 20
-    stream.close()
-    began = time.monotonic()
-    assert text(list(served.stream("single", prompt="y", max_tokens=1, temperature=0))) is not None
-    waited = time.monotonic() - began
-    assert waited < 2 < 8000 * pace, f"waited {waited:.2f} s at {pace * 1000:.2f} ms a token"
+    def left() -> None:
+        stream = served.stream("single", **LONG)
+        events = iter(stream)
+        for _ in range(20):
+            next(events)
+        stream.close()
+
+    assert spared(served, left)
 
 
 def test_a_grpc_caller_who_leaves_frees_the_model_too(served):
-    got = threading.Event()
-    client = grpcclient.InferenceServerClient(f"127.0.0.1:{served.grpc}")
-    client.start_stream(lambda result, error: got.set())
-    wish = json.dumps({"prompt": "x" * 50, "max_tokens": 8000, "temperature": 0}).encode()
-    tensor = grpcclient.InferInput("REQUEST", [1], "BYTES")
-    tensor.set_data_from_numpy(np.array([wish], dtype=object))
-    client.async_stream_infer("single", [tensor])
-    assert got.wait(10)
-    client.stop_stream(cancel_requests=True)
-    client.close()
-    began = time.monotonic()
-    list(served.stream("single", prompt="y", max_tokens=1, temperature=0))
-    assert time.monotonic() - began < 2
+    def left() -> None:
+        got = threading.Event()
+        client = grpcclient.InferenceServerClient(f"127.0.0.1:{served.grpc}")
+        client.start_stream(lambda result, error: got.set())
+        tensor = grpcclient.InferInput("REQUEST", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array([json.dumps(LONG).encode()], dtype=object))
+        client.async_stream_infer("single", [tensor])
+        assert got.wait(30)
+        client.stop_stream(cancel_requests=True)
+        client.close()
+
+    assert spared(served, left)
 
 
 @pytest.mark.parametrize("model", ["story", "chorus"])
 def test_streams_make_progress_together(served, model):
-    """Four at once: each has its first text before any has ended. `chorus` runs them in one call."""
-    first, last = {}, {}
+    """Four at once: each has its first text before any has ended. `chorus` runs them in one call. A
+    busy machine may start a caller late, so a few rounds may try; one by one none succeeds."""
 
-    def run(number: int) -> None:
-        wish = {"prompt": f"{number}" * (10 + number), "max_tokens": 300, "temperature": 0}
-        got = []
-        for event in served.stream(model, **wish):
-            first.setdefault(number, time.monotonic())
-            got.append(event)
-        last[number] = time.monotonic()
-        assert text(got) == alone[number]
+    def wish(number: int) -> dict:
+        return {"prompt": f"{number}" * (10 + number), "max_tokens": 300, "temperature": 0}
 
-    alone = {
-        n: text(list(served.stream(model, prompt=f"{n}" * (10 + n), max_tokens=300, temperature=0)))
-        for n in range(4)
-    }
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(last) == 4, "a stream did not end, or said something else than alone"
-    assert max(first.values()) < min(last.values())
+    alone = {n: text(list(served.stream(model, **wish(n)))) for n in range(4)}
+
+    def abreast() -> bool:
+        first, last, told = {}, {}, {}
+
+        def run(number: int) -> None:
+            got = []
+            for event in served.stream(model, **wish(number)):
+                first.setdefault(number, time.monotonic())
+                got.append(event)
+            last[number], told[number] = time.monotonic(), text(got)
+
+        threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert told == alone, "a stream did not end, or said something else than alone"
+        return max(first.values()) < min(last.values())
+
+    assert any(abreast() for _ in range(8))
 
 
 def test_the_configuration_tells_the_gateway_what_it_needs(served):

@@ -1,11 +1,10 @@
 """Models with tensors of their own: batches, texts, numbers without dimensions, bad requests."""
 
 import json
-import shutil
 import threading
 
 import graphs
-from running import build
+from running import build_here as build
 
 
 def tensor(name: str, kind: str, shape: list[int], data: list) -> dict:
@@ -57,17 +56,13 @@ def test_numbers_without_dimensions_are_called_as_one(served):
     assert answer["double"]["data"] == [1.0, 3.0]
 
 
-def test_a_model_is_warmed_with_zeros_and_served_whatever_it_makes_of_them(tmp_path, alone):
-    models = tmp_path / "models"
-    models.mkdir()
-    for name, graph in (("picky", graphs.picky), ("scale", graphs.batched)):
-        order = {"name": name, "source": str(graph(tmp_path / f"{name}.onnx")), "task": "Infer"}
-        assert build(order, tmp_path / name).code == 0
-        shutil.move(tmp_path / name / name, models)
-    running = alone(models)
-    running.wait(["picky", "scale"])
-    assert running.log.read_text().count("a call of zeros to warm the model failed") == 1
-    status, answer = running.infer("picky", tensor("x", "FP32", [1, 1], [7]))
+def test_a_model_is_warmed_with_zeros_and_served_whatever_it_makes_of_them(tmp_path, served):
+    """`scale`, which is there already, was warmed too, and nothing failed in it."""
+    order = {"name": "picky", "source": str(graphs.picky(tmp_path / "m.onnx")), "task": "Infer"}
+    assert build(order, tmp_path / "built").code == 0
+    served.invite(tmp_path / "built", "picky")
+    assert served.log.read_text().count("a call of zeros to warm the model failed") == 1
+    status, answer = served.infer("picky", tensor("x", "FP32", [1, 1], [7]))
     assert (status, answer["y"]["data"]) == (200, [30])
 
 

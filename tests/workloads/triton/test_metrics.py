@@ -3,12 +3,12 @@ gateway are seen."""
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 import urllib.request
 
 import pytest
+from test_counted import listening
 from test_infer import tensor
 from test_serving import python_model
 
@@ -18,10 +18,15 @@ from preamar.demand.witness import Witness
 
 WAITS = """
 import time
+from pathlib import Path
 import triton_python_backend_utils as utils
 class TritonPythonModel:
+    def initialize(self, args):
+        self.hold = Path(args["model_repository"], "hold")
     def execute(self, requests):
-        time.sleep(0.3)
+        while self.hold.exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
         return [utils.InferenceResponse([utils.Tensor("y", utils.get_input_tensor_by_name(r, "x").as_numpy())]) for r in requests]
 """
 CALLERS = 12
@@ -33,10 +38,10 @@ def text(running) -> str:
 
 
 @contextlib.contextmanager
-def callers(running, count: int):
+def callers(running, count: int, name: str):
     """So many callers at once, each with one request."""
     answers = []
-    ask = lambda: answers.append(running.infer("m", tensor("x", "INT32", [1], [1]))[0])  # noqa: E731
+    ask = lambda: answers.append(running.infer(name, tensor("x", "INT32", [1], [1]))[0])  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(count)]
     for thread in threads:
         thread.start()
@@ -46,56 +51,65 @@ def callers(running, count: int):
     assert answers == [200] * count
 
 
-@pytest.fixture
-def slow(tmp_path, alone):
-    running = alone(python_model(tmp_path, WAITS))
-    running.wait(["m"])
-    deadline = time.monotonic() + 30  # Triton opens its port for metrics after the other two
-    while not listens(running.metrics):
+@pytest.fixture(params=["waits"])
+def slow(request, tmp_path, served):
+    """A model of its own name takes a while for each of its requests, and answers none while it is
+    told to hold."""
+    served.invite(python_model(tmp_path, WAITS, request.param), request.param)
+    listening(served)
+    return served
+
+
+def until(what) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return running
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        time.sleep(0.01)
 
 
 def test_requests_that_wait_are_told_and_those_that_execute_only_when_they_are_done(slow):
-    idle = read(text(slow))["m"]
+    def mine() -> dict:
+        return {"waits": read(text(slow))["waits"]}
+
+    idle, began = mine()["waits"], time.monotonic()
     assert (idle.waiting, idle.answered, idle.executed_seconds) == (0, 0, 0)
-    with callers(slow, CALLERS):
-        time.sleep(0.2)
-        before, at = read(text(slow)), time.monotonic()
-        assert before["m"].waiting == CALLERS - 1
-        time.sleep(1.3)
-        now, passed = read(text(slow)), time.monotonic() - at
-    assert 0 < now["m"].waiting < CALLERS - 1
-    assert now["m"].answered >= 2
-    assert in_flight(now, before, passed) == now["m"].waiting + 1
-    deadline = time.monotonic() + 5  # it counts just after the answer has left
-    while (after := read(text(slow)))["m"].answered < CALLERS and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert (after["m"].waiting, after["m"].answered) == (0, CALLERS)
-    assert after["m"].executed_seconds == pytest.approx(0.3 * CALLERS, rel=0.3)
+    hold = slow.models / "waits/hold"
+    hold.touch()
+    with callers(slow, CALLERS, "waits"):
+        until(lambda: mine()["waits"].waiting == CALLERS - 1)
+        hold.unlink()
+        until(lambda: mine()["waits"].answered)
+        before, at = mine(), time.monotonic()
+        until(lambda: mine()["waits"].answered >= before["waits"].answered + 3)
+        now, passed = mine(), time.monotonic() - at
+        assert 0 < now["waits"].waiting < CALLERS - 1
+        assert in_flight(now, before, passed) == now["waits"].waiting + 1
+    until(lambda: mine()["waits"].answered == CALLERS)  # counted just after the answer has left
+    after, passed = mine(), time.monotonic() - began
+    assert after["waits"].waiting == 0
+    assert 0.1 * CALLERS <= after["waits"].executed_seconds <= passed
     assert in_flight(after, after, 5.0) == 0
 
 
+@pytest.mark.parametrize("slow", ["bypassed"], indirect=True)
 async def test_the_operator_sees_callers_who_bypass_the_gateway(slow, monkeypatch):
-    monkeypatch.setattr(witness, "EVERY_SECONDS", 0.2)
+    monkeypatch.setattr(witness, "EVERY_SECONDS", 0.1)
     heard: list[int | None] = []
     watcher = Witness(lambda name: heard.append(watcher.seen(name)), slow.metrics)
-    watcher.follow("demo/m", ["127.0.0.1"])
+    watcher.follow("demo/bypassed", ["127.0.0.1"])
     asking = asyncio.create_task(watcher.run())
 
+    hold = slow.models / "bypassed/hold"
+    hold.touch()
+
     def call() -> None:
-        with callers(slow, CALLERS):
-            time.sleep(0.5)
+        with callers(slow, CALLERS, "bypassed"):
+            until(lambda: max((seen for seen in heard if seen), default=0) >= CALLERS - 2)
+            hold.unlink()
 
     await asyncio.to_thread(call)
-    async with asyncio.timeout(10):
-        while heard[-1] != 0:  # noqa: ASYNC110
+    async with asyncio.timeout(60):
+        while not heard or heard[-1] != 0:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     asking.cancel()
     assert CALLERS - 2 <= max(seen for seen in heard if seen is not None) <= CALLERS

@@ -59,10 +59,10 @@ def test_several_plans_are_told_apart_by_the_gpu(tmp_path):
         assert (tmp_path / "r/m/1" / name).read_bytes() == name.encode()
 
 
-def test_triton_finds_out_the_tensors_of_a_plan_and_of_nothing_else(tmp_path, minilm):
+def test_triton_finds_out_the_tensors_of_a_plan_and_of_nothing_else(tmp_path, encoder_source):
     assert ordered(tmp_path, "model.plan").code == 0
     assert completes(tmp_path / "r")
-    told = {"name": "m", "source": str(minilm), "task": "Embed", "accelerator": "GPU"}
+    told = {"name": "m", "source": str(encoder_source), "task": "Embed", "accelerator": "GPU"}
     assert build(told, tmp_path / "graph").code == 0
     assert not completes(tmp_path / "graph")
 

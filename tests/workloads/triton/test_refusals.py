@@ -11,6 +11,7 @@ import graphs
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from preamar_model.files import onnx_file
 from running import build as build_command
 from running import build_here as build
 from safetensors.numpy import save_file
@@ -41,6 +42,7 @@ def test_an_empty_directory(tmp_path):
     assert refused({"source": str(tmp_path / "m")}, tmp_path)[0] == "ModelNotFound"
 
 
+@pytest.mark.usefixtures("tried_apart")
 def test_a_broken_onnx_file(tmp_path):
     whole = graphs.batched(tmp_path / "whole.onnx").read_bytes()
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
@@ -51,6 +53,7 @@ def test_a_broken_onnx_file(tmp_path):
         assert "ONNX" in message
 
 
+@pytest.mark.usefixtures("tried_apart")
 def test_an_onnx_graph_with_an_operator_that_nobody_knows(tmp_path):
     node = helper.make_node("Frobnicate", ["x"], ["y"], domain="com.example")
     x, y = (graphs.value(n, TensorProto.FLOAT, "b", 2) for n in "xy")
@@ -220,3 +223,17 @@ def test_a_name_that_triton_cannot_carry(tmp_path):
 
 def test_a_malformed_order_is_not_the_models_fault(tmp_path):
     assert build({"name": "m"}, tmp_path / "models").code == 1
+
+
+def test_a_graph_that_brings_down_its_loader_is_refused_and_its_builder_lives(
+    tmp_path, tried_apart, monkeypatch
+):
+    deadly = tmp_path / "deadly/preamar_model"
+    (deadly / "build").mkdir(parents=True)
+    (deadly / "__init__.py").touch()
+    (deadly / "build/__init__.py").touch()
+    (deadly / "build/trial.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.setattr(onnx_file, "__file__", str(deadly / "files/onnx_file.py"))
+    path = graphs.batched(tmp_path / "m.onnx")
+    reason, message = refused({"source": str(path)}, tmp_path)
+    assert (reason, "signal 11" in message) == ("ModelInvalid", True)

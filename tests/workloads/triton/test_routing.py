@@ -89,22 +89,21 @@ def counted(running) -> dict[tuple[str, str], int]:
     }
 
 
-def test_a_served_mixture_counts_each_token_that_it_read_in_each_layer(mixture, alone, tmp_path):
+def test_a_served_mixture_counts_each_token_that_it_read_in_each_layer(mixture, served, tmp_path):
     done = build_here({"name": "moe", "source": str(mixture), "task": "Generate"}, tmp_path / "m")
     assert done.code == 0, done.log
-    running = alone(tmp_path / "m")
-    running.wait(["moe"])
+    served.invite(tmp_path / "m", "moe")
     prompt, most = "a mixture of experts", 12
     wish = {"prompt": prompt, "max_tokens": most, "temperature": 0}
-    last = list(running.stream("moe", **wish))[-1]
+    last = list(served.stream("moe", **wish))[-1]
     assert last["OUTPUT_TOKENS"] == most
     read = len(prompt) + most - 1  # the last token was never read
     deadline = time.monotonic() + 20
     found: dict = {}
     while sum(found.values()) < SHAPE.layers * SHAPE.active_experts * read:
         assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-        found = counted(running)
+        time.sleep(0.02)
+        found = counted(served)
     session = Session(exposed(mixture))
     ids = list(prompt.encode())
     for _ in range(most - 1):

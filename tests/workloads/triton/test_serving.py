@@ -1,7 +1,6 @@
 """What ends a server, what it says then, and what it does not let in."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -41,12 +40,13 @@ class TritonPythonModel:
 """
 
 
-def python_model(tmp_path: Path, body: str) -> Path:
+def python_model(tmp_path: Path, body: str, name: str = "m") -> Path:
     source = trusted(tmp_path / "code", body)
-    build(BuildSpec("m", str(source), trust="Code"), tmp_path / "models")
+    build(BuildSpec(name, str(source), trust="Code"), tmp_path / "models")
     return tmp_path / "models"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"), [(FAILING, "the weights do not fit the config"), (DYING, "m")]
 )
@@ -62,6 +62,7 @@ def test_a_model_that_fails_while_loading_ends_the_container_with_its_words(
     assert len(message) < 400
 
 
+@pytest.mark.slow
 def test_a_model_that_dies_while_serving_does_not_stay_ready(tmp_path, alone):
     build(BuildSpec("m", str(graphs.batched(tmp_path / "m.onnx"))), tmp_path / "models")
     running = alone(tmp_path / "models")
@@ -83,6 +84,7 @@ def parent(process: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_what_was_asked_before_the_end_is_answered(tmp_path, alone):
     running = alone(python_model(tmp_path, SLOW), PREAMAR_DRAIN_SECONDS="25")
     running.wait(["m"])
@@ -138,6 +140,7 @@ def talking(tmp_path: Path, alone, seconds: str):
     return running
 
 
+@pytest.mark.slow
 def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, alone):
     running = talking(tmp_path, alone, "25")
     stream = iter(running.stream("m", max_tokens=20))
@@ -146,18 +149,21 @@ def test_streams_end_and_whoever_has_not_heard_is_served_until_then(tmp_path, al
     time.sleep(0.5)
     assert [e["FINISH_REASON"] for e in running.stream("m", max_tokens=2)] == ["", "length"]
     assert [e["FINISH_REASON"] for e in stream][-1] == "length"
-    assert running.process.wait(5) == 0, "it waited for more than its callers"
+    assert running.process.wait(60) == 0
+    assert "connections cut" not in running.log.read_text(), "it waited for more than its callers"
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_is_cut_in_time(tmp_path, alone):
     running = talking(tmp_path, alone, "1")
     stream = iter(running.stream("m", max_tokens=100))
     next(stream)
     running.process.terminate()
-    began = time.monotonic()
-    assert not any(e["FINISH_REASON"] for e in stream)
-    assert 0.9 < time.monotonic() - began < 3
-    assert running.process.wait(3) == 1
+    rest = [e["FINISH_REASON"] for e in stream]
+    assert not any(rest)
+    assert len(rest) < 100, "it was heard to the end"
+    assert running.process.wait(60) == 1
+    assert "1 connections cut after 1 s" in running.log.read_text()
 
 
 PREPARING = """
@@ -223,32 +229,30 @@ class TritonPythonModel:
 
 
 def test_the_models_in_front_work_over_a_graph_of_its_own(
-    tmp_path, alone, minilm, decoder_source, served
+    tmp_path, encoder_source, decoder_source, served
 ):
     """The layout for GPUs, with a stand-in for NVIDIA's ONNX Runtime backend, which needs one."""
-    models = tmp_path / "models"
-    models.mkdir()
-    for name, source, task in (("minilm", minilm, "Embed"), ("story", decoder_source, "Generate")):
+    names = ("front-tiny", "front-story")
+    for name, source, task in zip(
+        names, (encoder_source, decoder_source), ("Embed", "Generate"), strict=True
+    ):
         build(BuildSpec(name, str(source), task=task, accelerator="GPU"), tmp_path / name)
-        for part in (tmp_path / name).iterdir():
-            shutil.move(part, models)
-        graph = models / f"{name}-graph"
+        graph = tmp_path / name / f"{name}-graph"
         text = (graph / "config.pbtxt").read_text()
         text = text.replace('"onnxruntime"', '"python"').replace("KIND_GPU", "KIND_CPU")
         (graph / "config.pbtxt").write_text(
             text.replace('default_model_filename: "model.onnx"', "")
         )
         (graph / "1/model.py").write_text(STAND_IN)
-    running = alone(models)
-    running.wait(["minilm", "story"])
-    warmed = [(models / f"{name}-graph/calls").read_text() for name in ("minilm", "story")]
+        served.invite(tmp_path / name, f"{name}-graph", name)
+    warmed = [(served.models / f"{name}-graph/calls").read_text() for name in names]
     # The last of each is the largest that Triton was asked to try before anybody could call.
-    assert warmed == ["(1, 1) True\n(8, 256) True\n", "(1, 1) True\n(1, 511) True\n"]
-    rows, counts = running.embed("hello world", "hi")
-    wanted, same = served.embed("hello world", "hi")
+    assert warmed == ["(1, 1) True\n(8, 16) True\n", "(1, 1) True\n(1, 511) True\n"]
+    rows, counts = served.embed("a b c", "d", model=names[0])
+    wanted, same = served.embed("a b c", "d", model="tiny")
     assert counts == same
     assert np.array(rows) == pytest.approx(np.array(wanted), abs=2e-5)
     wish = {"prompt": "Once", "max_tokens": 20, "temperature": 0}
-    assert list(running.stream("story", **wish))[-1]["OUTPUT_TOKENS"] == 20
-    told = ["".join(e["TEXT"] for e in r.stream("story", **wish)) for r in (running, served)]
+    assert list(served.stream(names[1], **wish))[-1]["OUTPUT_TOKENS"] == 20
+    told = ["".join(e["TEXT"] for e in served.stream(n, **wish)) for n in (names[1], "story")]
     assert told[0] == told[1]

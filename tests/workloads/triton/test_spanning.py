@@ -38,6 +38,7 @@ def test_both_pods_take_part_in_each_token_and_were_told_the_same(group):
     until(lambda: health(group.leader_health) == 200)
 
 
+@pytest.mark.slow
 def test_when_the_workers_engine_ends_the_whole_copy_begins_anew(group):
     worker, running = group.work(), group.lead()
     until(lambda: health(group.leader_health) == 200)
@@ -49,6 +50,7 @@ def test_when_the_workers_engine_ends_the_whole_copy_begins_anew(group):
     assert running.process.wait(10) == 75
 
 
+@pytest.mark.slow
 def test_when_the_leader_ends_the_workers_engine_does_too(group):
     worker, running = group.work(), group.lead()
     until(lambda: health(group.leader_health) == 200)

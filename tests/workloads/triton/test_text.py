@@ -3,7 +3,7 @@
 import decoders
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.sampling import Sampler
@@ -11,11 +11,12 @@ from preamar_model.backends.decoding.stops import Stops
 from tokenizers import Tokenizer, models, normalizers
 from tokenizers import decoders as spellers
 
-unhurried = settings(deadline=None)  # shared machines pause for longer than a deadline allows
+from tests.hunting import examples
+
 BYTES = Vocabulary(decoders.tokenizer())
 
 
-@unhurried
+@examples(40, 1000)
 @given(st.binary(max_size=40))
 def test_pieces_of_any_bytes_join_to_the_whole_text(raw):
     stream = BYTES.stream()
@@ -23,7 +24,7 @@ def test_pieces_of_any_bytes_join_to_the_whole_text(raw):
     assert "".join(pieces) + stream.end() == raw.decode(errors="replace")
 
 
-@unhurried
+@examples(40, 1000)
 @given(st.text(max_size=20))
 def test_no_piece_of_a_text_holds_half_a_character(text):
     stream = BYTES.stream()
@@ -53,7 +54,7 @@ def fallback() -> Tokenizer:
     return made
 
 
-@unhurried
+@examples(40, 1000)
 @given(st.lists(st.sampled_from(["▁Hello", "▁world", "!", *"é世👋"]), min_size=1, max_size=12))
 def test_pieces_of_a_vocabulary_of_words_join_to_the_whole_text(words):
     tokenizer = fallback()
@@ -65,7 +66,7 @@ def test_pieces_of_a_vocabulary_of_words_join_to_the_whole_text(words):
     assert "".join(stream.push(t) for t in tokens) + stream.end() == tokenizer.decode(tokens)
 
 
-@unhurried
+@examples(40, 1000)
 @given(
     st.text("abc", max_size=30),
     st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),

@@ -7,7 +7,7 @@ from pathlib import Path
 import decoders
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from preamar_model.backends.decoding import continuous_batching, ragged
 from preamar_model.backends.decoding.continuous_batching import CHUNK, Together, parts
@@ -17,6 +17,8 @@ from preamar_model.backends.decoding.sequence import Story
 from preamar_model.backends.decoding.single_stream import Alone
 from preamar_model.backends.decoding.wish import GenerateRequest
 from preamar_model.backends.runtime import LocalGraph
+
+from tests.hunting import examples
 
 
 def decoder(path: Path, **changes: object) -> Decoder:
@@ -83,7 +85,7 @@ def wishes() -> st.SearchStrategy:
     return st.lists(stream, min_size=1, max_size=8)
 
 
-@settings(max_examples=25)
+@examples(12, 250)
 @given(wishes(), st.sampled_from((1, 40, continuous_batching.SLACK)))
 def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, streams, slack):
     def run(engine: Together | Alone) -> dict:
@@ -195,6 +197,7 @@ class Length:
         self.length = length
 
 
+@examples(50, 1000)
 @given(st.lists(st.integers(1, 9000), max_size=16))
 def test_no_stream_is_padded_to_more_than_twice_its_length_and_a_little(lengths):
     found = parts([Length(n) for n in lengths])

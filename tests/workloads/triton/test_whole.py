@@ -71,7 +71,7 @@ def ordered(source: Path, to: Path, **more: object):
     return build({"name": "m", "source": str(source), "trust": "Code"} | more, to)
 
 
-def test_an_ensemble_is_served_whole_under_the_services_name(tmp_path, alone):
+def test_an_ensemble_is_served_whole_under_the_services_name(tmp_path, served):
     source = ensemble(tmp_path / "own")
     (source / "pipeline/1").rmdir()  # as a bucket brings it
     done = ordered(source, tmp_path / "models")
@@ -79,10 +79,9 @@ def test_an_ensemble_is_served_whole_under_the_services_name(tmp_path, alone):
     found = schema.configurations(tmp_path / "models")
     assert set(found) == {"m", "read", "double", "say"}
     assert [s.model_name for s in found["m"].ensemble_scheduling.step] == ["read", "double", "say"]
-    running = alone(tmp_path / "models")
-    running.wait(["m"])
+    served.invite(tmp_path / "models", "m")
     told = {"name": "TEXT", "shape": [2, 1], "datatype": "BYTES", "data": ["21", "0.5"]}
-    status, answer = running.infer("m", told)
+    status, answer = served.infer("m", told)
     assert (status, answer["SAID"]["data"]) == (200, ["= 42", "= 1"]), answer
 
 
