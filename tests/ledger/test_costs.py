@@ -4,13 +4,15 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.ledger import costs, store
 from preamar.ledger.prices import Price
 from preamar.ledger.rows import Kind, Row, State
 from preamar.ledger.usage import BadQuery
+from tests.hunting import examples
+from tests.ledgers import a_ledger
 
 DAY = 86_400
 PRICES = (
@@ -46,14 +48,14 @@ def ledgers(factory, rows, chance, times):
     again = rows * times
     chance.shuffle(again)
     for order in (rows, again):
-        engine = store.open_store(factory.mktemp("ledger") / "ledger.sqlite")
+        engine = a_ledger(factory.mktemp("ledger") / "ledger.sqlite")
         for row in order:
             store.write(engine, [row])
         yield engine
         engine.dispose()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(check=10, hunt=400)
 @given(st.lists(ROWS, max_size=25, unique_by=lambda row: row.id), GROUPS, st.randoms())
 def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
     tmp_path_factory, rows, groups, chance
@@ -76,7 +78,7 @@ def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
 
 @pytest.fixture
 def engine(tmp_path):
-    engine = store.open_store(tmp_path / "ledger.sqlite")
+    engine = a_ledger(tmp_path / "ledger.sqlite")
     row = Row(
         id="r", tenant="acme", key_id="k1", model="gpt", endpoint="/v1/completions",
         kind=Kind.COMPLETIONS, input_tokens=10, output_tokens=7, status=200, state=State.DONE,
