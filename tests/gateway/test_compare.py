@@ -17,6 +17,7 @@ from tritonclient.utils import serialize_byte_tensor
 from preamar.core.apart import Tensor
 from preamar.gateway import compare, packed, tensors
 from preamar.gateway.demand import load
+from tests.hunting import examples
 
 from .conftest import until
 from .fake_triton import FakeTriton
@@ -245,7 +246,7 @@ async def test_a_gateway_that_stops_asks_nothing_more(rig, http):
         for n in range(3):
             await vector(http, rig, f"text {n}")
         await until(lambda: len(old.requests) == 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await rig.gateway.comparer.close()
         assert not rig.gateway.comparer._tasks
         old.gate.set()
@@ -260,6 +261,7 @@ def test_what_unpacks_to_more_than_is_compared_is_dropped():
             packed.unpacked(bad, compare.MOST_ANSWERED)
 
 
+@examples(check=25, hunt=2000)
 @given(st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), max_size=6))
 def test_tensors_of_every_kind_are_read_from_json_and_raw(kind, values):
     array = np.array(values, KINDS[kind]).reshape(-1, 1)
@@ -294,6 +296,7 @@ def test_texts_and_halves_of_floats_are_read():
     assert (list(found["h"].values), found["h"].floats) == (FLOATS, True)
 
 
+@examples(check=25, hunt=2000)
 @given(st.binary(max_size=60), st.none() | st.integers(0, 60))
 def test_what_is_no_answer_is_said_to_be_none(data, head):
     for read in (lambda: tensors.of_http(data, head), lambda: tensors.of_grpc(data)):
