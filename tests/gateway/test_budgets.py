@@ -317,3 +317,12 @@ async def test_a_scope_that_cannot_be_understood_makes_no_key(rig, http, scope, 
         assert answer.status == 400
         assert (await answer.json())["error"]["param"] == param
     assert len(rig.gateway.keyring.of("acme")) == 1
+
+
+@pytest.mark.parametrize("body", [b"\x0c", b" ", b"\n", b"nonsense"])
+async def test_what_is_no_json_makes_no_key_and_nothing_at_all_makes_one(rig, http, body):
+    url = f"{rig.admin_url}/tenants/acme/keys"
+    for sent, status in ((body, 400), (b"", 201)):
+        async with http.post(url, data=sent, headers=ADMINS) as answer:
+            assert answer.status == status
+    assert len(rig.gateway.keyring.of("acme")) == 2
