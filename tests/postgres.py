@@ -18,18 +18,21 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from tests.ledgers import quick_folder
+
 NOBODY = 65534
 START_SECONDS = 60.0
 
 
 class Database:
-    """One server in a folder of its own. ``url`` is of its database ``postgres``."""
+    """One server in folders of its own: what runs must not lie where nothing may be executed, and
+    what it keeps is quickest in memory. ``url`` is of its database ``postgres``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path) -> None:
         self._user = (
             {"user": NOBODY, "group": NOBODY, "extra_groups": []} if not os.getuid() else {}
         )
-        self._data = folder / "data"
+        self._data = data / "data"
         self._log = folder / "log"
         self._programs = _programs(folder, self._user)
         self.port = _free_port()
@@ -37,6 +40,7 @@ class Database:
         self._server: subprocess.Popen[bytes] | None = None
         if self._user:
             os.chown(folder, NOBODY, NOBODY)
+            os.chown(data, NOBODY, NOBODY)
         folder.chmod(0o755)
         arguments = ["-D", self._data, "-U", "preamar", "-A", "trust", "-E", "UTF8", "--no-locale"]
         made = self._run("initdb", *arguments)
@@ -131,13 +135,14 @@ def _free_port() -> int:
 def running() -> Iterator[Database]:
     """A server that is gone afterwards, with all that it kept."""
     folder = Path(tempfile.mkdtemp(prefix="preamar-postgres-"))
-    database = Database(folder)
-    try:
-        database.start()
-        yield database
-    finally:
-        database.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with quick_folder() as data:
+        database = Database(folder, data)
+        try:
+            database.start()
+            yield database
+        finally:
+            database.stop()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """The chart, rendered by Helm 4's own library."""
 
+import pickle
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,16 +25,17 @@ def render():
         files = chart.render(values or {}, name="preamar", namespace="preamar-system")
         if notes:
             return next(text for path, text in files.items() if path.endswith("NOTES.txt"))
-        return [
-            manifest
-            for path, text in files.items()
-            if path.endswith(".yaml")
-            # In C: the CRDs alone are a hundred kilobytes each.
-            for manifest in yaml.load_all(text, yaml.CSafeLoader)
-            if manifest
-        ]
+        texts = [text for path, text in files.items() if path.endswith(".yaml")]
+        return [manifest for text in texts for manifest in pickle.loads(_read(text))]
 
     return rendered
+
+
+@cache
+def _read(text: str) -> bytes:
+    """The manifests of a file, each text read once: the CRDs are a hundred kilobytes each, and the
+    same whatever the values. Packed, so that each test gets objects of its own."""
+    return pickle.dumps([each for each in yaml.load_all(text, yaml.CSafeLoader) if each])
 
 
 @pytest.fixture(scope="session")

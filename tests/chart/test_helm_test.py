@@ -35,7 +35,7 @@ def gateway():
 
         server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return f"http://127.0.0.1:{server.server_address[1]}"
 
     yield start

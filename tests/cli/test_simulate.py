@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from preamar.cli.simulate import ours
+from preamar.cli.simulate import ours, plots
 from preamar.cli.simulate.engine import Rule, World, run
 from preamar.cli.simulate.trace import Load
 from preamar.core.serving.sizing import scaling
@@ -54,6 +54,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     arrivals = a_trace(folder / "small.csv")
     assert simulate(out=folder / "out", trace=str(folder / "small.csv")) == 0
     return folder / "out", arrivals
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn once, by ``done``: they cost more than the figures."""
+    monkeypatch.setattr(plots, "plot", lambda *_: None)
 
 
 def told(out: Path) -> dict[str, dict[str, float]]:

@@ -88,7 +88,7 @@ async def asking(servers: Servers, heard: list[str]) -> AsyncIterator[Witness]:
 
 
 async def until(true: object) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # type: ignore[operator]  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

@@ -9,7 +9,9 @@ import sqlalchemy
 from preamar.gateway.server import Gateway
 from preamar.gateway.settings import Secrets, settings_of
 from preamar.ledger.tables.schema import requests
+from tests.ledgers import an_empty_ledger, tmp_path, tmp_path_factory
 
+__all__ = ["tmp_path", "tmp_path_factory"]
 ADMIN = "an-admin-key-for-tests"
 
 
@@ -103,7 +105,10 @@ class Rig:
 async def running_gateway(tmp_path, kubeconfig=None, **flags):
     argv = ["--kubeconfig", str(kubeconfig)] if kubeconfig else ["--no-cluster"]
     argv += ["--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
-    argv += ["--ledger", str(tmp_path / "ledger.sqlite"), "--snapshot", str(tmp_path / "s.json")]
+    ledger = tmp_path / "ledger.sqlite"
+    if not ledger.exists():
+        an_empty_ledger(ledger)
+    argv += ["--ledger", str(ledger), "--snapshot", str(tmp_path / "s.json")]
     flags = {"grace_seconds": 2, "keep_alive_seconds": 0.2, "grpc_port": 0} | flags
     for name, value in flags.items():
         argv += [f"--{name.replace('_', '-')}", str(value)]

@@ -26,6 +26,8 @@ class FakeTriton:
         self.asked_ready = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.rest = asyncio.Event()  # without it, a stream stands still after its first word
+        self.rest.set()
         self.port = 0
         self.bend = 0.0  # how far its vectors are from what others answer
         self.packs = False
@@ -142,6 +144,8 @@ class FakeTriton:
                 if self.die_after == at:
                     request.transport.abort()
                     return response
+                if at == 1:
+                    await self.rest.wait()
                 await response.write(_event(word, at + 1, ""))
                 await asyncio.sleep(self.pause)
             self.answered += 1

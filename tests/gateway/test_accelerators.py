@@ -13,6 +13,7 @@ from preamar.gateway.discovery.resources import Address
 from preamar.gateway.routing import replica as replicas
 from preamar.gateway.routing.replica import Place, Replica
 from preamar.gateway.routing.service_time import Worked
+from tests.hunting import examples
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton
@@ -22,6 +23,7 @@ SECOND = {"perAcceleratorSecond": "1.00"}
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 9)), max_size=40)
 
 
+@examples(check=25, hunt=2000)
 @given(STEPS)
 def test_shares_add_up_to_the_time_in_which_anything_ran(steps):
     with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,9 @@ import openai
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from preamar.gateway.auth import keyring
+from preamar.gateway.limits import quota_lease as purses
+from preamar.gateway.limits import reservations
 from preamar.ledger.budgets import leases
 from preamar.ledger.budgets.leases import Allowance
 
@@ -70,22 +73,30 @@ async def test_a_budget_is_spent_to_its_end_and_not_beyond(rig, http):
         assert len([row for row in rig.rows() if row.status == 200]) == statuses.count(200)
 
 
-async def test_the_unmodified_client_does_not_try_again_on_a_spent_budget(rig):
+async def test_the_unmodified_client_does_not_try_again_on_a_spent_budget(rig, http):
     async with FakeTriton() as fake:
         know(rig, fake, tenant(**budget("0.01")))
-        client = openai.AsyncOpenAI(base_url=f"{rig.url}/v1", api_key=rig.key, max_retries=5)
-        async with asyncio.timeout(5):
-            with pytest.raises(openai.RateLimitError) as refused:
-                await client.completions.create(**ASK)
+        client = openai.AsyncOpenAI(base_url=f"{rig.url}/v1", api_key=rig.key, max_retries=2)
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.completions.create(**ASK)
+        async with http.get(rig.url + "/metrics") as answer:
+            counted = await answer.text()
+        assert 'preamar_gateway_requests_total{code="429",model="gpt",tenant="acme"} 1.0' in counted
         assert refused.value.code == "insufficient_quota"
         assert fake.requests == []
 
 
-async def test_two_hundred_at_once_through_four_gateways_do_not_overspend(tmp_path, http):
+async def test_two_hundred_at_once_through_four_gateways_do_not_overspend(
+    tmp_path, http, monkeypatch
+):
+    monkeypatch.setattr(keyring, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(reservations, "TIDY_SECONDS", 0.1)
+    monkeypatch.setattr(purses, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(purses, "KNOWN_SECONDS", 0.1)
     async with FakeTriton(pause=0.002) as fake, AsyncExitStack() as stack:
         rigs = [await stack.enter_async_context(running_gateway(tmp_path)) for _ in range(4)]
-        await asyncio.sleep(0.6)  # the key of the first is known to all
         key = rigs[0].auth
+        await until(lambda: all(rig.gateway.keyring.caller(rigs[0].key) for rig in rigs))
         for rig in rigs:
             know(rig, fake, tenant(**budget("5.00")))
         answers = await asyncio.gather(
@@ -307,3 +318,12 @@ async def test_a_scope_that_cannot_be_understood_makes_no_key(rig, http, scope, 
         assert answer.status == 400
         assert (await answer.json())["error"]["param"] == param
     assert len(rig.gateway.keyring.of("acme")) == 1
+
+
+@pytest.mark.parametrize("body", [b"\x0c", b" ", b"\n", b"nonsense"])
+async def test_what_is_no_json_makes_no_key_and_nothing_at_all_makes_one(rig, http, body):
+    url = f"{rig.admin_url}/tenants/acme/keys"
+    for sent, status in ((body, 400), (b"", 201)):
+        async with http.post(url, data=sent, headers=ADMINS) as answer:
+            assert answer.status == status
+    assert len(rig.gateway.keyring.of("acme")) == 2

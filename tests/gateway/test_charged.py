@@ -15,6 +15,7 @@ from preamar.gateway.errors import Problem
 from preamar.gateway.metering import grpc_counts, tokens
 from preamar.gateway.metering.token_outputs import Asked, over_grpc, over_http
 from preamar.gateway.wire.http1 import Head
+from tests.hunting import examples
 
 from .conftest import endpoints, service
 from .fake_triton import FakeTriton
@@ -96,6 +97,7 @@ def test_counts_are_numbers_and_no_classification():
         over_grpc("Embed", request.SerializeToString())
 
 
+@examples(check=25, hunt=2000)
 @given(st.lists(st.sampled_from(["EMBEDDING", *TOLD]), max_size=4), st.sampled_from(["Embed", "Generate", "Infer"]))  # fmt: skip
 def test_over_grpc_as_over_http(wanted, task):
     request = pb.ModelInferRequest(model_name="m", outputs=[{"name": n} for n in wanted])
@@ -113,6 +115,7 @@ def test_of_a_name_that_stands_twice_the_last_counts_as_for_protobuf():
     assert [o.name for o in found.outputs] == ["EMBEDDING", "INPUT_TOKENS"]
 
 
+@examples(check=25, hunt=2000)
 @given(st.binary(max_size=60))
 def test_no_bytes_break_it(data):
     try:
@@ -158,6 +161,7 @@ def test_tokens_are_read_from_answers_to_generate(rows):
 
 
 @pytest.mark.parametrize("packed", [None, gzip.compress])
+@examples(check=25, hunt=2000)
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=5), pieces=st.integers(1, 90))
 def test_tokens_are_read_from_raw_tensors_in_any_pieces(packed, counts, pieces):
     raw = struct.pack(f"<{len(counts)}i", *counts)
@@ -223,6 +227,7 @@ def answer(name, given, made, finish=""):
     return pb.ModelStreamInferResponse(infer_response=found)
 
 
+@examples(check=25, hunt=2000)
 @given(st.data())
 def test_requests_of_a_stream_are_told_apart_in_whatever_order_they_are_answered(data):
     texts = data.draw(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.integers(1, 4)), max_size=5))  # fmt: skip
@@ -276,6 +281,7 @@ def test_a_stream_of_texts_that_never_end_is_counted_within_bounds(monkeypatch):
     assert len(counted._open) <= 4
 
 
+@examples(check=25, hunt=2000)
 @given(st.binary(max_size=60))
 def test_no_bytes_of_a_stream_break_it(data):
     counted = grpc_counts.Counted(Streamed(), "Generate")

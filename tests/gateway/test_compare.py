@@ -18,6 +18,7 @@ from preamar.gateway.relay import shadow, tensors
 from preamar.gateway.reporting.demand import load
 from preamar.gateway.wire import compression
 from preamar.protocol.answer_distance import Tensor
+from tests.hunting import examples
 
 from .conftest import until
 from .fake_triton import FakeTriton
@@ -45,8 +46,8 @@ def compared(percent=100, tolerance="0.01", task="Embed"):
 
 
 async def quiet(rig):
-    """Nothing is being compared."""
-    await until(lambda: not rig.gateway.comparer._tasks)
+    """Nothing is being compared, nor is about to be: an answer is offered after its caller has it."""
+    await until(lambda: not rig.gateway.state.active and not rig.gateway.comparer._tasks)
 
 
 async def ask(http, rig, count, text="a text of some length"):
@@ -246,7 +247,7 @@ async def test_a_gateway_that_stops_asks_nothing_more(rig, http):
         for n in range(3):
             await vector(http, rig, f"text {n}")
         await until(lambda: len(old.requests) == 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await rig.gateway.comparer.close()
         assert not rig.gateway.comparer._tasks
         old.gate.set()
@@ -261,6 +262,7 @@ def test_what_unpacks_to_more_than_is_compared_is_dropped():
             compression.unpacked(bad, shadow.MOST_ANSWERED)
 
 
+@examples(check=25, hunt=2000)
 @given(st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), max_size=6))
 def test_tensors_of_every_kind_are_read_from_json_and_raw(kind, values):
     array = np.array(values, KINDS[kind]).reshape(-1, 1)
@@ -295,6 +297,7 @@ def test_texts_and_halves_of_floats_are_read():
     assert (list(found["h"].values), found["h"].floats) == (FLOATS, True)
 
 
+@examples(check=25, hunt=2000)
 @given(st.binary(max_size=60), st.none() | st.integers(0, 60))
 def test_what_is_no_answer_is_said_to_be_none(data, head):
     for read in (lambda: tensors.of_http(data, head), lambda: tensors.of_grpc(data)):

@@ -11,6 +11,11 @@ from tests.gateway.conftest import endpoints, service, until
 from tests.gateway.fake_triton import FakeTriton
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(readiness, "EVERY_SECONDS", 0.03)
+
+
 @contextlib.asynccontextmanager
 async def waiting(rig, name="gpt"):
     """A request that is held, and its place when it has one."""
@@ -33,7 +38,7 @@ async def test_who_waits_is_sent_to_a_starting_replica_once_that_says_it_is_read
             await until(lambda: fake.asked_ready >= 3)
             assert not task.done()
             fake.loaded = True
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(60):
                 assert (await task).replica.address.http == fake.port
         asked = fake.asked_ready
         rig.know(slices=endpoints("gpt", fake.port))  # the EndpointSlice says it too
@@ -48,7 +53,7 @@ async def test_a_replica_that_comes_while_somebody_waits_is_asked_too(rig):
         rig.know([service("gpt")], [])
         async with waiting(rig) as task:
             rig.know(slices=endpoints("gpt", fake.port, ready=False))
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(60):
                 await task
 
 

@@ -7,13 +7,15 @@ import threading
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from preamar.gateway.endpoints.admin import described
+from tests.hunting import examples
 
 from .conftest import ADMIN, running_gateway, service
 
+PATIENCE_SECONDS = 60
 ADMINS = {"Authorization": f"Bearer {ADMIN}"}
 
 schema = schemathesis.openapi.from_dict(json.loads(described()))
@@ -37,26 +39,28 @@ def admin(tmp_path_factory):
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     yield place
     place["loop"].call_soon_threadsafe(done.set)
-    thread.join(30)
+    thread.join(120)
 
 
 @schema.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(check=12, hunt=300, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_as_described_and_none_is_a_failure(case, admin):
     # That a period ends after it begins, and has not too many buckets, no schema can say; and in an
     # address everything is text, so that nothing is of the wrong type.
     reports = [positive_data_acceptance, negative_data_rejection]
     unsaid = reports if "/organization/" in case.path else []
     case.call_and_validate(
-        base_url=admin["url"], headers=ADMINS, timeout=10, excluded_checks=unsaid
+        base_url=admin["url"], headers=ADMINS, timeout=PATIENCE_SECONDS, excluded_checks=unsaid
     )
 
 
 def test_the_description_names_every_route_and_each_asks_for_the_key(admin):
-    told = requests.get(f"{admin['url']}/openapi.json", headers=ADMINS, timeout=10).json()
+    told = requests.get(
+        f"{admin['url']}/openapi.json", headers=ADMINS, timeout=PATIENCE_SECONDS
+    ).json()
     assert told == json.loads(described())
     methods = {(path, method) for path, item in told["paths"].items() for method in item
                if method != "parameters"}  # fmt: skip
@@ -67,6 +71,6 @@ def test_the_description_names_every_route_and_each_asks_for_the_key(admin):
             tenant="acme", key="12345678", month="2026-01", kind="completions"
         )
         for headers in ({}, {"Authorization": "Bearer nonsense"}):
-            answer = requests.request(method, url, headers=headers, timeout=10)
+            answer = requests.request(method, url, headers=headers, timeout=PATIENCE_SECONDS)
             assert answer.status_code == 401
             assert answer.json()["error"]["code"] == "invalid_api_key"

@@ -113,12 +113,12 @@ async def test_a_stream_is_relayed_counted_and_cancelled(rig, fake, how):
             headers={"authorization": f"Bearer {rig.key}"},
         )
         client.async_stream_infer("net", given(), parameters={"how": how})
-        got = [found.get(timeout=30) for _ in range(4 if how == "bad" else 3)]
+        got = [found.get(timeout=60) for _ in range(4 if how == "bad" else 3)]
         client.stop_stream(cancel_requests=how == "endless")
         client.close()
         return got
 
-    got = await asyncio.wait_for(asyncio.to_thread(stream), 60)
+    got = await asyncio.wait_for(asyncio.to_thread(stream), 120)
     assert [r.as_numpy("OUTPUT_TOKENS")[0] for r, _ in got[:3]] == [1, 2, 3]
     if how == "bad":
         assert "shm" not in str(got[3][1])
@@ -163,7 +163,7 @@ async def test_answers_of_a_revision_on_trial_are_compared_by_grpc_too(rig, sequ
             return answer.as_numpy("OUTPUT_TOKENS")[0]
 
     for _ in range(6):
-        assert await asyncio.wait_for(asyncio.to_thread(ask), 30) == 2
+        assert await asyncio.wait_for(asyncio.to_thread(ask), 120) == 2
         await until(lambda: not rig.gateway.comparer._tasks)
     old, new = revisions
     compared = rig.line("net").tried.compared
@@ -220,11 +220,11 @@ async def test_what_a_revision_on_trial_fails_on_is_answered_by_the_one_before(r
             answer = client.infer("net", given(), headers=headers)
             client.start_stream(lambda result, error: found.put((result, error)), headers=headers)
             client.async_stream_infer("net", given())
-            got = [found.get(timeout=30) for _ in range(3)]
+            got = [found.get(timeout=60) for _ in range(3)]
             client.stop_stream()
         return answer.as_numpy("INPUT_TOKENS")[0], got
 
-    counted, got = await asyncio.wait_for(asyncio.to_thread(ask), 60)
+    counted, got = await asyncio.wait_for(asyncio.to_thread(ask), 120)
     assert counted == 3
     assert [r.as_numpy("OUTPUT_TOKENS")[0] for r, error in got if error is None] == [1, 2, 3]
     assert on_trial.asked == 2
@@ -245,7 +245,7 @@ async def test_what_a_call_is_charged_by_is_asked_for_too(rig, fake):
             unary, found = Fake.wanted, queue.Queue()
             client.start_stream(lambda result, error: found.put((result, error)), headers=headers)
             client.async_stream_infer("net", given(), outputs=text)
-            assert found.get(timeout=10)[1] is None
+            assert found.get(timeout=60)[1] is None
             return unary, Fake.wanted
 
     wanted = ["TEXT", "INPUT_TOKENS", "OUTPUT_TOKENS", "FINISH_REASON"]
@@ -264,7 +264,7 @@ async def test_several_requests_of_one_stream_are_all_charged(rig, fake, task, t
             client.start_stream(lambda result, error: found.put((result, error)), headers=headers)
             for name in ("mine", "mine"):
                 client.async_stream_infer("net", given(), request_id=name)
-            got = [found.get(timeout=10) for _ in range(6)]
+            got = [found.get(timeout=60) for _ in range(6)]
             client.stop_stream()
             return [result.get_response().id for result, error in got if error is None]
 

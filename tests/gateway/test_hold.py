@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from preamar.gateway.routing import retry_after
 from preamar.gateway.routing.fair_queue import Hold, Turn
+from tests.hunting import examples
 
 TENANTS = st.sampled_from("abcd")
 COMING = st.tuples(st.just("enter"), TENANTS)
@@ -34,6 +35,7 @@ def inside(hold):
     return [(turn.number, turn.tenant) for turn in hold.clear()]
 
 
+@examples(check=25, hunt=2000)
 @given(STEPS, st.integers(0, 6))
 def test_never_more_wait_than_the_bound_and_each_tenant_keeps_its_order(steps, bound):
     hold, waiting, number = Hold(), [], 0
@@ -69,6 +71,7 @@ def test_never_more_wait_than_the_bound_and_each_tenant_keeps_its_order(steps, b
     assert not hold._of
 
 
+@examples(check=25, hunt=2000)
 @given(st.dictionaries(TENANTS, st.integers(1, 30), min_size=1), st.randoms())
 def test_tenants_that_wait_are_served_in_turn(asked, random):
     hold, number = Hold(), 0
@@ -117,6 +120,7 @@ def test_what_is_remembered_of_tenants_is_bounded():
     assert len(hold._tag) <= 1002
 
 
+@examples(check=25, hunt=2000)
 @given(st.lists(TENANTS, max_size=40), st.integers(1, 12))
 def test_a_tenant_below_an_equal_share_always_gets_in(before, bound):
     hold = Hold()
@@ -134,6 +138,7 @@ def test_a_tenant_below_an_equal_share_always_gets_in(before, bound):
             assert now[gone.tenant] >= bound // len(now)
 
 
+@examples(check=25, hunt=2000)
 @given(st.lists(TENANTS, min_size=1, max_size=60), st.integers(1, 12))
 def test_who_is_turned_away_is_the_newest_of_its_tenant(coming, bound):
     hold = Hold()

@@ -247,7 +247,7 @@ async def test_nothing_else_of_a_model_server_is_reached_however_it_is_spelt(wor
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
         writer.write(f"{head}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode())
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         status = int(answer.split()[1])
         statuses[status] += 1

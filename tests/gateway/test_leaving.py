@@ -283,7 +283,7 @@ async def grpc_servers():
 @pytest.fixture
 async def stub(rig, grpc_servers):
     a, _ = grpc_servers
-    rig.know([service("net", hold={"maxSeconds": 1})], a.endpoints)
+    rig.know([service("net", hold={"maxSeconds": 60})], a.endpoints)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{rig.gateway.grpc.number}") as channel:
         yield stubs.GRPCInferenceServiceStub(channel)
 
@@ -299,7 +299,7 @@ def message(*, long=False):
 
 
 async def said(stream):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return (await stream.read()).infer_response.model_version
 
 
@@ -310,7 +310,9 @@ async def test_a_grpc_call_does_not_use_a_place_on_a_replica_that_left(rig, stub
     await until(lambda: len(rig.line("net").hold) == 1)
     rig.know(slices=a.endpoints)  # hands it the place
     rig.know(slices=[])
-    with pytest.raises(grpc.aio.AioRpcError, match="No replica"):
+    await until(lambda: len(rig.line("net").hold) == 1)
+    rig.know(services=[])  # and it waits no longer
+    with pytest.raises(grpc.aio.AioRpcError, match="net"):
         await call
     assert a.asked == 0
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from preamar.gateway.deadline import seconds_of
 from preamar.gateway.errors import Problem
 from preamar.gateway.routing import affinity, balancer
+from tests.hunting import examples
 
 
 @dataclass(eq=False)
@@ -43,6 +44,7 @@ def test_the_replica_with_least_in_flight_and_room_is_picked():
     assert balancer.pick([], 8, 0) is None
 
 
+@examples(check=25, hunt=2000)
 @given(SERVERS, st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_likeness_never_leaves_a_request_without_the_place_that_it_would_have_had(
     servers, room, alike
@@ -59,6 +61,7 @@ def test_likeness_never_leaves_a_request_without_the_place_that_it_would_have_ha
         assert found.in_flight < most + 1 or found is plain
 
 
+@examples(check=25, hunt=2000)
 @given(SERVERS, st.integers(1, 9), st.integers(0, 2**32 - 1), st.integers(0, 7))
 def test_a_replica_to_avoid_is_taken_only_where_no_other_can_be(servers, room, alike, which):
     if not servers:

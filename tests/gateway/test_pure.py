@@ -14,8 +14,10 @@ from preamar.gateway.errors import Problem
 from preamar.gateway.wire import protobuf
 from preamar.gateway.wire.http1 import Garbled, ResponseParser
 from preamar.gateway.wire.sse import Events, event
+from tests.hunting import examples
 
 
+@examples(check=25, hunt=2000)
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.data())
 def test_a_response_is_the_same_however_its_bytes_arrive(chunks, data):
     body = b"".join(chunks)
@@ -60,6 +62,7 @@ def test_a_response_that_is_cut_is_never_whole():
             parser.eof()
 
 
+@examples(check=25, hunt=2000)
 @given(st.lists(st.text(max_size=20), max_size=10), st.data())
 def test_events_are_the_same_however_their_bytes_arrive(texts, data):
     wire = b"".join(event(json.dumps(text).encode()) for text in texts)
@@ -82,6 +85,7 @@ def test_a_key_is_what_it_says_or_nothing():
     assert keys.parse("") is None
 
 
+@examples(check=25, hunt=2000)
 @given(st.text(max_size=100))
 def test_no_text_breaks_the_key_parser(text):
     assert keys.parse(text) is None
@@ -111,6 +115,7 @@ def test_depth_counts_brackets_outside_of_strings():
     assert _depth(b'{"a":' * (MAX_DEPTH + 1)) == MAX_DEPTH + 1
 
 
+@examples(check=25, hunt=2000)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_protobuf_reader(data):
     try:
@@ -121,6 +126,7 @@ def test_no_bytes_break_the_protobuf_reader(data):
         pass
 
 
+@examples(check=25, hunt=2000)
 @given(st.lists(st.integers(0, 10**6), max_size=5), st.lists(st.integers(0, 10**6), max_size=5))
 def test_tokens_are_read_from_raw_tensors(given_tokens, made_tokens):
     message = b""

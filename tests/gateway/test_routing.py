@@ -9,6 +9,9 @@ import grpc
 import pytest
 import tritonclient.grpc as triton
 
+from preamar.gateway.relay.upstream import Limits
+from preamar.gateway.routing import balancer as picks
+
 from .conftest import endpoints, running_gateway, service, until
 from .fake_triton import FakeTriton
 from .test_serving import ask
@@ -34,7 +37,10 @@ async def test_a_request_that_a_replica_failed_on_is_asked_of_another_once(rig, 
         assert len(rig.rows()) == 8
 
 
-async def test_a_replica_that_fails_is_left_out_for_a_while_and_then_tried_by_one(rig, http):
+async def test_a_replica_that_fails_is_left_out_for_a_while_and_then_tried_by_one(
+    rig, http, monkeypatch
+):
+    monkeypatch.setattr(picks, "EJECT_SECONDS", 60.0)
     async with FakeTriton() as bad, FakeTriton() as good:
         bad.status = 500
         rig.know([service("minilm", "Embed")], endpoints("minilm", bad.port, good.port))
@@ -43,7 +49,10 @@ async def test_a_replica_that_fails_is_left_out_for_a_while_and_then_tried_by_on
         assert len(bad.requests) == 3
         good.gate.clear()
         bad.gate.clear()
-        await asyncio.sleep(1.2)
+        left_out = [r for r in rig.line("minilm").replicas.values() if r.ejected_until]
+        assert [replica.address.http for replica in left_out] == [bad.port]
+        assert 0 < left_out[0].ejected_until - time.monotonic() <= 60
+        left_out[0].ejected_until = time.monotonic()  # the while is over
         waiting = [asyncio.create_task(vector(http, rig)) for _ in range(6)]
         await until(lambda: len(good.requests) >= 11)
         assert len(bad.requests) == 4
@@ -60,10 +69,10 @@ async def test_the_only_replica_is_never_left_out_for_what_it_was_asked(rig, htt
         only.status = 500
         rig.know([service("minilm", "Embed")], endpoints("minilm", only.port))
         assert {status for status, _ in [await vector(http, rig) for _ in range(6)]} == {500}
+        (replica,) = rig.line("minilm").replicas.values()
+        assert replica.ejected_until == 0.0
         only.status = 200
-        began = time.monotonic()
         assert (await vector(http, rig))[0] == 200
-        assert time.monotonic() - began < 0.5
         assert len(only.requests) == 7
 
 
@@ -88,7 +97,7 @@ async def test_a_caller_whose_time_is_over_leaves_the_hold_and_is_told(rig, http
         headers=rig.auth | {"x-request-timeout": "0.3"},
     ) as answer:
         told = await answer.json()
-    assert 0.25 < time.monotonic() - began < 3
+    assert time.monotonic() - began > 0.25  # which a busy machine makes later, and never sooner
     assert (answer.status, told["error"]["code"]) == (504, "deadline_exceeded")
     assert not rig.line("gpt").hold
     await until(rig.rows)
@@ -96,8 +105,11 @@ async def test_a_caller_whose_time_is_over_leaves_the_hold_and_is_told(rig, http
 
 
 async def test_the_work_of_a_caller_whose_time_is_over_is_cancelled_at_the_model(rig, http):
-    async with FakeTriton(words=["word "] * 1000, pause=0.05) as fake:
-        rig.know([service("gpt")], endpoints("gpt", fake.port))
+    async with FakeTriton(words=["word "] * 1000, pause=0.01) as fake:
+        rig.know([service("gpt"), service("minilm", "Embed")], [])
+        rig.know(slices=[*endpoints("gpt", fake.port), *endpoints("minilm", fake.port)])
+        assert (await vector(http, rig, **{"x-request-timeout": "60"}))[0] == 200
+        assert 30 < float(fake.requests[0][1]["x-request-timeout"]) <= 60
         async with http.post(
             rig.url + "/v1/completions",
             json={"model": "gpt", "prompt": "hi", "stream": True},
@@ -106,13 +118,12 @@ async def test_the_work_of_a_caller_whose_time_is_over_is_cancelled_at_the_model
             events = (await answer.text()).strip().split("\n\n")
         assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
         assert len(events) > 3
-        await until(lambda: fake.cancelled == 1, 1)
-        await until(rig.rows)
-        row = rig.rows()[0]
+        await until(lambda: fake.cancelled == 1)
+        await until(lambda: len(rig.rows()) == 2)
+        (row,) = [row for row in rig.rows() if row.model == "gpt"]
         assert row.status == 504
-        assert 3 < row.output_tokens < 20
-        left = float(fake.requests[0][1]["x-request-timeout"])
-        assert 0.3 < left <= 0.5
+        assert 3 < row.output_tokens < 1000
+        assert 0 < float(fake.requests[1][1]["x-request-timeout"]) <= 0.5
 
 
 async def test_a_time_to_wait_that_is_none_is_a_clear_error(rig, http):
@@ -128,7 +139,7 @@ async def test_what_a_deadline_cuts_off_is_never_taken_for_whole(rig, http):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n")
         for _ in range(2):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
             writer.write(b"0123456789")
         await reader.read()
         writer.close()
@@ -140,7 +151,7 @@ async def test_what_a_deadline_cuts_off_is_never_taken_for_whole(rig, http):
         async with http.post(
             rig.url + "/v2/models/net/infer",
             data=b"{}",
-            headers=rig.auth | {"x-request-timeout": "0.4"},
+            headers=rig.auth | {"x-request-timeout": "0.7"},
         ) as answer:
             await answer.read()
     await until(rig.rows)
@@ -172,7 +183,8 @@ async def test_a_model_that_does_not_begin_to_answer_is_given_up(tmp_path, http)
         rig.know([service("gpt")], endpoints("gpt", fake.port))
         status, _, text = await ask(http, rig)
         assert (status, json.loads(text)["error"]["code"]) == (504, "upstream_timeout")
-        await until(lambda: fake.cancelled == 1, 2)
+        await until(lambda: fake.cancelled == 1)
         assert [row.status for row in rig.rows()] == [504]
+        rig.gateway.edge._upstream.limits = Limits(60, 60)
         fake.gate.set()
         assert (await ask(http, rig))[0] == 200

@@ -114,7 +114,7 @@ async def test_nobody_waits_for_a_revision_on_trial_that_is_not_there(rig, http)
         new.gate.clear()  # it takes as many as it has room for, and answers nobody
         room = line(rig).model.room
         held = [asyncio.create_task(vector(http, rig, f"held {n}")) for n in range(room)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(new.requests) < room:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert set(await ask(http, rig, 5)) == {200}

@@ -84,11 +84,11 @@ async def passing(answers, sink):
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    pool = Pool("127.0.0.1", server.sockets[0].getsockname()[1], 2.0)
+    pool = Pool("127.0.0.1", server.sockets[0].getsockname()[1], 60.0)
     exchange = await pool.take()
     try:
         await exchange.send(b"GET / HTTP/1.1\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await exchange.pass_to(sink):  # noqa: ASYNC110 - who stops it goes on later
                 await asyncio.sleep(0.02)
         return pool

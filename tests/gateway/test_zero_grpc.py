@@ -110,6 +110,7 @@ async def test_the_connection_of_who_waits_is_kept_alive(rig):
             while data := await source.read(65536):
                 note(data)
                 sink.write(data)
+            sink.close()
 
         await asyncio.gather(
             pass_on(reader, there[1], lambda _data: None),

@@ -4,10 +4,11 @@ from itertools import count
 
 import pytest
 
-from preamar.ledger.store import sqlite
 from preamar.ledger.store.postgres import open_postgres, prepare
-from tests.postgres import postgres  # noqa: F401 - a fixture
+from tests.ledgers import a_ledger, tmp_path, tmp_path_factory
+from tests.postgres import postgres
 
+__all__ = ["postgres", "tmp_path", "tmp_path_factory"]
 _NUMBERS = count()
 
 
@@ -20,7 +21,7 @@ def database(request):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request, tmp_path):
     if request.param == "sqlite":
-        engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+        engine = a_ledger(tmp_path / "ledger.sqlite")
     else:
         engine = open_postgres(request.getfixturevalue("database"))
         prepare(engine)

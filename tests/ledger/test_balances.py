@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -13,6 +13,8 @@ from preamar.ledger.tables.amounts import halves, whole
 from preamar.ledger.tables.prices import Price
 from preamar.ledger.tables.schema import balances, requests
 from preamar.ledger.tables.usage_record import State
+from tests.hunting import examples
+from tests.ledgers import a_ledger
 
 from .test_ledger import ROW
 
@@ -41,10 +43,10 @@ rows = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(check=10, hunt=400)
 @given(batches=st.lists(st.lists(rows, min_size=1, max_size=8), max_size=6), dead=st.booleans())
 def test_balances_are_the_sum_of_the_settled_rows(tmp_path_factory, batches, dead):
-    engine = sqlite.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    engine = a_ledger(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
     first = {}
     for batch in batches:
         # A request has one price, owner and time however often it is told of.

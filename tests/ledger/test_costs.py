@@ -4,7 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.ledger.reports import costs
@@ -12,6 +12,8 @@ from preamar.ledger.reports.usage import BadQuery
 from preamar.ledger.store import sqlite
 from preamar.ledger.tables.prices import Price
 from preamar.ledger.tables.usage_record import Kind, Row, State
+from tests.hunting import examples
+from tests.ledgers import a_ledger
 
 DAY = 86_400
 PRICES = (
@@ -47,14 +49,14 @@ def ledgers(factory, rows, chance, times):
     again = rows * times
     chance.shuffle(again)
     for order in (rows, again):
-        engine = sqlite.open_store(factory.mktemp("ledger") / "ledger.sqlite")
+        engine = a_ledger(factory.mktemp("ledger") / "ledger.sqlite")
         for row in order:
             sqlite.write(engine, [row])
         yield engine
         engine.dispose()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(check=10, hunt=400)
 @given(st.lists(ROWS, max_size=25, unique_by=lambda row: row.id), GROUPS, st.randoms())
 def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
     tmp_path_factory, rows, groups, chance
@@ -77,7 +79,7 @@ def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
 
 @pytest.fixture
 def engine(tmp_path):
-    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    engine = a_ledger(tmp_path / "ledger.sqlite")
     row = Row(
         id="r", tenant="acme", key_id="k1", model="gpt", endpoint="/v1/completions",
         kind=Kind.COMPLETIONS, input_tokens=10, output_tokens=7, status=200, state=State.DONE,

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.ledger.reports import invoice
 from preamar.ledger.store import sqlite
 from preamar.ledger.tables.prices import Price
 from preamar.ledger.tables.usage_record import Kind, Row, State
+from tests.hunting import examples
+from tests.ledgers import a_ledger
 
 from .test_costs import DAY, ROWS, ledgers
 
@@ -22,7 +24,7 @@ def at(year, month, day):
     return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * 1000
 
 
-@settings(max_examples=40, deadline=None)
+@examples(check=10, hunt=400)
 @given(st.lists(ROWS, max_size=25, unique_by=lambda row: row.id), st.randoms())
 def test_an_invoice_is_the_same_bytes_whatever_came_when_and_how_often(
     tmp_path_factory, rows, chance
@@ -69,7 +71,7 @@ def test_months_are_of_utc_and_meet():
 
 
 def test_a_price_that_changed_within_the_month_makes_another_line(tmp_path):
-    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    engine = a_ledger(tmp_path / "ledger.sqlite")
     row = Row(
         id="r", tenant="a", key_id="k", model="m", endpoint="/v1/completions",
         kind=Kind.COMPLETIONS, input_tokens=0, output_tokens=10**6, status=200, state=State.DONE,

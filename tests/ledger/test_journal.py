@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -14,10 +14,12 @@ from sqlalchemy.exc import OperationalError
 from preamar.ledger.store import sqlite
 from preamar.ledger.store.file_lock import Alive, journal_of, recover
 from preamar.ledger.store.journal import SIZE, Journal, read
-from preamar.ledger.store.writer import Writer
+from preamar.ledger.store.writer import APPLY_SECONDS, Writer
 from preamar.ledger.tables.prices import Price
 from preamar.ledger.tables.schema import balances, requests
 from preamar.ledger.tables.usage_record import State
+from tests.hunting import examples
+from tests.ledgers import a_ledger
 
 from .test_costs import ROWS
 from .test_ledger import ROW
@@ -38,7 +40,7 @@ def written(folder, batches, before=()):
     return folder / "j"
 
 
-@settings(max_examples=60, deadline=None)
+@examples(check=15, hunt=600)
 @given(BATCHES, BATCHES)
 def test_rows_come_back_as_they_were_and_those_of_before_do_not(tmp_path_factory, before, batches):
     path = written(tmp_path_factory.mktemp("journal"), batches, before)
@@ -49,7 +51,7 @@ def test_rows_come_back_as_they_were_and_those_of_before_do_not(tmp_path_factory
         assert found == [row for batch in before for row in batch]  # which count once
 
 
-@settings(max_examples=100, deadline=None)
+@examples(check=25, hunt=1000)
 @given(BATCHES, BATCHES, st.integers(0, 3000), st.binary(max_size=40))
 def test_a_tail_that_is_torn_or_rotten_costs_whole_batches_and_invents_nothing(
     tmp_path_factory, before, batches, at, rot
@@ -91,7 +93,7 @@ def test_it_grows_over_its_size_and_shrinks_again(tmp_path):
 
 
 def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left(tmp_path):
-    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    engine = a_ledger(tmp_path / "ledger.sqlite")
     price = Price("USD", 0, 0, 7)
     alive = Alive(tmp_path, "alive")
     for name in ("alive", "dead"):
@@ -114,7 +116,7 @@ def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left
 
 
 def test_a_database_that_fails_keeps_nobody_waiting_and_loses_nothing(tmp_path, monkeypatch):
-    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    engine = a_ledger(tmp_path / "ledger.sqlite")
     writer, real = Writer(engine, Journal(tmp_path / "j")), sqlite.write
     failing = threading.Event()
     failing.set()
@@ -129,14 +131,14 @@ def test_a_database_that_fails_keeps_nobody_waiting_and_loses_nothing(tmp_path, 
     done = threading.Semaphore(0)
     for number in range(3):
         writer.submit(replace(ROW, id=f"r{number}"), done.release)
-        assert done.acquire(timeout=5)
-    deadline = time.monotonic() + 5
+        assert done.acquire(timeout=60)
+    deadline = time.monotonic() + 60
     while writer.healthy:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert len(read(tmp_path / "j")) == 3
     failing.clear()
-    assert writer.stop(5)
+    assert writer.stop(60)
     assert writer.healthy
     with engine.connect() as connection:
         assert len(list(connection.execute(select(requests)))) == 3
@@ -145,7 +147,7 @@ def test_a_database_that_fails_keeps_nobody_waiting_and_loses_nothing(tmp_path, 
 
 
 def test_rows_reach_the_database_by_themselves_and_together(tmp_path, monkeypatch):
-    engine = sqlite.open_store(tmp_path / "ledger.sqlite")
+    engine = a_ledger(tmp_path / "ledger.sqlite")
     batches, real = [], sqlite.write
     monkeypatch.setattr(
         sqlite,
@@ -154,15 +156,17 @@ def test_rows_reach_the_database_by_themselves_and_together(tmp_path, monkeypatc
     )
     writer = Writer(engine, Journal(tmp_path / "j"))
     writer.start()
+    began = time.monotonic()
     for number in range(40):
         writer.submit(replace(ROW, id=f"r{number}"))
         time.sleep(0.005)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while sum(batches) < 40:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert len(batches) < 12
-    assert writer.stop(5)
+    # So often, and not at each row, however long a busy machine takes for them.
+    assert len(batches) <= (time.monotonic() - began) / APPLY_SECONDS + 1
+    assert writer.stop(60)
     engine.dispose()
 
 

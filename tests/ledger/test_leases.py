@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.ledger.budgets import leases
@@ -12,6 +12,8 @@ from preamar.ledger.budgets.leases import PREPAID, Allowance, Granted
 from preamar.ledger.store import sqlite
 from preamar.ledger.tables.prices import PICO, Price
 from preamar.ledger.tables.usage_record import State
+from tests.hunting import examples
+from tests.ledgers import a_ledger
 
 from .test_ledger import ROW
 
@@ -105,14 +107,12 @@ def test_rates_of_minutes_gone_by_are_forgotten(engine):
     assert leases.standing(engine, first) == (0, 0)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(check=5, hunt=250)
 @given(seed=st.integers(0, 10**6), most=st.integers(1, 10**9))
 def test_gateways_that_know_nothing_of_each_other_never_lease_too_much(
     tmp_path_factory, seed, most
 ):
-    engine = sqlite.open_store(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    engine = a_ledger(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
     allowance = replace(MONTH, most=most)
 
     def gateway(name):

@@ -68,7 +68,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def asked(agent: AnAgent, times: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while agent.asked < times:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -171,7 +171,7 @@ STOP = Order(1, "token", "UserAsked: 1 workers")
 
 
 async def told(agent: AnAgent, times: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while len(agent.told) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -179,15 +179,13 @@ async def told(agent: AnAgent, times: int) -> None:
 async def test_an_order_is_sent_at_once_and_only_until_it_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(progress, "EVERY_SECONDS", 60)
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 3600)
     agent, added = AnAgent({"attempt": 1, "state": "Training"}), []
     async with agent.polled(added) as poller:
         poller.ask(GPT, Agent(1, "127.0.0.1"))
         await asked(agent, 1)
-        begun = time.monotonic()
         poller.ask(GPT, Agent(1, "127.0.0.1"), STOP)
         await told(agent, 1)
-        assert time.monotonic() - begun < 1
         await asked(agent, 2)
         poller.ask(GPT, Agent(1, "127.0.0.1"), STOP)
         await asyncio.sleep(0.1)

@@ -119,7 +119,7 @@ class Admin:
         """The JSON object of a request; an empty body is an empty one."""
         body = await read_body(request, MAX_BODY, READ_SECONDS, self._room)
         self._room.left += len(body)
-        return object_of(request, body) if body.strip() else {}
+        return object_of(request, body) if body else {}
 
     async def _budget(self, _request: web.BaseRequest, tenant: str) -> web.Response:
         terms = self._treasury.terms(tenant)
