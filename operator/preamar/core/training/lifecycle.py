@@ -9,6 +9,7 @@ nothing. A job that has succeeded never starts again.
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from preamar.core.backoff import Backoff, pause
 from preamar.core.timestamps import moment
 from preamar.core.training.attempts.endings import ON_REQUEST, converters, ending, pods_of
 from preamar.core.training.attempts.policy import Streak
@@ -18,8 +19,10 @@ from preamar.core.training.observe import ATTEMPT_LABEL, JobView, Observed, last
 from preamar.core.training.pods.desired import ORDER, RESTARTS, STREAK, order_digest
 from preamar.core.training.step import Do, Step, Why
 
-BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
-FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
+COUNTED = Backoff(10.0, 300.0)
+"""After a failure."""
+FREE = Backoff(1.0, 60.0)
+"""After what is nobody's fault."""
 HEALTHY_SECONDS = 600.0
 """An attempt that lasted so long was no part of a row of failures: the next one need not wait for
 them."""
@@ -125,9 +128,9 @@ def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
         return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
     if observed.job.spec.suspend:
         return _but(here, Do.REST, Why.SUSPENDED)
-    wait, pause = _backoff(here, last, observed.now), gang.pause(observed)
-    if pause > max(wait, 0.0):
-        return _but(here, Do.WAIT, Why.GANG, pause)
+    wait, rest = _backoff(here, last, observed.now), gang.pause(observed)
+    if rest > max(wait, 0.0):
+        return _but(here, Do.WAIT, Why.GANG, rest)
     if wait > 0:
         return _but(here, Do.WAIT, Why.RESTARTING, wait)
     data = prepared(observed)
@@ -187,12 +190,7 @@ def _backoff(here: Step, last: JobView | None, now: datetime) -> float:
     began = last.started or last.created
     if began is not None and (last.ended_at - began).total_seconds() >= HEALTHY_SECONDS:
         before = 0
-    doubled = 2.0 ** min(max(before, 0), 10)
-    wait = (
-        min(FREE_LIMIT, FREE_BACKOFF * doubled)
-        if here.ending.free
-        else min(BACKOFF_LIMIT, BACKOFF * doubled)
-    )
+    wait = pause(FREE if here.ending.free else COUNTED, before)
     return wait - (now - last.ended_at).total_seconds()
 
 

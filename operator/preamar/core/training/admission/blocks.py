@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from preamar.api.fields.uri import ModelUri
+from preamar.core import volumes
 from preamar.core.needs_apply import taken
 from preamar.core.training.admission.affordable import refused
 from preamar.core.training.admission.limits import stops
@@ -21,10 +22,10 @@ from preamar.core.training.planner.sizing_problem import Terms
 class Block(StrEnum):
     UNSUPPORTED = "Unsupported"
     CHILD_TAKEN = "ObjectNameTaken"
-    VOLUME_MISSING = "VolumeMissing"
-    VOLUME_LOST = "VolumeLost"
-    VOLUME_NOT_SHARED = "VolumeNotShared"
-    VOLUME_READ_ONLY = "VolumeReadOnly"
+    VOLUME_MISSING = volumes.MISSING
+    VOLUME_LOST = volumes.LOST
+    VOLUME_NOT_SHARED = volumes.NOT_SHARED
+    VOLUME_READ_ONLY = volumes.READ_ONLY
 
 
 class Blocked(NamedTuple):
@@ -61,47 +62,30 @@ def blocked(observed: Observed, workers: int) -> Blocked | None:
             "it, or give the TrainingJob another name.",
             LOOK_AGAIN,
         )
-    for name in claims_named(job):
-        volume = _volume(observed, name)
-        if volume is not None:
-            return volume
+    volume = _volume(observed)
+    if volume is not None:
+        return volume
     data = prepared(observed)
     if data.stand == Stand.FAILED:
         return Blocked(data.kind, data.sentence, None)
     return None
 
 
-def _volume(observed: Observed, name: str) -> Blocked | None:
-    claim, spec = observed.claims.get(name), observed.job.spec
+def _volume(observed: Observed) -> Blocked | None:
+    spec, written = observed.job.spec, _written(observed)
     workers = max(spec.workers.replicas, spec.data.prepare.workers if spec.data.prepare else 1)
-    if claim is None or claim.deleting:
-        return Blocked(
-            Block.VOLUME_MISSING,
-            f"The PersistentVolumeClaim {name!r} does not exist in namespace "
-            f"{observed.job.metadata.namespace}. Create it.",
-            LOOK_AGAIN,
+    for name in claims_named(observed.job):
+        use = volumes.Use(
+            pods=workers,
+            who=f"{workers} workers mount",
+            otherwise="Use one with ReadWriteMany, or one worker.",
+            create="Create it.",
+            written=name in written,
         )
-    if claim.phase == "Lost":
-        return Blocked(
-            Block.VOLUME_LOST,
-            f"The PersistentVolumeClaim {name!r} has lost its volume. Restore or replace it.",
-            LOOK_AGAIN,
-        )
-    modes, told = set(claim.access_modes), ", ".join(claim.access_modes) or "none"
-    if name in _written(observed) and modes <= {"ReadOnlyMany"}:
-        return Blocked(
-            Block.VOLUME_READ_ONLY,
-            f"The PersistentVolumeClaim {name!r} is written to, and its access modes ({told}) "
-            "allow reading only.",
-            LOOK_AGAIN,
-        )
-    if workers > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & modes:
-        return Blocked(
-            Block.VOLUME_NOT_SHARED,
-            f"{workers} workers mount the PersistentVolumeClaim {name!r}, whose access modes "
-            f"({told}) allow one node. Use one with ReadWriteMany, or one worker.",
-            LOOK_AGAIN,
-        )
+        namespace, claim = observed.job.metadata.namespace, observed.claims.get(name)
+        found = volumes.lacking(name, namespace, claim, use)
+        if found is not None:
+            return Blocked(found.reason, found.message, LOOK_AGAIN)
     return None
 
 

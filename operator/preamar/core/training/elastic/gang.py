@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from preamar.api.training_status import Gang
+from preamar.core import backoff
+from preamar.core.backoff import INCOMPLETE_GANG
 from preamar.core.conditions import shortened
 from preamar.core.pods import PodView
 from preamar.core.timestamps import moment, stamp
 from preamar.core.training.attempts.endings import pods_of
 from preamar.core.training.elastic import degraded_size
 from preamar.core.training.observe import JobView, Observed
-
-PAUSE, PAUSE_LIMIT = 60.0, 1800.0  # seconds, doubled each time
 
 
 def seconds_left(observed: Observed, last: JobView) -> float | None:
@@ -72,7 +72,7 @@ def rest(observed: Observed) -> float:
     ended = moment(gang.at) if gang else None
     if gang is None or ended is None or gang.generation != job.metadata.generation:
         return 0.0  # an edit may be what it takes
-    wait = min(PAUSE_LIMIT, PAUSE * 2.0 ** min(max(gang.incomplete - 1, 0), 10))
+    wait = backoff.pause(INCOMPLETE_GANG, gang.incomplete - 1)
     return max(0.0, wait - _since(ended, observed.now))
 
 
