@@ -10,13 +10,13 @@ from typing import NamedTuple
 from preamar.api.fields.uri import ModelUri
 from preamar.core import volumes
 from preamar.core.needs_apply import taken
-from preamar.core.training.admission.affordable import refused
+from preamar.core.training.admission.affordable import Refused, refused
 from preamar.core.training.admission.limits import stops
-from preamar.core.training.data.preparing import Stand, prepared
+from preamar.core.training.data.preparing import Stand
+from preamar.core.training.facts import Facts
 from preamar.core.training.observe import Observed, children_named, claims_named
 from preamar.core.training.planner.advice import cannot_run
 from preamar.core.training.planner.quote import measured, quote
-from preamar.core.training.planner.sizing_problem import Terms
 
 
 class Block(StrEnum):
@@ -38,20 +38,19 @@ class Blocked(NamedTuple):
 LOOK_AGAIN = 10.0
 
 
-def blocked(observed: Observed, workers: int) -> Blocked | None:
+def blocked(facts: Facts, workers: int) -> Blocked | None:
     """The first thing that stands in the way of an attempt with so many workers."""
-    job = observed.job
+    job, observed = facts.job, facts.observed
     sentence = stops(job)
     if sentence:
         return Blocked(Block.UNSUPPORTED, sentence, None)
     # What is asked for comes first. The size of a checkpoint may differ from it, and an edit may
     # have made that one impossible.
-    for size in (job.spec.workers.replicas, workers):
-        found = cannot_run(Terms.of(job.spec), size)
+    for size in dict.fromkeys((job.spec.workers.replicas, workers)):
+        found = cannot_run(facts.terms, size)
         if found is not None:
             return Blocked(found.reason, found.sentence, None)
-    offer = quote(job.spec, workers, observed.settings.fleet, measured(job.status, None, None))
-    beyond = refused(job, offer, observed.now)
+    beyond = _beyond(facts, workers)
     if beyond is not None:
         return Blocked(beyond.reason, beyond.sentence, None)
     ref = taken(children_named(job, observed.jobs), job.metadata.uid, observed.children)
@@ -65,10 +64,18 @@ def blocked(observed: Observed, workers: int) -> Blocked | None:
     volume = _volume(observed)
     if volume is not None:
         return volume
-    data = prepared(observed)
-    if data.stand == Stand.FAILED:
-        return Blocked(data.kind, data.sentence, None)
+    if facts.data.stand == Stand.FAILED:
+        return Blocked(facts.data.kind, facts.data.sentence, None)
     return None
+
+
+def _beyond(facts: Facts, workers: int) -> Refused | None:
+    job = facts.job
+    if job.spec.budget is None and not job.spec.finish_by:
+        return None
+    speed = measured(job.status, None, None)
+    offer = quote(job.spec, workers, facts.observed.settings.fleet, speed, facts.terms)
+    return refused(job, offer, facts.now)
 
 
 def _volume(observed: Observed) -> Blocked | None:
