@@ -31,7 +31,8 @@ def next_step(facts: Facts) -> Step:
         situation = Situation(facts, here)
         return _whole(situation, replace(here, do=Do.SUCCEED, why=Why.DONE))
     left, change = _deadline_in(facts), resize.carried_out(facts, here.size)
-    situation, rules = Situation(facts, here, left, change), ENDED
+    late = left is not None and left <= 0
+    situation, rules = Situation(facts, here, left, late, change), ENDED
     if last is not None and not facts.over and not facts.ended:
         scouts = placeholder_pods.scouts_of(facts)
         wish = resize.wanted(facts, last, here.size, scouts)

@@ -35,7 +35,7 @@ def had_failed_before(situation: Situation) -> Step | None:
 
 
 def is_out_of_time(situation: Situation) -> Step | None:
-    if situation.out_of_time() and not situation.facts.job.spec.suspend:
+    if situation.out_of_time and not situation.facts.job.spec.suspend:
         return situation.but(Do.FAIL, Why.DEADLINE)
     return None
 

@@ -20,7 +20,7 @@ def is_on_its_way_out(situation: Situation) -> Step | None:
 
 def has_saved_for_another_size(situation: Situation) -> Step | None:
     facts = situation.facts
-    if facts.job.spec.suspend or situation.out_of_time() or situation.change is None:
+    if facts.job.spec.suspend or situation.out_of_time or situation.change is None:
         return None
     if not resize.convertible(facts):
         return None
@@ -43,7 +43,7 @@ def should_rest(situation: Situation) -> Step | None:
 
 
 def must_stop(situation: Situation) -> Step | None:
-    return situation.but(Do.STOP, Why.DEADLINE) if situation.out_of_time() else None
+    return situation.but(Do.STOP, Why.DEADLINE) if situation.out_of_time else None
 
 
 def was_told_to_stop(situation: Situation) -> Step | None:

@@ -16,13 +16,14 @@ LOOK_AGAIN = 5.0
 @dataclass(frozen=True, slots=True)
 class Situation:
     """``here`` has what every answer has in common; ``left`` are the seconds until the job must have
-    ended; ``change`` is that of size with which the next attempt would begin. While the last
+    ended, and ``out_of_time`` says that there are none; ``change`` is that of size with which the next attempt would begin. While the last
     runs, ``patience`` are the seconds for which the workers are waited for that could not start,
     ``wish`` is what it should stop for, and ``scouts`` look for places."""
 
     facts: Facts
     here: Step
     left: float | None = None
+    out_of_time: bool = False
     change: Resize | None = None
     patience: float | None = None
     wish: Wish = resize.NONE
@@ -31,10 +32,6 @@ class Situation:
     def but(self, do: Do, why: str, recheck_in: float | None = None) -> Step:
         """The answer to do this, for this reason."""
         return replace(self.here, do=do, why=why, recheck_in=recheck_in)
-
-    def out_of_time(self) -> bool:
-        """Whether the job must have ended by now."""
-        return self.left is not None and self.left <= 0
 
 
 Rule = Callable[[Situation], Step | None]
