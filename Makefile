@@ -30,8 +30,9 @@ setup: .venv/ready ## the Python environment, from the lock file
 lock: | $(UV) ## choose versions again and write uv.lock
 	@$(UV) lock --python $(PYTHON)
 
-crds: setup ## generate crds/ and the chart's copies from the models
+crds: setup ## generate crds/, the chart's copies of them and its presets for clouds
 	@$(PY) -m preamar.api.crd
+	@$(PY) -m e2e.presets
 
 check: setup ## seconds: format, lint, types, import contracts, unit and property tests, generated files
 	@$(PY) -m e2e.check
