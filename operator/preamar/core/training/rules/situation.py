@@ -16,9 +16,9 @@ LOOK_AGAIN = 5.0
 @dataclass(frozen=True, slots=True)
 class Situation:
     """``here`` has what every answer has in common; ``left`` are the seconds until the job must have
-    ended, and ``out_of_time`` says that there are none; ``change`` is that of size with which the next attempt would begin. While the last
-    runs, ``patience`` are the seconds for which the workers are waited for that could not start,
-    ``wish`` is what it should stop for, and ``scouts`` look for places."""
+    ended, ``out_of_time`` says that there are none; ``change`` is the resize with which the next
+    attempt would begin. While the last runs, ``patience`` are the seconds for which workers that
+    could not start are waited for, ``wish`` is what it should stop for, ``scouts`` look for places."""
 
     facts: Facts
     here: Step
