@@ -3,23 +3,21 @@
 import dataclasses
 from datetime import timedelta
 
-from preamar.core.training import lifecycle
+from preamar.core.training import leftovers, lifecycle
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from preamar.core.training.attempts import endings, lost, policy
+from preamar.core.training.elastic import size
+from preamar.core.training.rules import ended
 
 
 def starts_beside_the_old_pods(patch):
-    real = lifecycle._again
-
-    def at_once(observed, here, last):
-        return real(dataclasses.replace(observed, pods=()), here, last)
-
-    patch.setattr(lifecycle, "_again", at_once)
+    rules = tuple(each for each in lifecycle.ENDED if each is not ended.leaves_pods)
+    patch.setattr(lifecycle, "ENDED", rules)
 
 
 def counts_in_memory_only(patch):
-    patch.setattr(lifecycle, "counted_before", lambda observed, last: 0)
+    patch.setattr(lifecycle, "counted_before", lambda facts: 0)
 
 
 def restarts_after_the_users_error(patch):
@@ -33,7 +31,7 @@ def counts_nothing(patch):
 
 
 def never_stops(patch):
-    patch.setattr(training, "_stop", lambda observed, step: ())
+    patch.setattr(leftovers, "_stopped", lambda facts, step: ())
 
 
 def writes_no_status(patch):
@@ -41,28 +39,28 @@ def writes_no_status(patch):
     patch.setattr(
         training,
         "status",
-        lambda o, s, t: real(o, s, t) | {"conditions": real(o, s, t)["conditions"][:1]},
+        lambda *given: real(*given) | {"conditions": real(*given)["conditions"][:1]},
     )
 
 
 def never_orders_a_stop(patch):
-    patch.setattr(lifecycle.resize, "wanted", lambda observed, last: None)
+    patch.setattr(lifecycle.resize, "wanted", lambda *_: lifecycle.resize.NONE)
 
 
 def starts_without_a_conversion(patch):
-    patch.setattr(lifecycle.resize, "needs_conversion", lambda observed: False)
+    patch.setattr(lifecycle.resize, "needs_conversion", lambda job: False)
 
 
 def tries_a_failed_resize_for_ever(patch):
-    patch.setattr(lifecycle.resize, "refused", lambda *_: None)
+    patch.setattr(size, "refused", lambda *_: None)
 
 
 def starts_beside_the_converter(patch):
-    patch.setattr(lifecycle, "converters", lambda view, pods: ())
+    patch.setattr(ended, "_a_converter_writes", lambda facts: False)
 
 
 def waits_for_an_agent_for_ever(patch):
-    patch.setattr(lifecycle.resize, "overdue", lambda observed, order: False)
+    patch.setattr(lifecycle.resize, "overdue", lambda facts, order: False)
 
 
 def counts_a_resize_that_failed(patch):

@@ -16,6 +16,8 @@ from preamar.core.plan import Manifest
 from preamar.core.timestamps import moment
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+OVER = frozenset({"Succeeded", "Failed"})
+"""Phases of a pod of which nothing runs or writes any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class PodView:
     @property
     def over(self) -> bool:
         """Whether every container has ended for good: nothing of it runs or writes."""
-        return self.phase in {"Succeeded", "Failed"}
+        return self.phase in OVER
 
     def container(self, name: str) -> ContainerView | None:
         """The container of that name, if the kubelet has reported it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from preamar.core.pods import PodView
+from preamar.core.pods import OVER, PodView
 
 GRACE = timedelta(seconds=15)
 PROVISIONING = timedelta(seconds=90)
@@ -81,11 +81,11 @@ JUDGES: tuple[Judge, ...] = (without_image, misconfigured, unschedulable)
 
 def stuck(pods: tuple[PodView, ...], now: datetime) -> Stuck | None:
     """The surest cause over all pods; one that counts before one in grace."""
+    here = [pod for pod in pods if pod.phase not in OVER and not pod.deleting]
     found = [
         cause
         for judge in JUDGES
-        for pod in pods
-        if not pod.over and not pod.deleting
+        for pod in here
         for cause in (judge(pod, now),)
         if cause is not None
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from preamar.core.training.attempts.endings import Ending, ending
+from preamar.core.training.attempts.endings import Ending, ending, exits_of
 from tests.core.builders import a_rank, an_attempt
 
 
@@ -30,10 +30,13 @@ CASES = [
 
 @pytest.mark.parametrize(("pods", "expected"), CASES)
 def test_ending(pods, expected):
-    assert ending(an_attempt(failed=True, message="too many"), tuple(pods)) == expected
+    job = an_attempt(failed=True, message="too many")
+    assert ending(job, tuple(pods), exits_of(pods)) == expected
 
 
 def test_a_job_whose_pods_are_all_gone_lost_one_that_was_deleted():
     """A pod that fails by itself stays behind."""
     job = an_attempt(failed=True, message="too many", reason="BackoffLimitExceeded")
-    assert ending(job, ()) == Ending("PodLost", "A pod was deleted while it trained.", free=True)
+    assert ending(job, (), ()) == Ending(
+        "PodLost", "A pod was deleted while it trained.", free=True
+    )

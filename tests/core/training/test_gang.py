@@ -5,7 +5,8 @@ from json import loads
 import pytest
 
 from preamar.core.settings import Settings
-from preamar.core.training.pods.desired import ORDER, RESTARTS, order_digest
+from preamar.core.training.annotations import ORDER, RESTARTS
+from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
 

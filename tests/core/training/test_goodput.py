@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from preamar.core.pods import ContainerView, Ended
 from preamar.core.timestamps import moment
 from preamar.core.training import account
+from preamar.core.training.annotations import LEDGER, ORDER, RESTARTS
 from preamar.core.training.attempts import goodput
 from preamar.core.training.attempts.goodput import USES, Attempt, Ledger
+from preamar.core.training.facts import facts_of
 from preamar.core.training.lifecycle import next_step
-from preamar.core.training.pods.desired import LEDGER, ORDER, RESTARTS
 from preamar.core.training.progress import Progress, Spent
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import NOW, a_job, a_rank, an_attempt, later, watched
@@ -259,13 +260,9 @@ def test_an_attempt_is_told_of_the_time_before_it():
     life.event("looked at", 60)
     base = Ledger.parse(life.attempt.annotations[LEDGER])
     assert (base.useful, base.faults) == (100, 1)
-    assert account.current(
-        watched(life.job, now=life.now, jobs=(life.attempt,)), step_of(life)
-    ).waiting == pytest.approx(10 + 60)
-
-
-def step_of(life):
-    return next_step(watched(life.job, now=life.now, jobs=(life.attempt,)))
+    facts = facts_of(watched(life.job, now=life.now, jobs=(life.attempt,)))
+    now = account.current(facts, next_step(facts), account.at_the_end(facts))
+    assert now.waiting == pytest.approx(10 + 60)
 
 
 def test_a_rest_is_suspension_and_what_is_left_of_it_waiting():

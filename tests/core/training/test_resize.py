@@ -5,9 +5,9 @@ from json import dumps, loads
 import pytest
 
 from preamar.core.plan import Mark, Ref, ref_of
-from preamar.core.training.annotations import REFUSED, RESIZE, RESIZED, STOP
+from preamar.core.training.annotations import ORDER, REFUSED, RESIZE, RESIZED, RESTARTS, STOP
 from preamar.core.training.observe import Heard, JobView
-from preamar.core.training.pods.desired import ORDER, RESTARTS, order_digest
+from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.pods.tokens import stop_digest, stop_token
 from preamar.core.training.progress import Progress
 from preamar.core.training.reconcile import reconcile

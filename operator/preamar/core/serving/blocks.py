@@ -8,20 +8,20 @@ shared. While one of these holds, what runs already is left as it is.
 from enum import StrEnum
 from typing import NamedTuple
 
+from preamar.core import volumes
 from preamar.core.needs_apply import taken
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.source import is_optimized, most_pods
 from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
-from preamar.core.serving.pods.desired import shareable
 
 
 class Block(StrEnum):
     UNSUPPORTED = "Unsupported"
     NAME_TAKEN = "ModelNameTaken"
     CHILD_TAKEN = "ObjectNameTaken"
-    VOLUME_MISSING = "VolumeMissing"
-    VOLUME_LOST = "VolumeLost"
-    VOLUME_NOT_SHARED = "VolumeNotShared"
+    VOLUME_MISSING = volumes.MISSING
+    VOLUME_LOST = volumes.LOST
+    VOLUME_NOT_SHARED = volumes.NOT_SHARED
 
 
 class Blocked(NamedTuple):
@@ -79,35 +79,19 @@ def _taken(observed: Observed) -> Blocked | None:
 
 def _volume(observed: Observed) -> Blocked | None:
     service = observed.service
+    most = most_pods(service)
     cache = observed.settings.model_cache_claim if is_optimized(service) else ""
     for name in (*claims_named(service), *([cache] if cache else [])):
+        use = volumes.Use(
+            pods=most,
+            who=f"Up to {most} pods mount",
+            otherwise="Use one with ReadWriteMany or ReadOnlyMany, or allow one pod at most.",
+            create="Create it, for optimised models to be kept on (ReadWriteMany)."
+            if name == cache
+            else "Create it and put the model there.",
+        )
         claim = observed.claims.get(name)
-        if claim is None or claim.deleting:
-            return Blocked(
-                Block.VOLUME_MISSING,
-                f"The PersistentVolumeClaim {name!r} does not exist in namespace "
-                f"{service.metadata.namespace}. "
-                + (
-                    "Create it, for optimised models to be kept on (ReadWriteMany)."
-                    if name == cache
-                    else "Create it and put the model there."
-                ),
-                LOOK_AGAIN,
-            )
-        if claim.phase == "Lost":
-            return Blocked(
-                Block.VOLUME_LOST,
-                f"The PersistentVolumeClaim {name!r} has lost its volume. Restore or replace it.",
-                LOOK_AGAIN,
-            )
-        most = most_pods(observed.service)
-        if most > 1 and not shareable(claim):
-            modes = ", ".join(claim.access_modes) or "none"
-            return Blocked(
-                Block.VOLUME_NOT_SHARED,
-                f"Up to {most} pods mount the PersistentVolumeClaim {name!r}, whose access "
-                f"modes ({modes}) allow one node. Use one with ReadWriteMany or ReadOnlyMany, or "
-                "allow one pod at most.",
-                LOOK_AGAIN,
-            )
+        found = volumes.lacking(name, service.metadata.namespace, claim, use)
+        if found is not None:
+            return Blocked(Block(found.reason), found.message, LOOK_AGAIN)
     return None

@@ -1,8 +1,9 @@
-"""What does an attempt's Job say about changes of size?
+"""What does an attempt's Job say about changes of size, and about the attempts before it?
 
-Notes are annotations in JSON, so that no crash of ours can forget one: the order to stop, which is
-put on a Job that runs; the resize that an attempt carries out, and the wish that was given up
-before it, which are written with the attempt in one step. What cannot be read is absent.
+Notes are annotations, most of them JSON, so that no crash of ours can forget one: the order to stop,
+which is put on a Job that runs; the resize that an attempt carries out, the wish that was given up
+before it, and what came before, which are written with the attempt in one step. What cannot be read
+is absent. ``Notes`` are all of a Job, read once.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,15 @@ FEWER = "preamar.dev/fewer"
 RESIZED = "preamar.dev/resized"
 """Annotation of an attempt: how many before it, or it itself, began at another size. No limit
 counts those."""
+RESTARTS = "preamar.dev/restarts"
+"""Annotation of an attempt: the restarts that count and came before it. It is written with the
+attempt in one step, so that no crash of ours can forget one."""
+STREAK = "preamar.dev/streak"
+"""Annotation of an attempt: failures in a row at one place before it, as 2@417 for step 417."""
+LEDGER = "preamar.dev/ledger"
+"""Annotation of an attempt: where the time before it went (``goodput``)."""
+ORDER = "preamar.dev/order"
+"""Annotation of an attempt: what it was told to do, in ten characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,9 @@ class Resize:
 
     @classmethod
     def of(cls, annotations: Mapping[str, str], name: str) -> Self | None:
-        told = words(annotations.get(name))
+        if name not in annotations:
+            return None
+        told = words(annotations[name])
         before, to, at = count(told.get("from")), count(told.get("to")), moment(told.get("at"))
         generation = count(told.get("generation"))
         if before is None or to is None or at is None or generation is None:
@@ -92,6 +104,57 @@ class Refused:
             "message": self.message,
         }
         return dumps(words, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Fewer:
+    """Why an attempt has fewer workers than were asked for."""
+
+    wish: int
+    message: str
+
+    @classmethod
+    def of(cls, annotations: Mapping[str, str]) -> Self | None:
+        found = words(annotations.get(FEWER))
+        wish, message = count(found.get("wish")), found.get("message")
+        if wish is None:
+            return None
+        return cls(wish, message if isinstance(message, str) else "")
+
+    def text(self) -> str:
+        return dumps({"wish": self.wish, "message": self.message}, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """All that an attempt's Job says. ``order`` is what it must stop for, ``resize`` what it carries
+    out, ``refused`` what was given up before it; ``digest`` is of what it was told to do. Numbers are
+    None where nothing is said."""
+
+    order: Resize | None = None
+    resize: Resize | None = None
+    refused: Refused | None = None
+    fewer: Fewer | None = None
+    resized: int | None = None
+    restarts: int | None = None
+    streak: str = ""
+    ledger: str = ""
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, annotations: Mapping[str, str]) -> Self:
+        resized, restarts = annotations.get(RESIZED, ""), annotations.get(RESTARTS, "")
+        return cls(
+            order=Resize.of(annotations, STOP),
+            resize=Resize.of(annotations, RESIZE),
+            refused=Refused.of(annotations),
+            fewer=Fewer.of(annotations),
+            resized=int(resized) if resized.isdecimal() else None,
+            restarts=int(restarts) if restarts.isdecimal() else None,
+            streak=annotations.get(STREAK, ""),
+            ledger=annotations.get(LEDGER, ""),
+            digest=annotations.get(ORDER),
+        )
 
 
 def words(text: str | None) -> Mapping[str, Any]:

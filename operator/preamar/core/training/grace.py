@@ -45,9 +45,10 @@ def grace_seconds(job: TrainingJob) -> int:
     return min(LONGEST_GRACE, max(GRACE_SECONDS, wanted))
 
 
-def verdict(job: TrainingJob, given: int, notice: int) -> Verdict:
-    """Whether a stop has time enough, with an attempt that has ``given`` seconds and a cloud that
-    gives ``notice`` on spot capacity."""
+def verdict(job: TrainingJob, given: int | None, notice: int) -> Verdict:
+    """Whether a stop has time enough, with an attempt that has ``given`` seconds, the next where
+    that is None, and a cloud that gives ``notice`` on spot capacity."""
+    given = grace_seconds(job) if given is None else given
     spot = job.spec.placement.capacity != Capacity.ON_DEMAND
     link = (
         f"spot capacity gives {notice} s" if spot and notice < given else f"its pods have {given} s"

@@ -3,198 +3,100 @@
 At most one attempt has pods at any time: the next starts when every pod of the earlier ones is
 over. Failures count against the user's limit, by their class (``policy``); what is nobody's fault
 does not, but is bounded too, and both wait a while first; a resize counts nowhere and waits for
-nothing. A job that has succeeded never starts again.
+nothing. A job that has succeeded never starts again. Else the first rule that has an answer gives
+it: of ``RUNNING`` while the last attempt runs, else of ``ENDED``.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from preamar.core.timestamps import moment
-from preamar.core.training.attempts.endings import ON_REQUEST, converters, ending, pods_of
-from preamar.core.training.attempts.policy import Streak
-from preamar.core.training.data.preparing import Stand, prepared
+from preamar.core.training.admission.blocks import blocked
+from preamar.core.training.attempts.policy import NONE_IN_A_ROW, Streak
 from preamar.core.training.elastic import gang, placeholder_pods, resize
-from preamar.core.training.observe import ATTEMPT_LABEL, JobView, Observed, last_attempt
-from preamar.core.training.pods.desired import ORDER, RESTARTS, STREAK, order_digest
+from preamar.core.training.elastic.size import size_of
+from preamar.core.training.facts import Facts
+from preamar.core.training.planner.sizes import split
+from preamar.core.training.rules.ended import ENDED
+from preamar.core.training.rules.running import RUNNING
+from preamar.core.training.rules.situation import Situation
 from preamar.core.training.step import Do, Step, Why
 
-BACKOFF, BACKOFF_LIMIT = 10.0, 300.0  # seconds after a failure, doubled each time
-FREE_BACKOFF, FREE_LIMIT = 1.0, 60.0
-HEALTHY_SECONDS = 600.0
-"""An attempt that lasted so long was no part of a row of failures: the next one need not wait for
-them."""
-LOOK_AGAIN = 5.0
 
-
-def next_step(observed: Observed) -> Step:
+def next_step(facts: Facts) -> Step:
     """The next step, from what is there."""
-    job, last = observed.job, last_attempt(observed)
-    number = max(job.status.attempt or 0, last.attempt if last else 0)
-    told = ending(last, observed.pods) if last and _ended(observed, last) else None
-    workers = resize.next_size(observed, last, told)
-    counted = counted_before(observed, last)
-    streak = streak_before(observed, last)
+    here, last, told = _here(facts), facts.last, facts.before.get("Succeeded")
+    succeeded = told is not None and told.status == "True"
+    if succeeded or (last is not None and last.complete):
+        situation = Situation(facts, here)
+        return _whole(situation, replace(here, do=Do.SUCCEED, why=Why.DONE))
+    left, change = _deadline_in(facts), resize.carried_out(facts, here.size)
+    late = left is not None and left <= 0
+    situation, rules = Situation(facts, here, left, late, change), ENDED
+    if last is not None and not facts.over and not facts.ended:
+        scouts = placeholder_pods.scouts_of(facts)
+        wish = resize.wanted(facts, last, here.size, scouts)
+        patience = gang.seconds_left(facts, last)
+        situation = replace(situation, scouts=scouts, wish=wish, patience=patience)
+        rules = RUNNING
+    for rule in rules:
+        answer = rule(situation)
+        if answer is not None:
+            return _whole(situation, answer)
+    raise AssertionError("the last rule always answers")
+
+
+def _here(facts: Facts) -> Step:
+    counted, streak, told = counted_before(facts), streak_before(facts), facts.ending
     if told is not None and not told.free:
         counted += 1
         streak = streak.after(told.kind, told.step)
-    here = Step(Do.WAIT, Why.RESTARTING, number, workers, counted, told, streak=streak)
-
-    succeeded = job.status.condition("Succeeded")
-    if succeeded is not None and succeeded.status == "True":
-        return _but(here, Do.SUCCEED, Why.DONE)
-    if last is not None and last.complete:
-        return _but(here, Do.SUCCEED, Why.DONE)
-    if last is not None and not last.over and not _ended(observed, last):
-        return _running(observed, last, here)
-    if last is None and job.status.finished_at and succeeded and succeeded.status == "False":
-        # Its Job is gone, and with it what would say more.
-        return _but(here, Do.FAIL, succeeded.reason)
-    stop = _given_up(observed, here, last)
-    if stop:
-        return _but(here, Do.FAIL, stop)
-    return _again(observed, here, last)
+    size = size_of(facts)
+    return Step(
+        Do.WAIT, Why.RESTARTING, facts.number, size.workers, counted, size, told, streak=streak
+    )
 
 
-def _running(observed: Observed, last: JobView, here: Step) -> Step:
-    if last.deleting:
-        return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
-    left = deadline_in(observed)
-    due = left is not None and left <= 0
-    if (
-        resize.convertible(observed, last, here.workers)
-        and not observed.job.spec.suspend
-        and not due
-    ):
-        return _but(here, Do.CONVERT, Why.CONVERTING, LOOK_AGAIN)
-    if last.failing or any(p.phase == "Failed" for p in pods_of(last, observed.pods)):
-        # Its controller ends the others by itself; deleting it now would hide why it failed.
-        return _but(here, Do.TRAIN, Why.TRAINING, LOOK_AGAIN)
-    if observed.job.spec.suspend:
-        return _but(here, Do.STOP, Why.SUSPENDED)
-    if due:
-        return _but(here, Do.STOP, Why.DEADLINE)
-    order = resize.order_of(last)
-    if order is not None and resize.overdue(observed, order):
-        return _but(here, Do.STOP, Why.RESIZING)
-    if order is not None:
-        return _but(here, Do.TRAIN, Why.RESIZING, LOOK_AGAIN)
-    if resize.wanted(observed, last) is not None:
-        # Where not all run nothing is lost by starting anew, and the wanted size may be one that fits.
-        return (
-            _but(here, Do.STOP, Why.RESIZED)
-            if _never_began(observed, last)
-            else _but(here, Do.ORDER, Why.RESIZING, LOOK_AGAIN)
-        )
-    patience = gang.seconds_left(observed, last)
-    if patience is not None and patience <= 0:
-        return _but(here, Do.STOP, Why.GANG)
-    looks = placeholder_pods.recheck_in(observed, last)
-    moments = [each for each in (left, patience, looks) if each is not None]
-    return _but(here, Do.TRAIN, Why.TRAINING, min(moments, default=None))
+def _whole(situation: Situation, step: Step) -> Step:
+    """With all that follows from what is to be done."""
+    facts, scouts = situation.facts, situation.scouts
+    last = facts.last
+    if step.do in {Do.START, Do.PREPARE, Do.CONVERT}:
+        step = replace(step, block=blocked(facts, step.workers))
+    if step.do == Do.START and step.block is None:
+        step = replace(step, split=split(facts.terms, step.workers))
+    if step.do == Do.CONVERT and resize.conversion_for(facts, facts.number + 1) is None:
+        step = replace(step, conversion=step.resize)
+    if step.do == Do.TRAIN:
+        looks = scouts.missing if scouts.view is None else 0
+        news = placeholder_pods.given_back(facts) if scouts.useless else None
+        step = replace(step, keeps=situation.wish.keeps, looks=looks, gang=news)
+    if step.do == Do.STOP and step.why == Why.GANG and last is not None:
+        step = replace(step, gang=gang.given_up(facts, last))
+    if not facts.observed.scouts:
+        return step
+    looking = step.do in {Do.TRAIN, Do.ORDER, Do.CONVERT, Do.WAIT} and step.why != Why.CLEARING
+    return replace(step, dismissed=placeholder_pods.dismissed(facts, scouts, looking=looking))
 
 
-def _ended(observed: Observed, last: JobView) -> bool:
-    """Whether it has failed. Its pods know a second or two before the Job does: the first that
-    fails ends all, so once every pod is over there is nothing that its controller may still do."""
-    pods = pods_of(last, observed.pods)
-    told = resize.order_of(last) is not None and len(pods) == last.workers
-    gone = told and all(p.over for p in pods) and any(p.phase == "Failed" for p in pods)
-    return last.failed or (gone and not last.complete)
-
-
-def _given_up(observed: Observed, here: Step, last: JobView | None) -> str:
-    spec, told = observed.job.spec, here.ending
-    edited = last is not None and last.annotations.get(ORDER) != order_digest(observed.job)
-    left = deadline_in(observed)
-    if left is not None and left <= 0 and not spec.suspend:
-        return Why.DEADLINE
-    hopeless = here.streak.hopeless(told.kind) if told else ""
-    if hopeless and not edited:
-        return hopeless
-    # An edit by which the user repairs his error is a new try, which is his to grant.
-    if here.restarts > spec.restarts.limit and not hopeless:
-        return Why.RESTARTS_EXHAUSTED
-    free = here.attempt - here.restarts - resize.resized_before(observed, last)
-    if free > observed.settings.free_restarts:
-        return Why.INTERRUPTED
-    return ""
-
-
-def _again(observed: Observed, here: Step, last: JobView | None) -> Step:
-    if any(not p.over for p in observed.pods if ATTEMPT_LABEL in p.labels):
-        return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
-    if observed.job.spec.suspend:
-        return _but(here, Do.REST, Why.SUSPENDED)
-    wait, pause = _backoff(here, last, observed.now), gang.pause(observed)
-    if pause > max(wait, 0.0):
-        return _but(here, Do.WAIT, Why.GANG, pause)
-    if wait > 0:
-        return _but(here, Do.WAIT, Why.RESTARTING, wait)
-    data = prepared(observed)
-    if data.stand != Stand.READY or data.made is not None:  # the status must know of it first
-        return _but(here, Do.PREPARE, Why.PREPARING, LOOK_AGAIN)
-    number = here.attempt + 1
-    resizes = resize.carried_out(observed, last, number, here.workers) is not None
-    if resizes and resize.needs_conversion(observed):
-        if not resize.converted(observed, last, here.ending, number):
-            return _but(here, Do.CONVERT, Why.CONVERTING, LOOK_AGAIN)
-    elif any(not p.over for v in observed.conversions for p in converters(v, observed.pods)):
-        # A wish that was taken back: what it began must be gone before anybody else writes there.
-        return _but(here, Do.WAIT, Why.STOPPING, LOOK_AGAIN)
-    if placeholder_pods.alive(observed):  # the places that they hold are those of the attempt
-        return _but(here, Do.WAIT, Why.CLEARING, LOOK_AGAIN)
-    why = Why.FIRST if here.attempt == 0 else Why.RESIZING if resizes else Why.RESTARTING
-    return replace(here, do=Do.START, why=why, attempt=number, recheck_in=LOOK_AGAIN)
-
-
-def counted_before(observed: Observed, last: JobView | None) -> int:
+def counted_before(facts: Facts) -> int:
     """Restarts that counted before the last attempt; from status if that is gone."""
-    text = last.annotations.get(RESTARTS, "") if last else ""
-    if text.isdecimal():
-        return int(text)
-    return observed.job.status.restarts or 0
+    known = facts.notes.restarts
+    return facts.job.status.restarts or 0 if known is None else known
 
 
-def streak_before(observed: Observed, last: JobView | None) -> Streak:
+def streak_before(facts: Facts) -> Streak:
     """Failures in a row at one place before the last attempt; from status if that is gone."""
-    if last is not None:
-        return Streak.parse(last.annotations.get(STREAK, ""))
-    failure = observed.job.status.failure
-    return Streak(failure.times or 0, failure.step) if failure else Streak()
+    if facts.last is not None:
+        return Streak.parse(facts.notes.streak) if facts.notes.streak else NONE_IN_A_ROW
+    failure = facts.job.status.failure
+    return Streak(failure.times or 0, failure.step) if failure else NONE_IN_A_ROW
 
 
-def deadline_in(observed: Observed) -> float | None:
+def _deadline_in(facts: Facts) -> float | None:
     """Seconds until the job must have ended, from the start of its first attempt."""
-    limit = observed.job.spec.active_deadline_seconds
-    started = moment(observed.job.status.started_at)
+    limit = facts.job.spec.active_deadline_seconds
+    started = moment(facts.job.status.started_at) if limit is not None else None
     if limit is None or started is None:
         return None
-    return (started + timedelta(seconds=limit) - observed.now).total_seconds()
-
-
-def _never_began(observed: Observed, last: JobView) -> bool:
-    """Nothing trains until all run, and who has run is never pending again."""
-    pods = pods_of(last, observed.pods)
-    return not last.succeeded and (not pods or any(p.phase == "Pending" for p in pods))
-
-
-def _backoff(here: Step, last: JobView | None, now: datetime) -> float:
-    if last is None or last.ended_at is None or here.ending is None:
-        return 0.0
-    if here.ending.kind == ON_REQUEST and resize.order_of(last) is not None:
-        return 0.0
-    before = here.attempt - here.restarts - 1 if here.ending.free else here.restarts - 1
-    began = last.started or last.created
-    if began is not None and (last.ended_at - began).total_seconds() >= HEALTHY_SECONDS:
-        before = 0
-    doubled = 2.0 ** min(max(before, 0), 10)
-    wait = (
-        min(FREE_LIMIT, FREE_BACKOFF * doubled)
-        if here.ending.free
-        else min(BACKOFF_LIMIT, BACKOFF * doubled)
-    )
-    return wait - (now - last.ended_at).total_seconds()
-
-
-def _but(here: Step, do: Do, why: str, recheck_in: float | None = None) -> Step:
-    return replace(here, do=do, why=why, recheck_in=recheck_in)
+    return (started + timedelta(seconds=limit) - facts.now).total_seconds()

@@ -214,11 +214,3 @@ def claims_named(job: TrainingJob) -> tuple[str, ...]:
         if uri.scheme == "pvc" and uri.claim:
             names[uri.claim] = None
     return tuple(names)
-
-
-def last_attempt(observed: Observed) -> JobView | None:
-    """The Job of the latest attempt that exists; None if the latest is gone."""
-    last = max(observed.jobs, key=lambda job: job.attempt, default=None)
-    if last is None or last.attempt < (observed.job.status.attempt or 0):
-        return None
-    return last

@@ -5,7 +5,7 @@ its pod's termination message. Both come from a container that may run a user's 
 in them is trusted to have the right type: what cannot be read is absent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from json import loads
@@ -193,6 +193,11 @@ class Outcome:
             duplicated=_count(body.get("duplicated")) or 0,
             resumed=Resumed.of(body.get("resumed")),
         )
+
+
+def last_words(messages: Iterable[str]) -> list[Outcome | None]:
+    """What each of these termination messages says."""
+    return [Outcome.of(message) for message in messages]
 
 
 def _interconnect(body: object) -> tuple[str, str, str] | None:

@@ -10,22 +10,17 @@ from preamar.core.conditions import Verdict
 from preamar.core.stuck import Cause
 from preamar.core.training import grace
 from preamar.core.training.admission.affordable import Beyond
-from preamar.core.training.admission.blocks import Block, blocked
+from preamar.core.training.admission.blocks import Block
 from preamar.core.training.admission.limits import waits
 from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
 from preamar.core.training.attempts.policy import GIVEN_UP, POISON
-from preamar.core.training.data.preparing import prepared
 from preamar.core.training.data.starved import starved
-from preamar.core.training.elastic.degraded_size import Fewer
-from preamar.core.training.elastic.resize import why_not
-from preamar.core.training.elastic.resizes import continuity
-from preamar.core.training.observe import JobView, Observed, last_attempt
-from preamar.core.training.planner.advice import cannot_run
+from preamar.core.training.facts import Facts
+from preamar.core.training.observe import JobView
 from preamar.core.training.planner.interconnect import fell_back
 from preamar.core.training.planner.sizes import Unfit
-from preamar.core.training.planner.sizing_problem import Terms
-from preamar.core.training.pods.desired import ORDER, order_digest
-from preamar.core.training.status import running
+from preamar.core.training.pods.desired import order_digest
+from preamar.core.training.resizes import continuity
 from preamar.core.training.step import Do, Step, Why
 from preamar.core.trouble import Trouble
 
@@ -67,22 +62,17 @@ FAILURES = {
 }
 
 
-def verdicts(observed: Observed, step: Step, trouble: Trouble | None) -> tuple[Verdict, ...]:
+def verdicts(facts: Facts, step: Step, trouble: Trouble | None) -> tuple[Verdict, ...]:
     """The conditions, in the order in which people read them."""
+    given = facts.last.grace if facts.last is not None and not facts.over else None
     return (
         _succeeded(step),
-        _running(observed, step, trouble),
-        _suspended(observed, step),
-        _stalled(observed, step, trouble),
-        continuity(observed, last_attempt(observed), step),
-        _grace(observed),
+        _running(facts, step, trouble),
+        _suspended(facts, step),
+        _stalled(facts, step, trouble),
+        continuity(facts, step),
+        grace.verdict(facts.job, given, facts.observed.settings.spot_notice_seconds),
     )
-
-
-def _grace(observed: Observed) -> Verdict:
-    last = last_attempt(observed)
-    given = last.grace if last is not None and not last.over else grace.grace_seconds(observed.job)
-    return grace.verdict(observed.job, given, observed.settings.spot_notice_seconds)
 
 
 def failure(step: Step) -> str:
@@ -105,40 +95,37 @@ def _succeeded(step: Step) -> Verdict:
     return Verdict("Succeeded", "Unknown", Reason.IN_PROGRESS, "The job has not ended.")
 
 
-def _running(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
-    last = last_attempt(observed)
+def _running(facts: Facts, step: Step, trouble: Trouble | None) -> Verdict:
+    last = facts.last
     if step.do not in {Do.TRAIN, Do.ORDER} or last is None:
         if trouble is not None and step.do in {Do.START, Do.WAIT, Do.PREPARE, Do.CONVERT}:
             return Verdict("Running", "False", trouble.reason, trouble.message)
-        if step.do == Do.PREPARE:
-            return Verdict(
-                "Running", "False", step.why, prepared(observed).sentence or _waiting(step)
-            )
-        return Verdict("Running", "False", step.why, _waiting(step))
+        sentence = facts.data.sentence if step.do == Do.PREPARE else ""
+        return Verdict("Running", "False", step.why, sentence or _waiting(step))
     if last.suspended:
         return Verdict("Running", "False", Reason.QUEUED, "The attempt waits in its queue.")
     if trouble is not None:
         return Verdict("Running", "False", trouble.reason, trouble.message)
-    if running(observed, last) < last.workers:
+    if facts.running < last.workers:
         return Verdict(
             "Running", "False", Reason.STARTING, f"Attempt {last.attempt} starts its workers."
         )
     if step.why == Why.RESIZING:
         return Verdict("Running", "True", step.why, f"The {last.workers} workers save and stop.")
-    other = _of_another_size(observed, last)
+    other = _of_another_size(facts, step, last)
     if other is not None:
         return other
-    slower = fell_back(observed)
+    slower = fell_back(facts.observed)
     if slower:
         return Verdict("Running", "True", Reason.FELL_BACK, slower)
-    changed = last.annotations.get(ORDER) != order_digest(observed.job)
+    changed = facts.notes.digest != order_digest(facts.job)
     note = " Changes of the spec take effect with the next attempt." if changed else ""
-    note += starved(observed.progress, last.attempt)
+    note += starved(facts.live)
     return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
 
 
-def _of_another_size(observed: Observed, last: JobView) -> Verdict | None:
-    wish, fewer = observed.job.spec.workers.replicas, Fewer.of(last)
+def _of_another_size(facts: Facts, step: Step, last: JobView) -> Verdict | None:
+    wish, fewer = facts.job.spec.workers.replicas, facts.notes.fewer
     if last.workers == wish:
         return None
     if fewer is not None and last.workers < wish:
@@ -147,19 +134,8 @@ def _of_another_size(observed: Observed, last: JobView) -> Verdict | None:
             "Places for the others are looked for."
         )
         return Verdict("Running", "True", Reason.FEWER, sentence)
-    sentence = f"It trains on with {last.workers} workers. {_why_not(observed, last)}".rstrip()
+    sentence = f"It trains on with {last.workers} workers. {step.keeps}".rstrip()
     return Verdict("Running", "True", Reason.KEEPS_SIZE, sentence)
-
-
-def _why_not(observed: Observed, last: JobView) -> str:
-    """Why it does not change its size."""
-    wish = observed.job.spec.workers.replicas
-    found = cannot_run(Terms.of(observed.job.spec), wish)
-    if found is not None:
-        return found.sentence
-    sentence = why_not(observed, last)
-    block = blocked(observed, wish) if not sentence else None
-    return sentence or (block.message if block is not None else "")
 
 
 def _waiting(step: Step) -> str:
@@ -179,18 +155,18 @@ def _waiting(step: Step) -> str:
     return sentences.get(step.do, "") + told
 
 
-def _suspended(observed: Observed, step: Step) -> Verdict:
-    if not observed.job.spec.suspend or step.do in {Do.SUCCEED, Do.FAIL}:
+def _suspended(facts: Facts, step: Step) -> Verdict:
+    if not facts.job.spec.suspend or step.do in {Do.SUCCEED, Do.FAIL}:
         return Verdict("Suspended", "False", Reason.NOT_SUSPENDED, "The job is not suspended.")
     if step.do == Do.REST:
         return Verdict("Suspended", "True", Why.SUSPENDED, "No pods run; spec.suspend is true.")
     return Verdict("Suspended", "False", Reason.SUSPENDING, "The ranks save and stop.")
 
 
-def _stalled(observed: Observed, step: Step, trouble: Trouble | None) -> Verdict:
+def _stalled(facts: Facts, step: Step, trouble: Trouble | None) -> Verdict:
     if step.do == Do.FAIL:
         return Verdict("Stalled", "True", step.why, failure(step) or "The job has failed.")
     if trouble is not None:
         return Verdict("Stalled", "True", trouble.reason, trouble.message)
-    note = waits(observed.job) if step.do != Do.SUCCEED else ""
+    note = waits(facts.job) if step.do != Do.SUCCEED else ""
     return Verdict("Stalled", "False", Reason.PROGRESSING, f"Nothing stands in the way.{note}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from preamar.core.backoff import INCOMPLETE_GANG, pause
 from preamar.core.conditions import shortened
 from preamar.core.pods import PodView
 from preamar.core.serving.observe import Observed
@@ -17,7 +18,6 @@ from preamar.core.serving.pods.desired import edition_of
 from preamar.core.serving.pods.group import grouped, members_of
 from preamar.core.timestamps import moment, stamp
 
-PAUSE, PAUSE_LIMIT = 60.0, 1800.0  # seconds, doubled each time
 INCOMPLETE = "GroupIncomplete"
 
 
@@ -63,9 +63,9 @@ def gang_of(observed: Observed, wanted: int) -> Gang:
         }
     if known is None:
         return Gang(recheck_in=soonest)
-    pause = _pausing(known, observed.now)
-    if pause > 0:
-        return Gang(known["limit"], known, known["message"], pause)
+    left = _pausing(known, observed.now)
+    if left > 0:
+        return Gang(known["limit"], known, known["message"], left)
     # What has become complete stays; the next is tried at once.
     limit = max(known["limit"], complete) + 1
     return Gang(limit, known, known["message"], soonest)
@@ -105,8 +105,7 @@ def _pausing(known: dict[str, Any], now: datetime) -> float:
     at = moment(known.get("at"))
     if at is None:
         return 0.0
-    times = int(known["incomplete"])
-    wait = min(PAUSE_LIMIT, PAUSE * 2.0 ** min(max(times - 1, 0), 10))
+    wait = pause(INCOMPLETE_GANG, int(known["incomplete"]) - 1)
     return max(0.0, wait - (now - at).total_seconds())
 
 

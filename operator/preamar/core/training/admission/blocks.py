@@ -8,23 +8,24 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from preamar.api.fields.uri import ModelUri
+from preamar.core import volumes
 from preamar.core.needs_apply import taken
-from preamar.core.training.admission.affordable import refused
+from preamar.core.training.admission.affordable import Refused, refused
 from preamar.core.training.admission.limits import stops
-from preamar.core.training.data.preparing import Stand, prepared
+from preamar.core.training.data.preparing import Stand
+from preamar.core.training.facts import Facts
 from preamar.core.training.observe import Observed, children_named, claims_named
 from preamar.core.training.planner.advice import cannot_run
 from preamar.core.training.planner.quote import measured, quote
-from preamar.core.training.planner.sizing_problem import Terms
 
 
 class Block(StrEnum):
     UNSUPPORTED = "Unsupported"
     CHILD_TAKEN = "ObjectNameTaken"
-    VOLUME_MISSING = "VolumeMissing"
-    VOLUME_LOST = "VolumeLost"
-    VOLUME_NOT_SHARED = "VolumeNotShared"
-    VOLUME_READ_ONLY = "VolumeReadOnly"
+    VOLUME_MISSING = volumes.MISSING
+    VOLUME_LOST = volumes.LOST
+    VOLUME_NOT_SHARED = volumes.NOT_SHARED
+    VOLUME_READ_ONLY = volumes.READ_ONLY
 
 
 class Blocked(NamedTuple):
@@ -37,20 +38,19 @@ class Blocked(NamedTuple):
 LOOK_AGAIN = 10.0
 
 
-def blocked(observed: Observed, workers: int) -> Blocked | None:
+def blocked(facts: Facts, workers: int) -> Blocked | None:
     """The first thing that stands in the way of an attempt with so many workers."""
-    job = observed.job
+    job, observed = facts.job, facts.observed
     sentence = stops(job)
     if sentence:
         return Blocked(Block.UNSUPPORTED, sentence, None)
     # What is asked for comes first. The size of a checkpoint may differ from it, and an edit may
     # have made that one impossible.
-    for size in (job.spec.workers.replicas, workers):
-        found = cannot_run(Terms.of(job.spec), size)
+    for size in dict.fromkeys((job.spec.workers.replicas, workers)):
+        found = cannot_run(facts.terms, size)
         if found is not None:
             return Blocked(found.reason, found.sentence, None)
-    offer = quote(job.spec, workers, observed.settings.fleet, measured(job.status, None, None))
-    beyond = refused(job, offer, observed.now)
+    beyond = _beyond(facts, workers)
     if beyond is not None:
         return Blocked(beyond.reason, beyond.sentence, None)
     ref = taken(children_named(job, observed.jobs), job.metadata.uid, observed.children)
@@ -61,47 +61,38 @@ def blocked(observed: Observed, workers: int) -> Blocked | None:
             "it, or give the TrainingJob another name.",
             LOOK_AGAIN,
         )
-    for name in claims_named(job):
-        volume = _volume(observed, name)
-        if volume is not None:
-            return volume
-    data = prepared(observed)
-    if data.stand == Stand.FAILED:
-        return Blocked(data.kind, data.sentence, None)
+    volume = _volume(observed)
+    if volume is not None:
+        return volume
+    if facts.data.stand == Stand.FAILED:
+        return Blocked(facts.data.kind, facts.data.sentence, None)
     return None
 
 
-def _volume(observed: Observed, name: str) -> Blocked | None:
-    claim, spec = observed.claims.get(name), observed.job.spec
+def _beyond(facts: Facts, workers: int) -> Refused | None:
+    job = facts.job
+    if job.spec.budget is None and not job.spec.finish_by:
+        return None
+    speed = measured(job.status, None, None)
+    offer = quote(job.spec, workers, facts.observed.settings.fleet, speed, facts.terms)
+    return refused(job, offer, facts.now)
+
+
+def _volume(observed: Observed) -> Blocked | None:
+    spec, written = observed.job.spec, _written(observed)
     workers = max(spec.workers.replicas, spec.data.prepare.workers if spec.data.prepare else 1)
-    if claim is None or claim.deleting:
-        return Blocked(
-            Block.VOLUME_MISSING,
-            f"The PersistentVolumeClaim {name!r} does not exist in namespace "
-            f"{observed.job.metadata.namespace}. Create it.",
-            LOOK_AGAIN,
+    for name in claims_named(observed.job):
+        use = volumes.Use(
+            pods=workers,
+            who=f"{workers} workers mount",
+            otherwise="Use one with ReadWriteMany, or one worker.",
+            create="Create it.",
+            written=name in written,
         )
-    if claim.phase == "Lost":
-        return Blocked(
-            Block.VOLUME_LOST,
-            f"The PersistentVolumeClaim {name!r} has lost its volume. Restore or replace it.",
-            LOOK_AGAIN,
-        )
-    modes, told = set(claim.access_modes), ", ".join(claim.access_modes) or "none"
-    if name in _written(observed) and modes <= {"ReadOnlyMany"}:
-        return Blocked(
-            Block.VOLUME_READ_ONLY,
-            f"The PersistentVolumeClaim {name!r} is written to, and its access modes ({told}) "
-            "allow reading only.",
-            LOOK_AGAIN,
-        )
-    if workers > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & modes:
-        return Blocked(
-            Block.VOLUME_NOT_SHARED,
-            f"{workers} workers mount the PersistentVolumeClaim {name!r}, whose access modes "
-            f"({told}) allow one node. Use one with ReadWriteMany, or one worker.",
-            LOOK_AGAIN,
-        )
+        namespace, claim = observed.job.metadata.namespace, observed.claims.get(name)
+        found = volumes.lacking(name, namespace, claim, use)
+        if found is not None:
+            return Blocked(found.reason, found.message, LOOK_AGAIN)
     return None
 
 

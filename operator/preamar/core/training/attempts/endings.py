@@ -5,14 +5,16 @@ The ranks' last words are read from their pods. Peers that only lost somebody ar
 against the limit; ``final`` ones are the user's to repair, so another try would end alike.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from preamar.core.pods import Ended, PodView
 from preamar.core.training.annotations import RESIZE, STOP
 from preamar.core.training.attempts.policy import FINAL
 from preamar.core.training.observe import ATTEMPT_LABEL, CONVERSION_LABEL, JobView
-from preamar.core.training.progress import LONGEST_SENTENCE, Outcome
+from preamar.core.training.progress import LONGEST_SENTENCE, Outcome, last_words
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 STOPPED = 75  # exit code after a verified checkpoint on request
@@ -37,31 +39,42 @@ class Ending:
     """The step in which it failed, where the rank could tell."""
 
 
-def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
+class Exit(NamedTuple):
+    """A pod whose worker has ended, how, and its last words where they are ours."""
+
+    pod: PodView
+    end: Ended
+    words: Outcome | None
+
+
+def exits_of(pods: Iterable[PodView]) -> tuple[Exit, ...]:
+    """Of these pods those that have ended, in the same order."""
+    ends = [(pod, end) for pod in pods if (end := end_of(pod)) is not None]
+    said = last_words([end.message for _, end in ends])
+    return tuple([Exit(*each, words) for each, words in zip(ends, said, strict=True)])
+
+
+def ending(job: JobView, mine: tuple[PodView, ...], exits: tuple[Exit, ...]) -> Ending:
     """How a failed attempt ended, from what is left of its pods."""
-    mine = pods_of(job, pods)
     lost = next((p for p in mine if p.disrupted or p.reason in LOST), None)
     failed = sorted(
-        (
-            (pod, end)
-            for pod in mine
-            if (end := end_of(pod)) is not None and end.exit_code not in {0, STOPPED}
-        ),
-        key=lambda found: found[1].finished or LATEST,
+        (each for each in exits if each.end.exit_code not in {0, STOPPED}),
+        key=lambda found: found.end.finished or LATEST,
     )
     short = len(mine) < job.workers
     own = [
-        (pod, end)
-        for pod, end in failed
+        found
+        for found in failed
         # The Job ends what is left when a pod was deleted; who is killed then is not the cause.
-        if _kind(end) != "PeerLost" and not (short and pod.deleting and _kind(end) == "Killed")
+        if _kind(found) != "PeerLost"
+        and not (short and found.pod.deleting and _kind(found) == "Killed")
     ]
-    users = next((f for f in own if _kind(f[1]) in FINAL), None)
+    users = next((f for f in own if _kind(f) in FINAL), None)
     if users is not None:
-        return _told(*users)
-    resized = next((f for f in own if _of_a_resize(job, _kind(f[1]))), None)
+        return _told(users)
+    resized = next((f for f in own if _of_a_resize(job, _kind(f))), None)
     if resized is not None:
-        return replace(_told(*resized), free=True)
+        return replace(_told(resized), free=True)
     if lost is not None:
         why = lost.disrupted or lost.reason
         told = lost.message if lost.reason == NODE_LOST else ""
@@ -69,14 +82,14 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
         return Ending("PodLost", sentence, rank(lost), free=True)
     if own:
         # A rank that hangs while it waits for another may be heard before that one.
-        return _told(*min(own, key=lambda found: _waits(found[1])))
+        return _told(min(own, key=lambda found: found.words is not None and found.words.waits))
     if failed and STOP not in job.annotations:
         # A rank that fails leaves its pod behind. Where all that did only lost a peer, that peer
         # was deleted or cut off; its own pod may be gone with what it said.
-        who = rank(failed[0][0])
+        who = rank(failed[0].pod)
         sentence = "A rank lost its peers: one was deleted or cut off from the network."
         return Ending("PeerLost", sentence, who, free=True)
-    if failed or any((end := end_of(pod)) and end.exit_code == STOPPED for pod in mine):
+    if failed or any(each.end.exit_code == STOPPED for each in exits):
         return Ending(ON_REQUEST, "The ranks were asked to stop and saved first.", free=True)
     # A pod that fails stays, but one that was deleted ends the Job, which then deletes the others.
     if short and (mine or job.reason == "BackoffLimitExceeded"):
@@ -86,7 +99,8 @@ def ending(job: JobView, pods: tuple[PodView, ...]) -> Ending:
 
 def pods_of(job: JobView, pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
     """The pods of one attempt."""
-    return tuple(p for p in pods if p.labels.get(ATTEMPT_LABEL) == str(job.attempt))
+    number = str(job.attempt)
+    return tuple(p for p in pods if p.labels.get(ATTEMPT_LABEL) == number)
 
 
 def _of_a_resize(job: JobView, kind: str) -> bool:
@@ -102,7 +116,8 @@ def converters(job: JobView, pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
 
 def end_of(pod: PodView) -> Ended | None:
     """How its trainer, or its converter, ended."""
-    worker = pod.container("trainer") or pod.container("converter")
+    named = {c.name: c for c in reversed(pod.containers)}
+    worker = named.get("trainer") or named.get("converter")
     return worker.ended if worker else None
 
 
@@ -112,40 +127,29 @@ def rank(pod: PodView) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def outcomes(job: JobView, pods: tuple[PodView, ...]) -> tuple[Outcome, ...]:
+def outcomes(exits: Iterable[Exit]) -> tuple[Outcome, ...]:
     """The last words of an attempt's ranks, rank 0's first."""
-    told = []
-    for pod in sorted(pods_of(job, pods), key=lambda p: rank(p) or 0):
-        end = end_of(pod)
-        outcome = Outcome.of(end.message) if end else None
-        if outcome is not None:
-            told.append(outcome)
-    return tuple(told)
+    told = sorted(exits, key=lambda each: rank(each.pod) or 0)
+    return tuple([each.words for each in told if each.words is not None])
 
 
-def _kind(end: Ended) -> str:
-    outcome = Outcome.of(end.message)
+def _kind(found: Exit) -> str:
     # The kernel kills without leaving last words, or with those of a moment before.
-    if end.reason == "OOMKilled":
+    if found.end.reason == "OOMKilled":
         return "OutOfMemory"
-    if outcome is not None and outcome.failure:
-        return outcome.failure
-    return "Killed" if end.exit_code in {137, 143} else "Unknown"
+    if found.words is not None and found.words.failure:
+        return found.words.failure
+    return "Killed" if found.end.exit_code in {137, 143} else "Unknown"
 
 
-def _waits(end: Ended) -> bool:
-    outcome = Outcome.of(end.message)
-    return outcome is not None and outcome.waits
-
-
-def _told(pod: PodView, end: Ended) -> Ending:
-    kind, outcome = _kind(end), Outcome.of(end.message)
+def _told(found: Exit) -> Ending:
+    kind, outcome = _kind(found), found.words
     sentence = outcome.explanation if outcome else ""
     if not sentence and kind == "OutOfMemory":
         sentence = "It needs more memory than it may use: raise workers.resources.limits.memory."
     if not sentence:
-        sentence = f"Pod {pod.name} ended with exit code {end.exit_code}."
-    who = rank(pod)
+        sentence = f"Pod {found.pod.name} ended with exit code {found.end.exit_code}."
+    who = rank(found.pod)
     if outcome is not None and outcome.rank is not None:
         who = outcome.rank
     step = outcome.failed_step if outcome else None

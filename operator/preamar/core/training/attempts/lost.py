@@ -35,7 +35,7 @@ def without_lost(observed: Observed) -> Observed:
 
 
 def _judged(pod: PodView, now: datetime) -> PodView:
-    if pod.over or pod.delete_by is None or pod.delete_by + PATIENCE > now:
+    if pod.delete_by is None or pod.delete_by + PATIENCE > now or pod.over:
         return pod
     where = f" on node {pod.node}" if pod.node else ""
     message = (

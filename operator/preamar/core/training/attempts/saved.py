@@ -4,22 +4,23 @@ The newest that anybody told of: in the last words of the last attempt, by rank 
 in the status, which may lag behind both.
 """
 
+from collections.abc import Iterable
+
+from preamar.api.training import TrainingJob
 from preamar.core.timestamps import moment
-from preamar.core.training.attempts.endings import outcomes
-from preamar.core.training.observe import JobView, Observed
-from preamar.core.training.progress import Saved
+from preamar.core.training.observe import JobView
+from preamar.core.training.progress import Outcome, Progress, Saved
 
 
-def newest(observed: Observed, last: JobView | None) -> Saved | None:
-    """None where nothing was saved that we know of."""
-    if last is not None:
-        words = [w.checkpoint for w in outcomes(last, observed.pods) if w.checkpoint]
-        if words:
-            return max(words, key=lambda saved: saved.step)
-        live = observed.progress
-        if live is not None and live.attempt == last.attempt and live.checkpoint is not None:
-            return live.checkpoint
-    told = observed.job.status.checkpoint
+def newest(job: TrainingJob, words: Iterable[Outcome], live: Progress | None) -> Saved | None:
+    """None where nothing was saved that we know of. ``words`` and what rank 0 says, ``live``, are
+    the last attempt's."""
+    said = [w.checkpoint for w in words if w.checkpoint]
+    if said:
+        return max(said, key=lambda saved: saved.step)
+    if live is not None and live.checkpoint is not None:
+        return live.checkpoint
+    told = job.status.checkpoint
     if told is None:
         return None
     return Saved(
@@ -32,14 +33,12 @@ def newest(observed: Observed, last: JobView | None) -> Saved | None:
     )
 
 
-def world_of(observed: Observed, last: JobView | None) -> int | None:
+def world_of(job: TrainingJob, saved: Saved | None, last: JobView | None) -> int | None:
     """The ranks that wrote it; None where there is none."""
-    saved = newest(observed, last)
     if saved is None:
         return None
     if saved.world_size:
         return saved.world_size
-    per = observed.job.spec.workers.ranks_per_worker
     if last is not None and last.workers:
-        return last.workers * per
-    return observed.job.status.world_size
+        return last.workers * job.spec.workers.ranks_per_worker
+    return job.status.world_size

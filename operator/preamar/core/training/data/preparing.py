@@ -6,7 +6,7 @@ not. A Job that failed stays, with its logs, until an edit asks for something el
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -33,12 +33,17 @@ class Stand(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """How far the data is. ``made`` is what the Job says it made, as the status shows it."""
+    """How far the data is. ``made`` is what the Job says it made, as the status shows it; ``pods``
+    are those that make it."""
 
     stand: Stand
     sentence: str = ""
     kind: str = ""
     made: Mapping[str, Any] | None = None
+    pods: tuple[PodView, ...] = ()
+
+
+READY = Prepared(Stand.READY)
 
 
 def key_of(job: TrainingJob) -> str:
@@ -57,15 +62,21 @@ def key_of(job: TrainingJob) -> str:
 
 def prepared(observed: Observed) -> Prepared:
     """How far the data is now."""
+    if observed.job.spec.data.prepare is None:
+        return READY
+    key = key_of(observed.job)
+    if observed.job.status.data and observed.job.status.data.key == key:
+        return READY
+    pods = tuple([pod for pod in observed.pods if pod.labels.get(KEY) == key])
+    return replace(_prepared(observed, key, pods), pods=pods)
+
+
+def _prepared(observed: Observed, key: str, pods: tuple[PodView, ...]) -> Prepared:
     job, view = observed.job, observed.preparing
-    key = key_of(job)
-    if job.spec.data.prepare is None or (job.status.data and job.status.data.key == key):
-        return Prepared(Stand.READY)
     if view is None:
         return Prepared(Stand.MISSING, "The Job that prepares the data is being made.")
     if view.deleting or view.annotations.get(KEY) != key:
         return Prepared(Stand.OUTDATED, "The data must be prepared anew: its old Job is going.")
-    pods = pods_of(observed.pods, key)
     if view.complete:
         made = _made(pods, key)
         if made is None:  # the pod is gone with what it said; finding it again is quick
@@ -74,7 +85,7 @@ def prepared(observed: Observed) -> Prepared:
     if view.failed:
         return _failed(view, pods)
     up = sum(1 for pod in pods if pod.phase == "Running")
-    workers = job.spec.data.prepare.workers
+    workers = job.spec.data.prepare.workers if job.spec.data.prepare else 0
     return Prepared(
         Stand.RUNNING,
         f"The data is being prepared: {up} of {workers} pods run (Job {view.name}).{_now(observed)}",
@@ -84,11 +95,6 @@ def prepared(observed: Observed) -> Prepared:
 def _now(observed: Observed) -> str:
     told = observed.prepare_state[:100]
     return f" Now: {told}." if told else ""
-
-
-def pods_of(pods: tuple[PodView, ...], key: str) -> tuple[PodView, ...]:
-    """The pods that prepare under this key."""
-    return tuple(pod for pod in pods if pod.labels.get(KEY) == key)
 
 
 def _failed(view: JobView, pods: tuple[PodView, ...]) -> Prepared:

@@ -9,11 +9,9 @@ from preamar.core.training.progress import Progress
 NOTABLE = 0.2
 
 
-def starved(told: Progress | None, attempt: int) -> str:
-    """A sentence, or nothing where data comes in time or nothing is known of this attempt."""
-    if told is None or told.attempt != attempt or told.data_wait_ratio is None:
-        return ""
-    if told.data_wait_ratio < NOTABLE:
+def starved(told: Progress | None) -> str:
+    """A sentence, or nothing where data comes in time or nothing is known."""
+    if told is None or told.data_wait_ratio is None or told.data_wait_ratio < NOTABLE:
         return ""
     return (
         f" It waits for data about {round(told.data_wait_ratio * 10) * 10} % of the time: prepare "

@@ -11,80 +11,72 @@ from datetime import datetime
 from typing import Any
 
 from preamar.api.training_status import Gang
+from preamar.core import backoff
+from preamar.core.backoff import INCOMPLETE_GANG
 from preamar.core.conditions import shortened
 from preamar.core.pods import PodView
 from preamar.core.timestamps import moment, stamp
-from preamar.core.training.attempts.endings import pods_of
-from preamar.core.training.elastic import degraded_size
-from preamar.core.training.observe import JobView, Observed
-
-PAUSE, PAUSE_LIMIT = 60.0, 1800.0  # seconds, doubled each time
+from preamar.core.training.elastic.degraded_size import fits, patience
+from preamar.core.training.facts import Facts
+from preamar.core.training.observe import JobView
 
 
-def seconds_left(observed: Observed, last: JobView) -> float | None:
+def seconds_left(facts: Facts, last: JobView) -> float | None:
     """Seconds until the attempt is ended because not all its workers could start; None where that
     is not the case. Zero or less: it is time."""
-    if last.suspended or last.over or last.started is None:
+    if last.suspended or facts.over or last.started is None:
         return None
-    pods = [pod for pod in pods_of(last, observed.pods) if not pod.deleting]
+    pods = [pod for pod in facts.pods if not pod.deleting]
     missing = last.workers - sum(pod.phase != "Pending" for pod in pods)
     # Where all have a node and none runs, images are still pulled: a new start would begin anew.
     have = sum(placed(pod) for pod in pods)
     if missing <= 0 or not have or (have == last.workers == missing):
         return None
-    return degraded_size.patience(observed, last) - _since(last.started, observed.now)
+    return patience(facts, last) - _since(last.started, facts.now)
 
 
-def complete(observed: Observed, last: JobView | None) -> bool:
-    """Whether every worker of the attempt has started."""
-    if last is None or last.workers == 0:
-        return False
-    started = [pod for pod in pods_of(last, observed.pods) if pod.phase != "Pending"]
-    return len(started) >= last.workers
-
-
-def given_up(observed: Observed, last: JobView) -> dict[str, Any]:
+def given_up(facts: Facts, last: JobView) -> dict[str, Any]:
     """``status.gang`` once an attempt is ended for this reason."""
-    before = observed.job.status.gang or Gang()
+    before = facts.job.status.gang or Gang()
     if before.attempt == last.attempt:  # told already, and its Job is not gone yet
         return before.model_dump(by_alias=True, exclude_none=True, mode="json")
     return {
         "attempt": last.attempt,
         "incomplete": before.incomplete + 1,
-        "at": stamp(observed.now),
-        "generation": observed.job.metadata.generation or 0,
-        "explanation": _explanation(observed, last),
-        **({"fits": size} if (size := degraded_size.fits(observed, last)) else {}),
+        "at": stamp(facts.now),
+        "generation": facts.job.metadata.generation or 0,
+        "explanation": _explanation(facts, last),
+        **({"fits": size} if (size := fits(facts, last)) else {}),
     }
 
 
-def pause(observed: Observed) -> float:
+def pause(facts: Facts) -> float:
     """Seconds until another attempt may try to get all its accelerators; 0 where none must wait."""
-    gang, job = observed.job.status.gang, observed.job
-    if gang is None or gang.attempt != job.status.attempt or gang.fits:
+    gang, status = facts.job.status.gang, facts.job.status
+    if gang is None or gang.attempt != status.attempt or gang.fits:
         return 0.0
-    return rest(observed)
+    return rest(facts)
 
 
-def rest(observed: Observed) -> float:
+def rest(facts: Facts) -> float:
     """Seconds until places are worth another look; 0 where nothing is known against it."""
-    gang, job = observed.job.status.gang, observed.job
+    gang, job = facts.job.status.gang, facts.job
     ended = moment(gang.at) if gang else None
     if gang is None or ended is None or gang.generation != job.metadata.generation:
         return 0.0  # an edit may be what it takes
-    wait = min(PAUSE_LIMIT, PAUSE * 2.0 ** min(max(gang.incomplete - 1, 0), 10))
-    return max(0.0, wait - _since(ended, observed.now))
+    wait = backoff.pause(INCOMPLETE_GANG, gang.incomplete - 1)
+    return max(0.0, wait - _since(ended, facts.now))
 
 
-def _explanation(observed: Observed, last: JobView) -> str:
-    pods = [pod for pod in pods_of(last, observed.pods) if not pod.deleting]
+def _explanation(facts: Facts, last: JobView) -> str:
+    pods = [pod for pod in facts.pods if not pod.deleting]
     waiting = sorted((p for p in pods if p.phase == "Pending"), key=lambda p: p.name)
     absent = last.workers - len(pods)
     named = ", ".join(pod.name for pod in waiting[:5]) + (" …" if len(waiting) > 5 else "")
     why = next((pod.unschedulable for pod in waiting if pod.unschedulable), "")
     parts = [f"{len(waiting) + absent} of {last.workers} workers could not start"]
     parts += [f" ({named})"] if named else []
-    parts += [f" within {degraded_size.patience(observed, last)} s"]
+    parts += [f" within {patience(facts, last)} s"]
     parts += [f": {why.rstrip('.')}"] if why else [f"; {absent} had no pod"] if absent else []
     return shortened(f"{''.join(parts)}.")
 

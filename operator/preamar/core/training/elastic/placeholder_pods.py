@@ -8,27 +8,22 @@ leave and the job grows. Those that hold places which are no use to it give them
 again after a pause which doubles each time; so they do where a growth found its places taken.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from preamar.api.training import TrainingJob
 from preamar.core.metadata import child_metadata, labels_of
 from preamar.core.plan import Manifest
-from preamar.core.pods import PodView
+from preamar.core.pods import OVER, PodView
 from preamar.core.settings import Settings
 from preamar.core.timestamps import stamp
-from preamar.core.training.annotations import STOP, Resize
-from preamar.core.training.attempts.endings import converters
 from preamar.core.training.elastic import gang
-from preamar.core.training.elastic.degraded_size import SETTLE_SECONDS, Fewer, largest
-from preamar.core.training.observe import (
-    JOB_LABEL,
-    SCOUT_LABEL,
-    JobView,
-    Observed,
-    scout_name,
-)
+from preamar.core.training.elastic.degraded_size import SETTLE_SECONDS
+from preamar.core.training.elastic.size import largest
+from preamar.core.training.facts import Facts
+from preamar.core.training.observe import JOB_LABEL, SCOUT_LABEL, JobView, scout_name
 from preamar.core.training.planner.sizes import Split
-from preamar.core.training.planner.sizing_problem import Terms
 from preamar.core.training.pods.desired import KIND, QUEUE_LABEL
 from preamar.core.training.pods.pod import pod_spec
 
@@ -36,80 +31,94 @@ FOUND = "PlacesFound"
 KEPT = ("affinity", "nodeSelector", "tolerations", "serviceAccountName", "imagePullSecrets")
 
 
-def missing(observed: Observed, last: JobView) -> int:
-    """For how many workers places are looked for."""
-    wish, fewer = observed.job.spec.workers.replicas, Fewer.of(last)
-    resting = observed.job.spec.suspend or last.over or last.deleting or last.suspended
-    if fewer is None or resting or not gang.complete(observed, last) or gang.rest(observed) > 0:
-        return 0
-    size = largest(Terms.of(observed.job.spec), wish)
-    return max(0, size - last.workers)
+@dataclass(frozen=True, slots=True)
+class Scouts:
+    """Those of the last attempt. ``missing`` workers is what they should look for places for;
+    ``found`` is the size for which there are places, 0 while there is none; ``useless`` says that
+    they hold places for nothing, or cannot run at all; time alone changes that in ``recheck_in``
+    seconds."""
+
+    view: JobView | None = None
+    missing: int = 0
+    found: int = 0
+    useless: bool = False
+    recheck_in: float | None = None
 
 
-def found(observed: Observed, last: JobView) -> int:
-    """The size for which there are places; 0 while there is none."""
-    view, wanted = of(observed, last), missing(observed, last)
-    if view is None or wanted == 0 or view.workers != wanted or not _decided(observed, view):
-        return 0
-    size = largest(Terms.of(observed.job.spec), last.workers + _placed(observed, view))
-    return size if size > last.workers else 0
+NONE = Scouts()
 
 
-def useless(observed: Observed, last: JobView) -> bool:
-    """Whether they hold places for nothing, or cannot run at all."""
-    view = of(observed, last)
-    if view is None or missing(observed, last) == 0 or found(observed, last):
-        return False
-    return view.over or (_placed(observed, view) > 0 and _decided(observed, view))
+def scouts_of(facts: Facts) -> Scouts:
+    """What they are for, and how far they are."""
+    last, spec = facts.last, facts.job.spec
+    if last is None or facts.notes.fewer is None:
+        return NONE
+    rest = gang.rest(facts)
+    resting = spec.suspend or facts.over or last.deleting or last.suspended
+    idle = resting or not facts.complete or rest > 0
+    size = 0 if idle else largest(facts.sizes, spec.workers.replicas)
+    missing = max(0, size - last.workers)
+    scouts = facts.observed.scouts
+    view = next((v for v in scouts if v.scout == last.attempt and not v.deleting), None)
+    if view is None:
+        return Scouts(None, missing, recheck_in=rest or None)
+    pods = [p for p in pods_of(facts, (view,)) if not p.deleting]
+    places = sum([gang.placed(p) for p in pods])
+    waited = None if view.started is None else (facts.now - view.started).total_seconds()
+    wait = min(SETTLE_SECONDS, facts.observed.settings.gang_seconds)
+    # All have places, or those that have none had time enough to find one.
+    decided = places >= view.workers or (waited is not None and waited >= wait)
+    found = 0
+    if decided and missing > 0 and view.workers == missing:
+        size = largest(facts.sizes, last.workers + places)
+        found = size if size > last.workers else 0
+    over = view.complete or view.failed
+    useless = missing > 0 and not found and (over or (places > 0 and decided))
+    left = rest if waited is None else max(0.0, wait - waited)
+    return Scouts(view, missing, found, useless, left or None)
 
 
-def kept(observed: Observed, last: JobView | None, view: JobView) -> bool:
-    """Whether these may stay: they look for places, or keep those that they found for the attempt
-    which is about to start."""
-    if last is None or view.scout != last.attempt or observed.job.spec.suspend:
-        return False
-    order = Resize.of(last.annotations, STOP)
+def dismissed(facts: Facts, scouts: Scouts, *, looking: bool) -> tuple[JobView, ...]:
+    """Those that look for nothing, or for another attempt. They keep places that they found for
+    the attempt which is about to start, unless it needs those now: then nobody is ``looking``."""
+    every = [view for view in facts.observed.scouts if not view.deleting]
+    last, order = facts.last, facts.notes.order
+    if not looking or last is None or facts.job.spec.suspend:
+        return tuple(every)
     if order is not None:
         # A converter needs no accelerator, but a place on a node that may have no other.
-        return order.reason == FOUND and not any(
-            p.unschedulable for v in observed.conversions for p in converters(v, observed.pods)
-        )
-    return view.workers == missing(observed, last) and not useless(observed, last)
+        crowded = any(p.unschedulable for each in facts.conversions for p in each.pods)
+        kept = order.reason == FOUND and not crowded
+    else:
+        kept = not scouts.useless
+    return tuple(
+        view
+        for view in every
+        if not kept
+        or view.scout != last.attempt
+        or (order is None and view.workers != scouts.missing)
+    )
 
 
-def given_back(observed: Observed) -> dict[str, Any]:
+def given_back(facts: Facts) -> dict[str, Any]:
     """``status.gang`` once scouts left for nothing."""
-    before = observed.job.status.gang
+    before = facts.job.status.gang
     return {
         **(before.model_dump(by_alias=True, exclude_none=True, mode="json") if before else {}),
         "incomplete": (before.incomplete if before else 0) + 1,
-        "at": stamp(observed.now),
+        "at": stamp(facts.now),
     }
 
 
-def of(observed: Observed, last: JobView) -> JobView | None:
-    """The scouts of an attempt."""
-    return next((v for v in observed.scouts if v.scout == last.attempt and not v.deleting), None)
+def pods_of(facts: Facts, views: Iterable[JobView]) -> tuple[PodView, ...]:
+    """The pods of these Jobs of scouts."""
+    numbers = {str(view.scout) for view in views}
+    return tuple([p for p in facts.observed.pods if p.labels.get(SCOUT_LABEL) in numbers])
 
 
-def alive(observed: Observed) -> bool:
+def alive(facts: Facts) -> bool:
     """Whether scouts hold anything."""
-    return any(not pod.over for view in observed.scouts for pod in pods_of(view, observed))
-
-
-def pods_of(view: JobView, observed: Observed) -> tuple[PodView, ...]:
-    """The pods of one Job of scouts."""
-    return tuple(p for p in observed.pods if p.labels.get(SCOUT_LABEL) == str(view.scout))
-
-
-def recheck_in(observed: Observed, last: JobView) -> float | None:
-    """Seconds until time alone changes the answer."""
-    if Fewer.of(last) is None:
-        return None
-    view, rest = of(observed, last), gang.rest(observed)
-    if view is None or view.started is None:
-        return rest or None
-    return max(0.0, _wait(observed) - (observed.now - view.started).total_seconds()) or None
+    return any(p.phase not in OVER for p in pods_of(facts, facts.observed.scouts))
 
 
 def scouts(job: TrainingJob, settings: Settings, last: JobView, number: int) -> Manifest:
@@ -149,19 +158,3 @@ def _pod(job: TrainingJob, settings: Settings, last: JobView) -> dict[str, Any]:
             | {key: trainer[key] for key in named},
         ],
     }
-
-
-def _placed(observed: Observed, view: JobView) -> int:
-    return sum(gang.placed(p) for p in pods_of(view, observed) if not p.deleting)
-
-
-def _decided(observed: Observed, view: JobView) -> bool:
-    """Whether all have places, or those that have none had time enough to find one."""
-    if _placed(observed, view) >= view.workers:
-        return True
-    began = view.started
-    return began is not None and (observed.now - began).total_seconds() >= _wait(observed)
-
-
-def _wait(observed: Observed) -> int:
-    return min(SETTLE_SECONDS, observed.settings.gang_seconds)

@@ -68,10 +68,15 @@ class Quote:
 
 
 def quote(
-    spec: TrainingJobSpec, workers: int, fleet: Fleet, speed: Speed | None = None
+    spec: TrainingJobSpec,
+    workers: int,
+    fleet: Fleet,
+    speed: Speed | None = None,
+    terms: Terms | None = None,
 ) -> Quote | None:
-    """The quote for so many workers; None where the job cannot run on them."""
-    terms = Terms.of(spec)
+    """The quote for so many workers; None where the job cannot run on them. ``terms`` are the
+    spec's, for who has them already."""
+    terms = terms or Terms.of(spec)
     part = split(terms, workers)
     if part is None:
         return None

@@ -4,14 +4,14 @@ A resize is told once it is over: verified by the ranks' gate and a first step a
 rolled back. An attempt is told once, whatever becomes of it later.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from preamar.core.conditions import Verdict
 from preamar.core.timestamps import stamp
-from preamar.core.training.annotations import REFUSED, RESIZE, STOP, Refused, Resize
-from preamar.core.training.attempts.endings import BROKEN, outcomes
-from preamar.core.training.elastic.resize import refused
-from preamar.core.training.observe import JobView, Observed
+from preamar.core.training.annotations import REFUSED, STOP, Resize
+from preamar.core.training.attempts.endings import BROKEN
+from preamar.core.training.facts import Facts
 from preamar.core.training.progress import Outcome, Progress, Resumed
 from preamar.core.training.step import Do, Step, Why
 
@@ -20,21 +20,17 @@ VERIFIED, ROLLED_BACK = "Verified", "RolledBack"
 NONE_YET = Verdict("ContinuityVerified", "Unknown", "NoResizes", "The job has not been resized.")
 
 
-def resizes(observed: Observed, last: JobView | None, step: Step) -> dict[str, Any]:
-    """``status.resizes`` with the one that has just ended, newest first; nothing if none has."""
-    told = [
-        each.model_dump(by_alias=True, exclude_none=True, mode="json")
-        for each in observed.job.status.resizes
-    ]
-    found = _verified(observed, last) or _rolled_back(observed, last, step)
-    if found is None or any(each.get("attempt") == found["attempt"] for each in told):
+def resizes(facts: Facts, step: Step, before: Sequence[Any]) -> dict[str, Any]:
+    """``status.resizes`` with the one that has just ended, newest first; nothing if none has.
+    ``before`` are those that the status has, as JSON."""
+    found = _verified(facts) or _rolled_back(facts, step)
+    if found is None or any(each.get("attempt") == found["attempt"] for each in before):
         return {}
-    return {"resizes": [found, *told][:KEPT_RESIZES]}
+    return {"resizes": [found, *before][:KEPT_RESIZES]}
 
 
-def _verified(observed: Observed, last: JobView | None) -> dict[str, Any] | None:
-    wish = Resize.of(last.annotations, RESIZE) if last is not None else None
-    seen = gate(observed, last)
+def _verified(facts: Facts) -> dict[str, Any] | None:
+    wish, last, seen = facts.notes.resize, facts.last, _gate(facts)
     if last is None or wish is None or seen is None or seen.pause is None:
         return None
     return {
@@ -49,39 +45,36 @@ def _verified(observed: Observed, last: JobView | None) -> dict[str, Any] | None
     }
 
 
-def _rolled_back(observed: Observed, last: JobView | None, step: Step) -> dict[str, Any] | None:
+def _rolled_back(facts: Facts, step: Step) -> dict[str, Any] | None:
     """The wish that an attempt starts without. It names the attempt that could not be."""
-    given_up = refused(observed, last, step.ending) if step.do == Do.START else None
-    if given_up is None or (last is not None and REFUSED in last.annotations):
+    given_up, last = step.size.refused, facts.last
+    if step.do != Do.START or given_up is None:
+        return None
+    if last is not None and REFUSED in last.annotations:
         return None
     broken = step.ending is not None and step.ending.kind == BROKEN
-    wish = Resize.of(last.annotations, RESIZE) if broken and last is not None else None
+    wish = facts.notes.resize if broken else None
     return {
         "from": wish.before if wish is not None else step.workers,
         "to": given_up.to,
         "reason": given_up.reason[:256],
-        "at": stamp(wish.at if wish is not None else observed.now),
+        "at": stamp(wish.at if wish is not None else facts.now),
         "attempt": step.attempt - 1 if broken else step.attempt,
         "outcome": ROLLED_BACK,
     }
 
 
-def gate(observed: Observed, last: JobView | None) -> Resumed | None:
+def _gate(facts: Facts) -> Resumed | None:
     """What the last attempt's ranks saw before their first step."""
-    if last is None:
-        return None
-    live = observed.progress
-    if live is not None and live.attempt == last.attempt and live.resumed is not None:
-        return live.resumed
-    return next((w.resumed for w in outcomes(last, observed.pods) if w.resumed), None)
+    if facts.live is not None and facts.live.resumed is not None:
+        return facts.live.resumed
+    return next((w.resumed for w in facts.words if w.resumed), None)
 
 
-def continuity(observed: Observed, last: JobView | None, step: Step) -> Verdict:
+def continuity(facts: Facts, step: Step) -> Verdict:
     """Whether the job goes on from exactly the state that the last resize left."""
-    kind = NONE_YET.type
-    given_up = refused(observed, last, step.ending)
-    if given_up is None and last is not None:
-        given_up = Refused.of(last.annotations)
+    kind, last, wish = NONE_YET.type, facts.last, facts.notes.resize
+    given_up = step.size.refused or facts.notes.refused
     if given_up is not None:
         return Verdict(
             kind,
@@ -91,9 +84,8 @@ def continuity(observed: Observed, last: JobView | None, step: Step) -> Verdict:
         )
     if step.do in {Do.ORDER, Do.CONVERT} or step.why == Why.RESIZING:
         return Verdict(kind, "Unknown", Why.RESIZING, "A resize is under way.")
-    wish = Resize.of(last.annotations, RESIZE) if last is not None else None
-    seen = gate(observed, last)
     if last is not None and wish is not None and STOP not in last.annotations:
+        seen = _gate(facts)
         if seen is None or seen.pause is None:
             return Verdict(
                 kind,
@@ -108,15 +100,15 @@ def continuity(observed: Observed, last: JobView | None, step: Step) -> Verdict:
             f"From {wish.before} to {wish.to} workers at step {seen.step}: {seen.tensors} tensors "
             f"are as saved, the loss on held-out samples changed by {seen.delta:.3g}.",
         )
-    before = observed.job.status.condition(kind)
+    before = facts.before.get(kind)
     if before is None or before.status == "Unknown":
         return NONE_YET
     return Verdict(kind, before.status, before.reason, before.message)
 
 
-def samples(last: JobView, consumed: int, told: Progress | Outcome) -> dict[str, int]:
-    """What the ranks counted, and what is missing between a stop and where its successor began."""
-    wish = Resize.of(last.annotations, RESIZE)
+def samples(wish: Resize | None, consumed: int, told: Progress | Outcome) -> dict[str, int]:
+    """What the ranks of an attempt counted, and what is missing between the stop that its resize
+    ``wish`` knows of and where it began."""
     missing = 0
     if wish is not None and wish.consumed is not None and isinstance(told, Progress):
         begun = _begun(told)
