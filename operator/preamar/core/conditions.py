@@ -41,23 +41,24 @@ def merge(
 ) -> list[dict[str, Any]]:
     """The conditions to write, as JSON, in the order given."""
     old = {condition.type: condition for condition in before}
-    merged = []
-    for verdict in now_true:
-        previous = old.get(verdict.type)
-        since = now
-        if previous is not None and previous.status == verdict.status:
-            since = moment(previous.last_transition_time) or now
-        merged.append(
-            {
-                "type": verdict.type,
-                "status": str(verdict.status),
-                "reason": str(verdict.reason),
-                "message": shortened(verdict.message),
-                "observedGeneration": generation,
-                "lastTransitionTime": stamp(since),
-            }
-        )
-    return merged
+    kept = [
+        previous.last_transition_time
+        if (previous := old.get(verdict.type)) is not None and previous.status == verdict.status
+        else None
+        for verdict in now_true
+    ]
+    since = [stamp(moment(time) or now) for time in kept]
+    return [
+        {
+            "type": verdict.type,
+            "status": str(verdict.status),
+            "reason": str(verdict.reason),
+            "message": shortened(verdict.message),
+            "observedGeneration": generation,
+            "lastTransitionTime": at,
+        }
+        for verdict, at in zip(now_true, since, strict=True)
+    ]
 
 
 def transitions(

@@ -19,10 +19,11 @@ def due(
     refused: Mapping[Ref, Refusal],
 ) -> tuple[Manifest, ...]:
     """What to send, in the order given."""
+    sent = [(manifest, ref_of(manifest), digest_of(manifest)) for manifest in wanted]
     return tuple(
         manifest
-        for manifest in wanted
-        if _is_due(ref_of(manifest), digest_of(manifest), owner, children, applied, refused)
+        for manifest, ref, digest in sent
+        if _is_due(ref, digest, owner, children, applied, refused)
     )
 
 
