@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from preamar.api.inference import InferenceService
 from preamar.core.plan import Event
 from preamar.core.pods import ContainerView, Ended
+from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.fit import HALVINGS, RELEASED, fit_of
 from preamar.core.serving.health.fit_kept import Fit, as_made
 from preamar.core.serving.observe import DeploymentView
@@ -127,7 +128,7 @@ FOUND = [
 
 @pytest.mark.parametrize(("service", "pods", "fit"), FOUND)
 def test_what_pods_show_decides_over_batch_and_replicas(service, pods, fit):
-    assert fit_of(seen(service, pods=tuple(pods))) == fit
+    assert fit_of(facts_of(seen(service, pods=tuple(pods)))) == fit
 
 
 def deployment(service, wanted=1, batch=None):
@@ -135,13 +136,17 @@ def deployment(service, wanted=1, batch=None):
 
 
 def test_a_batch_that_was_ordered_and_not_yet_told_is_remembered_by_the_deployment():
-    assert fit_of(seen(SERVICE, deployment=deployment(SERVICE, batch=8))) == Fit(16, 8, NOW)
-    assert fit_of(seen(SERVICE, deployment=deployment(OLD, batch=8))) == Fit(16, 16)
+    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(SERVICE, batch=8)))) == Fit(
+        16, 8, NOW
+    )
+    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(OLD, batch=8)))) == Fit(16, 16)
 
 
 def test_replicas_that_were_ordered_away_show_nothing_new():
     pods = (pod(server(KILLED)),)
-    assert fit_of(seen(SERVICE, pods=pods, deployment=deployment(SERVICE, 0))) == Fit(16, 16)
+    assert fit_of(facts_of(seen(SERVICE, pods=pods, deployment=deployment(SERVICE, 0)))) == Fit(
+        16, 16
+    )
 
 
 def template(plan):
@@ -207,7 +212,7 @@ PASSES = [
 def test_a_second_pass_has_nothing_to_add(service, that, ended):
     first = reconcile(seen(service, pods=(that,)))
     after = with_status(service, first.status["status"])
-    ordered = deployment(service, template(first)[0], fit_of(seen(after)).batch)
+    ordered = deployment(service, template(first)[0], fit_of(facts_of(seen(after))).batch)
     pods = () if ended else (that,)
     second = reconcile(seen(after, pods=pods, deployment=ordered, now=later(40)))
     assert (second.apply, second.events, second.status) == (first.apply, (), None)

@@ -4,18 +4,16 @@ The pods of the present revision are asked in an order from the surest cause to 
 may heal within seconds is given a grace first; the answer then says when to look again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from preamar.core.pods import ContainerView, Ended, PodView
 from preamar.core.serving.pods.memory import REFUSED, exceeded, sentence
+from preamar.core.serving.pods.readiness import CRASHES
 from preamar.core.stuck import Judge, misconfigured, unschedulable, without_image
 
-STEADY = timedelta(seconds=60)
-"""A container that has crashed before is trusted again once it has run for so long."""
-CRASHES = 2
 LONGEST_TAIL = 600
 
 
@@ -72,33 +70,19 @@ class Made:
 Found = Callable[[PodView, datetime], Finding | None]
 
 
-def find(pods: Iterable[PodView], now: datetime, made: Made) -> Finding | None:
-    """The surest finding over all pods that are not ready; one that counts before one in grace."""
+def find(pods: Iterable[PodView], up: Container[str], now: datetime, made: Made) -> Finding | None:
+    """The surest finding over all pods that are not ``up``; one that counts before one in grace."""
+    down = [pod for pod in pods if pod.uid not in up and not pod.deleting]
+    down = [pod for pod in down if not pod.over]
     found = [
         finding
         for judge in judges(made)
-        for pod in pods
-        if not pod.deleting and not pod.over and not is_ready(pod, now)
+        for pod in down
         for finding in (judge(pod, now),)
         if finding is not None
     ]
     counting = [finding for finding in found if finding.in_grace is None]
     return next(iter(counting or found), None)
-
-
-def is_ready(pod: PodView, now: datetime) -> bool:
-    """Whether a pod answers and has not only just come back from a crash."""
-    return pod.ready and not pod.deleting and steadies_in(pod, now) <= 0
-
-
-def steadies_in(pod: PodView, now: datetime) -> float:
-    """Seconds until a pod that kept crashing is trusted again; 0 if it is trusted."""
-    waits = [
-        (c.running_since + STEADY - now).total_seconds()
-        for c in pod.containers
-        if not c.init and c.restarts >= CRASHES and c.running_since is not None
-    ]
-    return max([0.0, *waits])
 
 
 def _refused_by_builder(pod: PodView, _now: datetime) -> Finding | None:

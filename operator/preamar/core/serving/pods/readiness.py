@@ -1,0 +1,24 @@
+"""Does a replica's pod answer, and may it be trusted to go on?"""
+
+from datetime import datetime, timedelta
+
+from preamar.core.pods import PodView
+
+STEADY = timedelta(seconds=60)
+"""A container that has crashed before is trusted again once it has run for so long."""
+CRASHES = 2
+
+
+def is_ready(pod: PodView, now: datetime) -> bool:
+    """Whether a pod answers and has not only just come back from a crash."""
+    return pod.ready and not pod.deleting and steadies_in(pod, now) <= 0
+
+
+def steadies_in(pod: PodView, now: datetime) -> float:
+    """Seconds until a pod that kept crashing is trusted again; 0 if it is trusted."""
+    waits = [
+        (c.running_since + STEADY - now).total_seconds()
+        for c in pod.containers
+        if not c.init and c.restarts >= CRASHES and c.running_since is not None
+    ]
+    return max([0.0, *waits])
