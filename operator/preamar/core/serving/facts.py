@@ -22,7 +22,7 @@ from preamar.core.serving.model.source import (
 )
 from preamar.core.serving.observe import REVISION, Observed, children_of, claims_named, has_canary
 from preamar.core.serving.pods.desired import edition_of, revision_of
-from preamar.core.serving.pods.readiness import is_ready, steadies_in
+from preamar.core.serving.pods.readiness import down, is_ready, steadies_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,12 @@ class Facts:
     """Replicas of any revision that count: neither ended nor on their way out."""
     current: tuple[PodView, ...]
     """All replicas of the revision."""
-    up: frozenset[str]
-    """The UIDs of all pods that answer and are trusted."""
+    answering: tuple[PodView, ...]
+    """Replicas of any revision that answer and are trusted."""
     ready: int
-    """How many replicas of the revision are."""
+    """How many of them are of the revision."""
+    down: tuple[PodView, ...]
+    """Replicas of the revision that count and are not among them."""
     steadies_in: float | None
     """Seconds until the next one of the revision is trusted again; None where none is waited for."""
     loaded: bool
@@ -79,10 +81,10 @@ def facts_of(observed: Observed) -> Facts:
     claims = claims_named(service)
     pods = observed.pods
     current = tuple([p for p in pods if p.labels.get(REVISION) == revision])
-    everyone = (*pods, *observed.canaries, *observed.workers)
-    up = frozenset([p.uid for p in everyone if is_ready(p, now)])
+    here = tuple([p for p in pods if not p.deleting and not p.over])
+    answering = tuple([p for p in pods if is_ready(p, now)])
+    ready = sum(p.labels.get(REVISION) == revision for p in answering)
     waits = [left for left in [steadies_in(p, now) for p in current] if left > 0]
-    ready = sum([p.uid in up for p in current])
     return Facts(
         observed=observed,
         service=service,
@@ -99,10 +101,11 @@ def facts_of(observed: Observed) -> Facts:
         gpu=on_gpu(service.spec.accelerator),
         grouped=service.spec.parallelism.nodes > 1,
         canary=has_canary(service),
-        here=tuple([p for p in pods if not p.deleting and not p.over]),
+        here=here,
         current=current,
-        up=up,
+        answering=answering,
         ready=ready,
+        down=down(current, now),
         steadies_in=min(waits, default=None),
         loaded=service.status.revision == revision or ready > 0,
     )

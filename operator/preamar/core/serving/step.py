@@ -22,6 +22,7 @@ from preamar.core.serving.health.fit import fit_of, made_with
 from preamar.core.serving.health.fit_kept import Fit
 from preamar.core.serving.may_exist import Existing, may_exist
 from preamar.core.serving.pods.desired import with_batch
+from preamar.core.serving.pods.readiness import down
 from preamar.core.serving.sizing.scaling import Decision
 from preamar.core.serving.sizing.size import size_of
 from preamar.core.trouble import Trouble
@@ -71,9 +72,10 @@ def next_step(asked: Facts) -> Step:
 
 
 def _served(facts: Facts) -> Served:
-    fit, observed = fit_of(facts), facts.observed
-    pods = (*made_with(facts, fit), *current_workers(facts, fit.batch))
-    finding = find(pods, facts.up, observed.now, Made(facts.gpu, fit.batch))
+    fit, observed, now = fit_of(facts), facts.observed, facts.observed.now
+    workers = down(current_workers(facts, fit.batch), now)
+    pods = (*made_with(facts.down, facts, fit), *workers)
+    finding = find(pods, now, Made(facts.gpu, fit.batch))
     size = size_of(
         with_batch(facts.service, fit.batch),
         demand=observed.demand,
@@ -81,7 +83,7 @@ def _served(facts: Facts) -> Served:
         loaded=facts.loaded,
         failing=fit.given_up is not None or (finding is not None and finding.in_grace is None),
         habit=observed.habit,
-        now=observed.now,
+        now=now,
     )
     gang = gang_of(facts, size.replicas)
     return Served(fit, finding, size, gang, may_exist(fit, gang, size.replicas))

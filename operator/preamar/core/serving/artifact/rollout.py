@@ -21,6 +21,7 @@ from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS, Judgemen
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, find
 from preamar.core.serving.observe import REVISION
+from preamar.core.serving.pods.readiness import down, is_ready
 from preamar.core.timestamps import moment, stamp
 from preamar.protocol.canary import Apart, Side, Trial
 from preamar.protocol.demand import Demand
@@ -92,7 +93,7 @@ def rollout_of(facts: Facts, work: Optimized) -> Rollout | None:
     finding = _finding(facts)
     if finding is not None and finding.fault not in WAITS:
         return _back(known, str(finding.fault), finding.message)
-    ready = [pod for pod in observed.canaries if pod.uid in facts.up]
+    ready = [pod for pod in observed.canaries if is_ready(pod, observed.now)]
     if known.since is None and not ready:
         return replace(known, message=finding.message) if finding else known
     since = known.since or observed.now
@@ -173,7 +174,8 @@ def _finding(facts: Facts) -> Finding | None:
     canaries, batching = facts.observed.canaries, facts.service.spec.runtime.batching
     mine = tuple(pod for pod in canaries if pod.labels.get(REVISION) == facts.revision)
     made = Made(facts.gpu, batching.max_batch_size)
-    found = find(mine, facts.up, facts.observed.now, made)
+    now = facts.observed.now
+    found = find(down(mine, now), now, made)
     return found if found is not None and found.in_grace is None else None
 
 

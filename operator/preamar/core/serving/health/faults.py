@@ -4,7 +4,7 @@ The pods of the present revision are asked in an order from the surest cause to 
 may heal within seconds is given a grace first; the answer then says when to look again.
 """
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -70,10 +70,8 @@ class Made:
 Found = Callable[[PodView, datetime], Finding | None]
 
 
-def find(pods: Iterable[PodView], up: Container[str], now: datetime, made: Made) -> Finding | None:
-    """The surest finding over all pods that are not ``up``; one that counts before one in grace."""
-    down = [pod for pod in pods if pod.uid not in up and not pod.deleting]
-    down = [pod for pod in down if not pod.over]
+def find(down: Iterable[PodView], now: datetime, made: Made) -> Finding | None:
+    """The surest finding over all pods that are down; one that counts before one in grace."""
     found = [
         finding
         for judge in judges(made)

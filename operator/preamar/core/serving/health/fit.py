@@ -16,7 +16,7 @@ from preamar.core.pods import PodView
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, crashing, out_of_memory
 from preamar.core.serving.health.fit_kept import Fit, known_fit
-from preamar.core.serving.observe import batch_of
+from preamar.core.serving.observe import REVISION, batch_of
 from preamar.core.serving.pods.memory import REFUSED, exceeded
 from preamar.core.trouble import Trouble
 
@@ -33,26 +33,24 @@ def fit_of(facts: Facts) -> Fit:
     known, now = known_fit(facts), facts.observed.now
     if known.given_up is not None or _ordered_away(facts):
         return known
-    here = {pod.uid for pod in facts.here}
-    pods = tuple(pod for pod in made_with(facts, known) if pod.uid in here)
-    servers = [c for pod in pods for c in pod.containers if not c.init]
-    exceeding = [c for c in servers if exceeded(c, gpu=facts.gpu)]
+    servers = [c for pod in made_with(facts.here, facts, known) for c in pod.containers]
+    exceeding = [c for c in servers if not c.init and exceeded(c, gpu=facts.gpu)]
     if exceeding and _smaller_helps(facts.service, known):
         return replace(known, batch=known.batch // 2, at=now)
-    if any(pod.uid in facts.up for pod in facts.observed.pods):
+    if facts.answering:
         return known  # of whatever revision: who answers is not taken away
-    found = _hopeless(pods, facts, Made(facts.gpu, known.batch))
+    found = _hopeless(facts, known)
     if found is None:
         return known
     trouble = Trouble(found.fault, f"{found.message} {RELEASED}")
     return replace(known, at=now, given_up=trouble)
 
 
-def made_with(facts: Facts, fit: Fit) -> tuple[PodView, ...]:
-    """The pods of the present revision and batch."""
-    batches = [batch_of(pod.labels) or fit.asked for pod in facts.current]
-    made = zip(facts.current, batches, strict=True)
-    return tuple(pod for pod, batch in made if batch == fit.batch)
+def made_with(pods: Iterable[PodView], facts: Facts, fit: Fit) -> tuple[PodView, ...]:
+    """Those that are of the present revision and batch."""
+    current = [pod for pod in pods if pod.labels.get(REVISION) == facts.revision]
+    batches = [batch_of(pod.labels) or fit.asked for pod in current]
+    return tuple(p for p, batch in zip(current, batches, strict=True) if batch == fit.batch)
 
 
 def _smaller_helps(service: InferenceService, known: Fit) -> bool:
@@ -61,15 +59,15 @@ def _smaller_helps(service: InferenceService, known: Fit) -> bool:
     return not own and known.batch > 1 and known.halvings < HALVINGS
 
 
-def _hopeless(pods: Iterable[PodView], facts: Facts, made: Made) -> Finding | None:
-    """Why these pods will not come up, where that is certain enough to take them away. Of a model
+def _hopeless(facts: Facts, known: Fit) -> Finding | None:
+    """Why pods that are down will not come up, where that is certain enough to take them away. Of a model
     that was ready before, only a smallest batch that is too large again and again: all else may
     pass."""
-    now, loaded = facts.observed.now, facts.loaded
-    for judge in (out_of_memory(made), crashing):
+    now, loaded, pods = facts.observed.now, facts.loaded, made_with(facts.down, facts, known)
+    for judge in (out_of_memory(Made(facts.gpu, known.batch)), crashing):
         for pod in pods:
             found = judge(pod, now)
-            if found is None or found.container is None or pod.uid in facts.up:
+            if found is None or found.container is None:
                 continue
             c = found.container
             if c.init and c.last_end is not None and c.last_end.exit_code == REFUSED:

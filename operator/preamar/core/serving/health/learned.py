@@ -89,8 +89,8 @@ def _known(service: InferenceService) -> Iterator[_Start]:
 
 def _seen(facts: Facts) -> Iterator[_Start]:
     """Pods that are ready and whose containers have never been started again."""
-    for pod in facts.observed.pods:
-        first = all(c.restarts == 0 for c in pod.containers) and pod.uid in facts.up
+    for pod in facts.answering:
+        first = all(c.restarts == 0 for c in pod.containers)
         if first and pod.created is not None and pod.ready_at is not None:
             seconds = (pod.ready_at - pod.created).total_seconds()
             if seconds >= 0:

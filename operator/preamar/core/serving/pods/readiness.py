@@ -1,5 +1,6 @@
 """Does a replica's pod answer, and may it be trusted to go on?"""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from preamar.core.pods import PodView
@@ -12,6 +13,12 @@ CRASHES = 2
 def is_ready(pod: PodView, now: datetime) -> bool:
     """Whether a pod answers and has not only just come back from a crash."""
     return pod.ready and not pod.deleting and steadies_in(pod, now) <= 0
+
+
+def down(pods: Iterable[PodView], now: datetime) -> tuple[PodView, ...]:
+    """Those that are there to stay and are not ready."""
+    here = [pod for pod in pods if not pod.deleting and not pod.over]
+    return tuple(pod for pod in here if not is_ready(pod, now))
 
 
 def steadies_in(pod: PodView, now: datetime) -> float:
