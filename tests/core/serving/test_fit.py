@@ -13,7 +13,7 @@ from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.fit import HALVINGS, RELEASED, fit_of
 from preamar.core.serving.health.fit_kept import Fit, as_made
 from preamar.core.serving.observe import DeploymentView
-from preamar.core.serving.pods.desired import edition_of, revision_of
+from preamar.core.serving.pods.desired import identity_of, revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.waking import wake
 from preamar.core.trouble import Trouble
@@ -55,7 +55,7 @@ def told(service, batch, *, given_up=False, reason="OutOfMemory", message="why",
     asked = service.spec.runtime.batching.max_batch_size
     fit = {
         "revision": revision_of(service),
-        "edition": edition or edition_of(service),
+        "edition": edition or identity_of(service).edition,
         "asked": asked,
         "maxBatchSize": batch,
         "attempts": Fit(asked, batch).halvings,
@@ -168,7 +168,7 @@ def test_the_next_pods_get_the_smaller_batch_under_the_same_revision():
     words = "Batches of 8 instead of 16: with 16 a replica ran out of memory."
     assert plan.status["status"]["fit"] == {
         "revision": revision_of(SERVICE),
-        "edition": edition_of(SERVICE),
+        "edition": identity_of(SERVICE).edition,
         "asked": 16,
         "maxBatchSize": 8,
         "attempts": 1,

@@ -17,12 +17,11 @@ from preamar.core.serving.model.source import (
     Artefact,
     artefact_of,
     fetch_job,
-    is_fetched,
-    usable_cache,
+    volume_of,
 )
 from preamar.core.serving.observe import REVISION, Observed, children_of, claims_named, has_canary
-from preamar.core.serving.pods.desired import edition_of, revision_of
-from preamar.core.serving.pods.readiness import down, is_ready, steadies_in
+from preamar.core.serving.pods.desired import identity_of, revision_of
+from preamar.core.serving.pods.readiness import down, next_steady, up
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ class Facts:
     """What replicas of the revision are made of, as their Deployment remembers it."""
     before: InferenceService | None
     """The service as its Deployment was made; None without one, or where that cannot be read."""
-    before_revision: str
-    """Of that; empty where there is none."""
+    before_revision: str | None
+    """Of that."""
     children: tuple[Ref, ...]
     """Where its children are, whether they exist or not; the Deployment's is the first."""
     artefact: Artefact | None
@@ -74,17 +73,21 @@ class Facts:
 
 def facts_of(observed: Observed) -> Facts:
     """All of them."""
-    service, now = observed.service, observed.now
-    revision, edition, made = revision_of(service), edition_of(service), made_of(service)
-    before = _before(observed, made)
+    service, now, pods = observed.service, observed.now, observed.pods
+    (revision, edition), made = identity_of(service), made_of(service)
+    deployment, before = observed.deployment, None
+    if deployment is not None:
+        same = deployment.made_of == made
+        before = service if same else earlier(service, deployment.made_of)
+    canary, claims = has_canary(service), claims_named(service)
     artefact, fetched_by = artefact_of(service), fetch_job(service)
-    claims = claims_named(service)
-    pods = observed.pods
-    current = tuple([p for p in pods if p.labels.get(REVISION) == revision])
+    cache = observed.settings.model_cache_claim
+    claim = volume_of(service, artefact, observed.claims, cache, claims)
+    children, gpu = children_of(service, artefact, fetched_by), on_gpu(service.spec.accelerator)
     here = tuple([p for p in pods if not p.deleting and not p.over])
-    answering = tuple([p for p in pods if is_ready(p, now)])
+    current = tuple([p for p in pods if p.labels.get(REVISION) == revision])
+    answering, silent, steady = up(pods, now), down(current, now), next_steady(current, now)
     ready = sum(p.labels.get(REVISION) == revision for p in answering)
-    waits = [left for left in [steadies_in(p, now) for p in current] if left > 0]
     return Facts(
         observed=observed,
         service=service,
@@ -92,47 +95,20 @@ def facts_of(observed: Observed) -> Facts:
         edition=edition,
         made_of=made,
         before=before,
-        before_revision=_revision(before, service, revision),
-        children=children_of(service, artefact, fetched_by),
+        before_revision=revision if before is service else before and revision_of(before),
+        children=children,
         artefact=artefact,
         fetch_job=fetched_by,
         claims=claims,
-        claim=_claim(observed, artefact, claims),
-        gpu=on_gpu(service.spec.accelerator),
+        claim=claim,
+        gpu=gpu,
         grouped=service.spec.parallelism.nodes > 1,
-        canary=has_canary(service),
+        canary=canary,
         here=here,
         current=current,
         answering=answering,
         ready=ready,
-        down=down(current, now),
-        steadies_in=min(waits, default=None),
+        down=silent,
+        steadies_in=steady,
         loaded=service.status.revision == revision or ready > 0,
     )
-
-
-def _before(observed: Observed, made: str) -> InferenceService | None:
-    deployment = observed.deployment
-    if deployment is None:
-        return None
-    if deployment.made_of == made:
-        return observed.service
-    return earlier(observed.service, deployment.made_of)
-
-
-def _revision(before: InferenceService | None, service: InferenceService, revision: str) -> str:
-    if before is None:
-        return ""
-    return revision if before is service else revision_of(before)
-
-
-def _claim(
-    observed: Observed, artefact: Artefact | None, claims: tuple[str, ...]
-) -> ClaimView | None:
-    service, name = observed.service, observed.settings.model_cache_claim
-    cache = observed.claims.get(name) if name else None
-    if artefact is not None:
-        return cache
-    if is_fetched(service):
-        return usable_cache(service, cache)
-    return observed.claims.get(claims[0]) if claims else None

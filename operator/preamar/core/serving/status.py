@@ -58,9 +58,9 @@ def status(step: Step) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
     elif before.optimization and work.stand != Stand.UNASKED:  # replicas may start from it yet
         now_true["optimization"] = _dumped(before.optimization)
     now_true |= _decisions(facts, served.size if served else None)
+    now_true |= _groups(service, served.gang if served else None)
     if measured := learned(facts):
         now_true["learned"] = measured
-    now_true |= _groups(service, served.gang if served else None)
     if fit is not None and (made := told_fit(facts, fit)):
         now_true["fit"] = made
     elif fit is None and before.fit is not None:

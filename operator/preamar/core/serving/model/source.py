@@ -6,6 +6,7 @@ its replicas can share, else a volume that comes and goes with the pod. The cred
 that the kubelet mounts; the operator never reads it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +94,11 @@ def artefact_of(service: InferenceService) -> Artefact | None:
     """The optimised model that is asked for; None where it is served as it came."""
     if not is_optimized(service):
         return None
-    name, asked = artefact(service), products(service)
+    asked, compiled, name = products(service), compiles(service), artefact(service)
     endings = [digest_of({name: product})[:10] if product else name[-10:] for product in asked]
     return Artefact(
         name,
-        compiles(service),
+        compiled,
         tuple(
             OptimizeJob(
                 f"{name[:-11][:40]}-optimize-{ending}",
@@ -123,6 +124,23 @@ def cache_claim(service: InferenceService, settings: Settings) -> str | None:
     """The claim that fetched and optimised models are kept on, if it exists."""
     wanted = is_fetched(service) or is_optimized(service)
     return settings.model_cache_claim or None if wanted else None
+
+
+def volume_of(
+    service: InferenceService,
+    artefact: Artefact | None,
+    claims: Mapping[str, ClaimView],
+    cache: str,
+    named: tuple[str, ...],
+) -> ClaimView | None:
+    """The claim that the model lies on, or is fetched to: that of the name ``cache``, or the first of
+    those that the service has ``named``."""
+    kept = claims.get(cache) if cache else None
+    if artefact is not None:
+        return kept
+    if is_fetched(service):
+        return usable_cache(service, kept)
+    return claims.get(named[0]) if named else None
 
 
 def usable_cache(service: InferenceService, claim: ClaimView | None) -> ClaimView | None:

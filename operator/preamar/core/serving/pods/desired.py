@@ -5,7 +5,7 @@ budget for disruptions; all ``X-serve``. A function of the resource, the install
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from preamar.api.inference import InferenceService
 from preamar.core.metadata import child_metadata, labels_of
@@ -28,19 +28,28 @@ from preamar.core.serving.pods.pod import PORTS, pod_spec
 from preamar.core.settings import Settings
 
 
-def revision_of(service: InferenceService) -> str:
-    """What the user has asked to run, in ten characters. The installation's own defaults are left
-    out: an upgrade of Preamar replaces pods and does not make a loaded model unproved."""
+class Identity(NamedTuple):
+    """``revision``: what the user has asked to run. The installation's own defaults are left out: an
+    upgrade of Preamar replaces pods and does not make a loaded model unproved. ``edition``: all that
+    was written, its size left out. Others write sizes all the time, so that a new generation alone
+    does not say that a person has changed anything. Ten characters each."""
+
+    revision: str
+    edition: str
+
+
+def identity_of(service: InferenceService) -> Identity:
+    """Both."""
     spec = service.spec
     parts = (spec.model, spec.optimize, spec.runtime, spec.accelerator, spec.parallelism)
-    return digest_of({"spec": [p.model_dump(by_alias=True, mode="json") for p in parts]})[:10]
+    asked = {"spec": [part.model_dump(by_alias=True, mode="json") for part in parts]}
+    written = {"spec": spec.model_dump(by_alias=True, mode="json", exclude={"replicas"})}
+    return Identity(digest_of(asked)[:10], digest_of(written)[:10])
 
 
-def edition_of(service: InferenceService) -> str:
-    """All that was written, its size left out, in ten characters. Others write sizes all the time,
-    so that a new generation alone does not say that a person has changed anything."""
-    spec = service.spec.model_dump(by_alias=True, mode="json", exclude={"replicas"})
-    return digest_of({"spec": spec})[:10]
+def revision_of(service: InferenceService) -> str:
+    """What the user has asked to run."""
+    return identity_of(service).revision
 
 
 def with_batch(service: InferenceService, batch: int) -> InferenceService:

@@ -15,10 +15,21 @@ def is_ready(pod: PodView, now: datetime) -> bool:
     return pod.ready and not pod.deleting and steadies_in(pod, now) <= 0
 
 
+def up(pods: Iterable[PodView], now: datetime) -> tuple[PodView, ...]:
+    """Those that are ready."""
+    return tuple(pod for pod in pods if is_ready(pod, now))
+
+
 def down(pods: Iterable[PodView], now: datetime) -> tuple[PodView, ...]:
     """Those that are there to stay and are not ready."""
     here = [pod for pod in pods if not pod.deleting and not pod.over]
     return tuple(pod for pod in here if not is_ready(pod, now))
+
+
+def next_steady(pods: Iterable[PodView], now: datetime) -> float | None:
+    """Seconds until the first of those that are not trusted yet is; None where there are none."""
+    waits = [steadies_in(pod, now) for pod in pods]
+    return min((left for left in waits if left > 0), default=None)
 
 
 def steadies_in(pod: PodView, now: datetime) -> float:
