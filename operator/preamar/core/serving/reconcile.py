@@ -5,7 +5,6 @@ calls ``reconcile``, and carries the ``Plan`` out. A plan carried out in full le
 plan; tests/life holds us to that.
 """
 
-from preamar.api.inference_status import InferenceServiceStatus
 from preamar.core.conditions import transitions
 from preamar.core.metadata import status_of
 from preamar.core.needs_apply import due
@@ -22,6 +21,7 @@ from preamar.core.serving.status import status
 from preamar.core.serving.step import Served, Step, next_step
 from preamar.core.serving.verdicts import BAD, TOLD
 from preamar.core.serving.waking import resized, scale_of
+from preamar.core.status_news import says
 
 NOT_WATCHED = 60.0
 """How long a volume may be gone before we notice: claims are read and not watched."""
@@ -59,6 +59,7 @@ def _serve(asked: Facts, step: Step, served: Served) -> Plan:
     apply = due(wanted, uid, observed.children, observed.applied, observed.refused)
     apply += made(facts, observed.pods) + made(asked, observed.canaries)
     scale = scale_of(facts.service, served.size)
+    sized = resized(observed, scale, served.size)
     news, events = _status(step)
     return Plan(
         scale=scale,
@@ -66,7 +67,7 @@ def _serve(asked: Facts, step: Step, served: Served) -> Plan:
         apply=apply,
         delete=ends + abandoned(asked, step.work),
         status=news,
-        events=(*events, *steps(facts, served.fit), *resized(observed, scale, served.size)),
+        events=(*events, *steps(facts, served.fit), *sized),
         recheck_in=_soonest(step, served),
     )
 
@@ -121,7 +122,7 @@ def _status(step: Step) -> tuple[Manifest | None, tuple[Event, ...]]:
     """The status if it is news, and the events that go with it."""
     service = step.facts.service
     wanted, told = status(step)
-    if InferenceServiceStatus.model_validate(wanted) == service.status:
+    if says(service.status, wanted):
         return None, ()
     events = transitions(service.status.conditions, told, TOLD, BAD)
     return status_of(KIND, service.metadata, wanted), events
