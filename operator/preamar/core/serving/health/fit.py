@@ -63,18 +63,14 @@ def _hopeless(facts: Facts, known: Fit) -> Finding | None:
     """Why pods that are down will not come up, where that is certain enough to take them away. Of a model
     that was ready before, only a smallest batch that is too large again and again: all else may
     pass."""
-    now, loaded, pods = facts.observed.now, facts.loaded, made_with(facts.down, facts, known)
-    for judge in (out_of_memory(Made(facts.gpu, known.batch)), crashing):
-        for pod in pods:
-            found = judge(pod, now)
-            if found is None or found.container is None:
-                continue
-            c = found.container
-            if c.init and c.last_end is not None and c.last_end.exit_code == REFUSED:
-                continue  # heals by itself once the right model is on the volume
-            again = c.restarts >= RESTARTS and c.running_since is None
-            if (again or not loaded) if found.fault == Fault.MEMORY else (again and not loaded):
-                return found
+    loaded, pods = facts.loaded, made_with(facts.down, facts, known)
+    for found in (*out_of_memory(pods, Made(facts.gpu, known.batch)), *crashing(pods)):
+        c = found.container
+        if c is None or (c.init and c.last_end is not None and c.last_end.exit_code == REFUSED):
+            continue  # heals by itself once the right model is on the volume
+        again = c.restarts >= RESTARTS and c.running_since is None
+        if (again or not loaded) if found.fault == Fault.MEMORY else (again and not loaded):
+            return found
     return None
 
 
