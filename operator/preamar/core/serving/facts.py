@@ -75,10 +75,12 @@ def facts_of(observed: Observed) -> Facts:
     """All of them."""
     service, now, pods = observed.service, observed.now, observed.pods
     (revision, edition), made = identity_of(service), made_of(service)
-    deployment, before = observed.deployment, None
-    if deployment is not None:
-        same = deployment.made_of == made
-        before = service if same else earlier(service, deployment.made_of)
+    deployment, before, before_revision = observed.deployment, None, None
+    if deployment is not None and deployment.made_of == made:
+        before, before_revision = service, revision
+    elif deployment is not None:
+        before = earlier(service, deployment.made_of)
+        before_revision = revision_of(before) if before is not None else None
     canary, claims = has_canary(service), claims_named(service)
     artefact, fetched_by = artefact_of(service), fetch_job(service)
     cache = observed.settings.model_cache_claim
@@ -95,7 +97,7 @@ def facts_of(observed: Observed) -> Facts:
         edition=edition,
         made_of=made,
         before=before,
-        before_revision=revision if before is service else before and revision_of(before),
+        before_revision=before_revision,
         children=children,
         artefact=artefact,
         fetch_job=fetched_by,

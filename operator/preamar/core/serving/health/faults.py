@@ -107,7 +107,9 @@ def out_of_memory(pods: Iterable[PodView], made: Made) -> list[Finding]:
     containers = _containers(pods)
     memories = [exceeded(c, gpu=made.gpu) for _, c in containers]
     told = [
-        memory and Finding(Fault.MEMORY, sentence(memory, c, _times(c), made.batch), container=c)
+        None
+        if memory is None
+        else Finding(Fault.MEMORY, sentence(memory, c, _times(c), made.batch), container=c)
         for (_, c), memory in zip(containers, memories, strict=True)
     ]
     return _first_of_each(containers, told)
