@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo up down e2e faults images crds lock
+.PHONY: help setup check hunt test demo up down e2e faults images crds lock
 
 UV_VERSION := 0.13.9
 UV := build/uv/bin/uv
@@ -30,11 +30,15 @@ setup: .venv/ready ## the Python environment, from the lock file
 lock: | $(UV) ## choose versions again and write uv.lock
 	@$(UV) lock --python $(PYTHON)
 
-crds: setup ## generate crds/ and the chart's copies from the models
+crds: setup ## generate crds/, the chart's copies of them and its presets for clouds
 	@$(PY) -m preamar.api.crd
+	@$(PY) -m e2e.presets
 
 check: setup ## seconds: format, lint, types, import contracts, unit and property tests, generated files
 	@$(PY) -m e2e.check
+
+hunt: setup ## hours: the tests of make check that draw examples, with many more; SHARD=1/4 ROUND=2 NAMES=life
+	@SHARD=$(SHARD) ROUND=$(ROUND) NAMES=$(NAMES) $(PY) -m e2e.hunt
 
 demo: ## from a clean clone: a cluster, the chart and the main job on real input, step by step
 	@PREAMAR_BEGAN=$$(date +%s) $(MAKE) --no-print-directory demo-story

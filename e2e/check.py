@@ -6,25 +6,29 @@ are cores, because tests of processes wait more than they compute.
 """
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 
+from e2e import timing
 from e2e.stages import PYTHON, Stage, beside, report
 
 QUICK = ("-m", "not apiserver and not cluster and not image and not slow")
 ROOMS = (
     ("gateway",),
     ("workloads/triton",),
-    ("life/test_seeded_bugs.py",),
     ("life",),
     ("workloads/deepspeed", "ledger", "demand"),
 )
 
 
-def pytest(*arguments: str) -> tuple[str, ...]:
+TIMES = timing.TIMES / "check"
+
+
+def pytest(name: str, *arguments: str) -> tuple[str, ...]:
     # Several at once would write over each other's notes of what failed last.
-    shown = ("-q", "-p", "no:cacheprovider", "--durations=3", "--durations-min=1")
+    shown = ("-q", "-p", "no:cacheprovider", *timing.written(TIMES, name))
     return (PYTHON, "-m", "pytest", *shown, *QUICK, *arguments)
 
 
@@ -33,10 +37,10 @@ def tests() -> tuple[Stage, ...]:
     named = [[f"tests/{room}" for room in rooms] for rooms in ROOMS]
     every = [place for places in named for place in places]
     stages = [
-        Stage(f"tests: {', '.join(rooms)}", pytest(*places, *_but(every, places)))
+        Stage(f"tests: {', '.join(rooms)}", pytest(rooms[0], *places, *_but(every, places)))
         for rooms, places in zip(ROOMS, named, strict=True)
     ]
-    return (*stages, Stage("tests: all others", pytest("tests", *_but(every, ["tests"]))))
+    return (*stages, Stage("tests: all others", pytest("others", "tests", *_but(every, ["tests"]))))
 
 
 def _but(every: Sequence[str], places: Sequence[str]) -> list[str]:
@@ -50,6 +54,7 @@ STAGES = (
     Stage("types", (PYTHON, "-m", "mypy")),
     Stage("import contracts", (f"{sys.prefix}/bin/lint-imports", "--no-cache")),
     Stage("generated files", (PYTHON, "-m", "preamar.api.crd", "--check")),
+    Stage("chart presets", (PYTHON, "-m", "e2e.presets", "--check")),
     Stage("lint", (PYTHON, "-m", "ruff", "check", "--quiet", ".")),
     Stage("format", (PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")),
 )
@@ -59,7 +64,12 @@ def main() -> int:
     start = time.monotonic()
     at_once = (os.cpu_count() or 1) + 1
     print(f"{len(STAGES)} stages, {at_once} at once; each is shown when it has ended", flush=True)
-    return report(beside(STAGES, at_once), time.monotonic() - start)
+    shutil.rmtree(TIMES, ignore_errors=True)
+    slow = timing.slowness()
+    failed = report(beside(STAGES, at_once), time.monotonic() - start)
+    too_slow = timing.report(timing.read(TIMES), timing.budgets(), slow)
+    print(f"CPU time of all stages: {timing.cpu_seconds():.0f} s", flush=True)
+    return failed or too_slow
 
 
 if __name__ == "__main__":

@@ -4,25 +4,31 @@ What takes long to build starts first, in the background, while the rings that n
 cluster that this run brought up is taken down again; one that was up before is left as it was.
 """
 
+import shutil
 import subprocess
 import sys
 
+from e2e import timing
 from e2e.stages import PYTHON, ROOT, Outcome, Stage, end, report, run
 
 BUILDS = (PYTHON, "-m", "e2e.clusters", "images")
 CLUSTER_FILE = ROOT / "build/cluster.json"
 
 
-def pytest(*arguments: str) -> tuple[str, ...]:
-    return (PYTHON, "-m", "pytest", "-q", "--durations=5", *arguments)
+def pytest(name: str, *arguments: str) -> tuple[str, ...]:
+    return (PYTHON, "-m", "pytest", "-q", *timing.written(timing.TIMES / "test", name), *arguments)
 
 
 RINGS = (
     Stage("check", ("make", "check"), deadline=900),
-    Stage("contract tests", pytest("-m", "apiserver and not image", "tests"), deadline=1800),
+    Stage(
+        "contract tests",
+        pytest("contract", "-m", "apiserver and not image", "tests"),
+        deadline=1800,
+    ),
     Stage(
         "workload tests",
-        pytest("-m", "slow and not apiserver and not cluster and not image", "tests"),
+        pytest("workloads", "-m", "slow and not apiserver and not cluster and not image", "tests"),
         deadline=900,
     ),
 )
@@ -30,11 +36,16 @@ RINGS = (
 JOURNEYS = (
     Stage("cluster up", (PYTHON, "-m", "e2e.clusters", "up"), deadline=1800),
     Stage("images", BUILDS, deadline=1800),
-    Stage("DeepSpeed tests", ("make", "test-deepspeed"), ("images",), deadline=1500),
+    Stage(
+        "DeepSpeed tests",
+        pytest("deepspeed", "tests/workloads/deepspeed/image"),
+        ("images",),
+        deadline=1500,
+    ),
     Stage("cluster DNS", (PYTHON, "-m", "e2e.clusters", "dns"), ("cluster up",), deadline=900),
     Stage(
         "clients and journeys",
-        pytest("-rs", "e2e/clients", "e2e/journeys"),
+        pytest("journeys", "-rs", "e2e/clients", "e2e/journeys"),
         ("cluster DNS", "images"),
         deadline=2700,
     ),
@@ -42,6 +53,8 @@ JOURNEYS = (
 
 
 def main() -> int:
+    shutil.rmtree(timing.TIMES, ignore_errors=True)
+    slow = timing.slowness()
     log = ROOT / "build/builds.log"
     log.parent.mkdir(exist_ok=True)
     was_up = CLUSTER_FILE.exists()
@@ -58,7 +71,8 @@ def main() -> int:
             end(builds)
     if not was_up:
         outcomes += run((Stage("cluster down", (PYTHON, "-m", "e2e.clusters", "down")),))
-    return report(outcomes)
+    failed = report(outcomes)
+    return timing.report(timing.read(timing.TIMES), timing.budgets(), slow) or failed
 
 
 if __name__ == "__main__":

@@ -18,21 +18,36 @@ from kubernetes.dynamic.exceptions import NotFoundError
 Json = dict[str, Any]
 T = TypeVar("T")
 OURS = "preamar.dev/v1alpha1"
+PATIENCE = 6
 
 
 class NotInTimeError(AssertionError):
     """Something awaited did not come about."""
 
 
-def until(what: str, seconds: float, look: Callable[[], T | None], every: float = 0.5) -> T:
-    """The first true answer of ``look``; ``NotInTimeError`` with ``what`` after ``seconds``."""
-    deadline = time.monotonic() + seconds
+def until(
+    what: str,
+    seconds: float,
+    look: Callable[[], T | None],
+    every: float = 0.5,
+    progress: Callable[[], object] | None = None,
+) -> T:
+    """The first true answer of ``look``; ``NotInTimeError`` with ``what`` after ``seconds``.
+
+    With ``progress`` the seconds begin anew whenever its answer changes, because a busy machine is
+    slow and not stuck; what moves and never arrives is given up after ``PATIENCE`` times as long."""
+    began = moved = time.monotonic()
+    before = progress() if progress else None
     while True:
         found = look()
         if found:
             return found
-        if time.monotonic() > deadline:
-            raise NotInTimeError(f"not within {seconds:.0f} s: {what}")
+        now = time.monotonic()
+        if progress is not None and (after := progress()) != before:
+            moved, before = now, after
+        if now > moved + seconds or now > began + PATIENCE * seconds:
+            seen = f", last seen: {before}" if progress else ""
+            raise NotInTimeError(f"not within {now - began:.0f} s: {what}{seen}")
         time.sleep(every)
 
 
@@ -136,6 +151,15 @@ class Kube:
             for one in slices
             for endpoint in one.get("endpoints") or []
         )
+
+
+def standing(resource: Json | None) -> tuple[object, ...]:
+    """How far a resource of ours is: what changes in it while it comes nearer to anything."""
+    status = (resource or {}).get("status") or {}
+    progress, checkpoint = status.get("progress") or {}, status.get("checkpoint") or {}
+    words = [(c["type"], c["status"], c.get("reason")) for c in status.get("conditions") or []]
+    sizes = [status.get(each) for each in ("attempt", "workers", "replicas", "readyReplicas")]
+    return (*sorted(words), *sizes, progress.get("step"), checkpoint.get("step"))
 
 
 def condition(resource: Json | None, kind: str) -> Json:

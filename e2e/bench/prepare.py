@@ -42,13 +42,13 @@ def measured(file: Path, target: Path, workers: int) -> dict[str, Any]:
     from dask import config
     from distributed import Client, LocalCluster
     from preamar_train.corpus.drive import drive
-    from preamar_train.corpus.order import Filters, Order
+    from preamar_train.corpus.order import FilterSpec, PrepareSpec
     from preamar_train.corpus.run import SETTINGS, everywhere
-    from preamar_train.request import Source
+    from preamar_train.request import DataSource
 
-    source = Source("books", str(file), Decimal(1))
-    filters = Filters(least=100, letters=0.5, repeated=0.5)
-    order = Order((source,), "gpt-tiny", {}, filters, "MinHash", 0.8, target, "pvc://c", "k")
+    source = DataSource("books", str(file), Decimal(1))
+    filters = FilterSpec(least=100, letters=0.5, repeated=0.5)
+    order = PrepareSpec((source,), "gpt-tiny", {}, filters, "MinHash", 0.8, target, "pvc://c", "k")
     phases: dict[str, float] = {}
     config.set(SETTINGS)
     with (

@@ -14,7 +14,7 @@ from e2e.cluster import Cluster
 from e2e.clusters.choice import provider
 from e2e.clusters.images import reference
 from e2e.demo.calls import Count, Used, client, load, used
-from e2e.kube import OURS, Json, Kube, condition, until
+from e2e.kube import OURS, Json, Kube, condition, standing, until
 from e2e.seed import seed
 from e2e.stages import PYTHON, ROOT
 
@@ -62,7 +62,12 @@ class Story:
         image = reference("demo-models")
         seed(self.kube, NAMESPACE, "seed-minilm", image, ["minilm", "/target/minilm"], "models")
         self.kube.apply_file(EXAMPLES / "minilm.yaml", NAMESPACE)
-        until("minilm has loaded once and sleeps", 240, lambda: self.asleep("minilm"))
+        until(
+            "minilm has loaded once and sleeps",
+            240,
+            lambda: self.asleep("minilm"),
+            progress=lambda: standing(self.service("minilm")),
+        )
         self.remember_the_books()
         start = time.monotonic()
         answer = client(self.cluster).embeddings.create(
@@ -83,7 +88,12 @@ class Story:
         assert peak == most, f"{peak} replicas were ready at most, not {most}"
         assert count.answered >= REQUESTS, f"only {count.answered} requests in time"
         start = time.monotonic()
-        until("minilm sleeps again", 180, lambda: self.asleep("minilm"))
+        until(
+            "minilm sleeps again",
+            180,
+            lambda: self.asleep("minilm"),
+            progress=lambda: standing(self.service("minilm")),
+        )
         return {
             "requests": count.answered,
             "failed": count.failed,
@@ -131,7 +141,13 @@ class Story:
             )
             return job if succeeded.get("status") == "True" else None
 
-        job = until("the training job has succeeded", 900, finished, every=1.0)
+        job = until(
+            "the training job has succeeded",
+            300,
+            finished,
+            every=1.0,
+            progress=lambda: standing(self.job("gpt")),
+        )
         status = job["status"]
         loss = float(status["evaluation"]["loss"])
         unigram = float(status["evaluation"]["unigram"])
@@ -166,7 +182,12 @@ class Story:
                 saved = (status.get("checkpoint") or {}).get("worldSize")
                 return saved == status.get("workers") == at
 
-            until(f"{name} trains with {at}", 300, trains)
+            until(
+                f"{name} trains with {at}",
+                300,
+                trains,
+                progress=lambda: standing(self.job(name)),
+            )
             kubectl("scale", f"tjob/{name}", f"--replicas={size}", f"--namespace={NAMESPACE}")
             at = size
 

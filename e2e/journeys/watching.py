@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from e2e.kube import OURS, Json, Kube, condition, until
+from e2e.kube import OURS, Json, Kube, condition, standing, until
 
 
 def service(kube: Kube, namespace: str, name: str) -> Json | None:
@@ -22,7 +22,12 @@ def asleep(kube: Kube, namespace: str, name: str, seconds: float = 180) -> None:
             kube.endpoints(name, namespace)
         )
 
-    until(f"{name} has loaded once and sleeps", seconds, look)
+    until(
+        f"{name} has loaded once and sleeps",
+        seconds,
+        look,
+        progress=lambda: standing(service(kube, namespace, name)),
+    )
 
 
 def stalled(kube: Kube, namespace: str, kind: str, name: str, seconds: float = 120) -> Json:
@@ -44,7 +49,13 @@ def succeeded(kube: Kube, namespace: str, name: str, seconds: float = 420) -> Js
         assert stuck.get("status") != "True", f"stalled: {stuck['reason']}: {stuck['message']}"
         return found if condition(found, "Succeeded").get("status") == "True" else None
 
-    return until(f"training job {name} has succeeded", seconds, look, every=1.0)
+    return until(
+        f"training job {name} has succeeded",
+        seconds,
+        look,
+        every=1.0,
+        progress=lambda: standing(job(kube, namespace, name)),
+    )
 
 
 def events(kube: Kube, namespace: str, name: str) -> Counter[str]:

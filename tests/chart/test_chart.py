@@ -250,7 +250,3 @@ def test_monitors_are_made_only_where_the_cluster_knows_them(render):
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
 def test_presets_are_valid_values(render, preset: Path):
     assert render(yaml.safe_load(preset.read_text()))
-
-
-def test_there_is_a_preset_for_every_cloud():
-    assert [p.stem for p in PRESETS] == ["values-aks", "values-eks", "values-gke", "values-onprem"]

@@ -1,6 +1,6 @@
 """Whatever the cluster shows, a pass ends with a plan, and writes a status that can be read back."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.inference_status import InferenceServiceStatus
@@ -16,6 +16,7 @@ from preamar.core.training.progress import Outcome, Progress
 from preamar.core.training.reconcile import reconcile as train
 from preamar.protocol.demand import Demand
 from tests.core.builders import a_job, a_service, later, seen, watched
+from tests.hunting import examples
 
 words = st.text(max_size=30) | st.sampled_from(
     ['{"outcome": "Failed", "class": "ConfigError"}', '{"outcome": "Done", "step": 3}', "[1]", "{"]
@@ -107,7 +108,7 @@ jobs = st.lists(
     max_size=3,
 ).map(tuple)
 junk = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | words,
+    st.none() | st.booleans() | st.integers() | st.floats() | words | st.just(10**400),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
     max_leaves=4,
 )
@@ -116,6 +117,7 @@ keys = st.sampled_from(
 )
 
 
+@examples(40, 20_000)
 @given(some_pods, claims, st.none() | st.integers(0, 10**6), st.integers(0, 5), fits)
 def test_a_service(found, volumes, in_flight, replicas, fit):
     deployment = DeploymentView("d", "1", wanted=replicas, replicas=replicas, ready=replicas)
@@ -128,8 +130,8 @@ def test_a_service(found, volumes, in_flight, replicas, fit):
     digest_of(plan.status)
 
 
+@examples(60, 20_000)
 @given(some_pods, claims, jobs, st.dictionaries(keys, junk), st.booleans())
-@settings(max_examples=200)
 def test_a_job(found, volumes, attempts, said, suspend):
     job = a_job(suspend=suspend, ttlSecondsAfterFinished=5, activeDeadlineSeconds=50)
     progress = Progress.of({"attempt": 1} | said)
@@ -139,7 +141,12 @@ def test_a_job(found, volumes, attempts, said, suspend):
     assert plan.recheck_in >= 0.1
 
 
+@examples(60, 20_000)
 @given(junk)
 def test_words_of_a_rank(said):
     Progress.of(said)
     Outcome.of(str(said))
+
+
+def test_an_integer_beyond_any_float_is_no_number():
+    assert Progress.of({"attempt": 1, "loss": 10**400}).loss is None

@@ -2,16 +2,16 @@
 volume comes and goes. In the end the world is left alone, must come to rest, and is judged.
 """
 
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from preamar.cluster.port import Conflict
 from preamar.core.plan import Plan, Ref
+from tests.hunting import examples
 from tests.life.operator import Operator
 from tests.life.world import NAMESPACE, World
 
-LIVES = settings(max_examples=25, stateful_step_count=25, deadline=None, print_blob=True)
+LIVES = examples(8, 2000, stateful_step_count=25, database=None)
 
 
 class Lives(RuleBasedStateMachine):
@@ -82,6 +82,14 @@ class Lives(RuleBasedStateMachine):
     def the_volume_comes(self):
         if self.claim not in self.cluster.objects:
             self.cluster.create(self.a_claim())
+
+    @invariant()
+    def after_each_step(self):
+        if hasattr(self, "world"):
+            self.watched()
+
+    def watched(self):
+        """What is looked at after each thing that happens."""
 
     def holds(self):
         """What must be true at any moment."""

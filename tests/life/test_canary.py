@@ -7,7 +7,7 @@ from dataclasses import replace
 from json import loads
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, rule
 
 from preamar.core.plan import Ref
 from preamar.protocol.canary import Apart, Side, Trial
@@ -116,10 +116,8 @@ class CanaryLives(Lives):
     def ready_pods(self):
         return [p for p in self.world.select("Pod") if ready(p) and not gone(p)]
 
-    @invariant()
-    def somebody_serves_once_somebody_has(self):
-        if not hasattr(self, "world"):
-            return
+    def watched(self):
+        """Which models have served all, in order."""
         deployment = self.cluster.get(DEPLOYMENT)
         if deployment is None:
             return

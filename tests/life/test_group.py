@@ -1,7 +1,7 @@
 """Whatever happens to replicas of several pods, each leader has its workers in the end, and no more."""
 
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import rule
 
 from tests.life.machine import LIVES
 from tests.life.test_serving import STRANGERS, ServingLives, a_service
@@ -34,10 +34,8 @@ class GroupLives(ServingLives):
         for each in self.world.select("StatefulSet")[:1]:
             self.cluster.remove(ref(each))
 
-    @invariant()
-    def workers_are_of_the_revision_of_their_leader(self):
-        if not hasattr(self, "world"):
-            return
+    def watched(self):
+        """Workers are of the revision of their leader."""
         for leader in self.labelled(LEADS):
             for own in self.world.select("StatefulSet"):
                 if owned_by(own, leader):

@@ -4,13 +4,14 @@ import contextlib
 from json import loads
 
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import rule
 
 from preamar.api.training import TrainingJob
 from preamar.cluster.port import Conflict
 from preamar.core.plan import Ref
 from preamar.core.training.pods.desired import ORDER, order_digest
 from tests.life.machine import LIVES
+from tests.life.ranks import ATTEMPT
 from tests.life.test_training import TrainingLives, a_job
 from tests.life.world import NAMESPACE, prepares
 
@@ -29,18 +30,20 @@ class PreparedLives(TrainingLives):
 
     def start(self, _resource, *others):
         super().start(asking(), *others)
-        self.wrong = False
+        self.wrong = ""  # the order in which a rank found its user in error
+        self.edited = False  # whether another was asked for then or since
+        self.newest = 0
 
     def _fail(self, code):
         failed = super()._fail(code)
         if failed and code[1] == "ConfigError":
-            made = self.cluster.objects[
-                Ref("batch/v1", "Job", NAMESPACE, f"t-{self.users_attempt}")
-            ]
-            job = TrainingJob.model_validate(self.cluster.get(self.operator.ref))
-            # What the user has changed since it started, it has not tried.
-            return made["metadata"]["annotations"][ORDER] == order_digest(job)
+            made = Ref("batch/v1", "Job", NAMESPACE, f"t-{self.users_attempt}")
+            self.wrong = self.cluster.objects[made]["metadata"]["annotations"][ORDER]
+            self.edited = self.order() != self.wrong
         return failed
+
+    def order(self):
+        return order_digest(TrainingJob.model_validate(self.cluster.get(self.operator.ref)))
 
     @rule(code=st.sampled_from([(64, "DataError"), (1, "Unknown")]))
     def the_data_cannot_be_prepared(self, code):
@@ -56,15 +59,16 @@ class PreparedLives(TrainingLives):
     @rule(least=st.integers(0, 3))
     def user_wants_other_data(self, least):
         filters = {"minCharacters": least}
-        before = self.cluster.get(self.operator.ref)["spec"]["data"]["prepare"].get("filters")
-        # Such an edit may mend what a rank found wrong: it is one more try. None are 0.
-        self.users = self.users and (before or {"minCharacters": 0}) == filters
         self.edit(lambda j: j["spec"]["data"]["prepare"].update(filters=filters))
+        self.edited = self.edited or self.order() != self.wrong
 
-    @invariant()
+    def watched(self):
+        super().watched()
+        made = [int(j["metadata"]["labels"][ATTEMPT]) for j in self.attempts()]
+        self.newest = max([self.newest, *made])
+        self.no_rank_starts_before_the_data_is_prepared()
+
     def no_rank_starts_before_the_data_is_prepared(self):
-        if not hasattr(self, "world"):
-            return
         for made in self.attempts():
             assert self.world.prepared
             env = made["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -83,6 +87,14 @@ class PreparedLives(TrainingLives):
             self.cluster.remove(PREPARE)
             self.operator.look()
         super().settles()
+
+    def judge(self):
+        """What was found wrong stands while it is asked for; another order meanwhile may have had
+        one more try."""
+        self.watched()
+        tried = self.edited and self.newest > int(self.users_attempt or 0)
+        self.users = self.users and self.order() == self.wrong and not tried
+        super().judge()
 
     def quietly(self):
         with contextlib.suppress(Conflict):

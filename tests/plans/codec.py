@@ -1,7 +1,7 @@
 """How is a value kept so that it can be read again when its class has moved to another module?
 
 A class is kept by its name and its fields' names, and found again among all classes of
-``preamar.core``, ``preamar.api`` and ``preamar.protocol``: of several with the name, the one whose
+``preamar.core``, ``preamar.protocol`` and ``preamar.api``: of several with the name, the one whose
 fields fit best. Fields that have their default are left out. What a user writes is kept as his
 document, and read by validation. Whoever renames a class or a field that is kept adds a row to a table below.
 """
@@ -25,7 +25,7 @@ RENAMED: Mapping[str, str] = {}
 """Classes that have another name now: the one that is kept, and today's."""
 RENAMED_FIELDS: Mapping[tuple[str, str], str] = {}
 """Fields that have: the class and the field as they are kept, and today's field."""
-ROOMS = ("preamar.core", "preamar.api", "preamar.protocol")
+ROOMS = ("preamar.core", "preamar.protocol", "preamar.api")
 
 
 class Unreadable(Exception):

@@ -1,7 +1,7 @@
 """How often does one pass go from file to file?
 
 A move is that the next function which is entered lies in another file than the one entered before it.
-Only files of the core and of the API count: the standard library and pydantic are passed over. The way
+Only files of the core, the protocol and the API count: the standard library and pydantic are passed over. The way
 back from a call is no move of its own, as it is none for who reads: she comes back to where she was.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import preamar
 
 HOME = Path(preamar.__file__).resolve().parent
-ROOMS = (f"{HOME / 'core'}/", f"{HOME / 'api'}/")
+ROOMS = tuple(f"{HOME / room}/" for room in ("core", "protocol", "api"))
 
 
 class Walk:

@@ -1,7 +1,7 @@
 """Where may the pods of a resource run, and what do they ask of a node?
 
 The user's selector and tolerations as they are, the accelerator as an extended resource, the
-accepted products as affinity. Spot machines are known by the labels of the common providers:
+accepted products as affinity. Spot machines are known by the labels of all clouds (``clouds``):
 ``OnDemand`` keeps away from them, ``Spot`` insists on them, ``SpotThenOnDemand`` prefers them.
 """
 
@@ -17,15 +17,7 @@ from preamar.api.shared import (
     Placement,
     Resources,
 )
-
-PRODUCT = "nvidia.com/gpu.product"
-SPOT_LABELS: tuple[tuple[str, str], ...] = (
-    ("karpenter.sh/capacity-type", "spot"),
-    ("eks.amazonaws.com/capacityType", "SPOT"),
-    ("cloud.google.com/gke-spot", "true"),
-    ("kubernetes.azure.com/scalesetpriority", "spot"),
-)
-SPOT_TAINTS = ("cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority")
+from preamar.core.clouds import PRODUCT, SPOT_LABELS, SPOT_TAINTS
 
 
 def scheduling(placement: Placement, accelerator: Accelerator) -> dict[str, Any]:

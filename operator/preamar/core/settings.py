@@ -6,6 +6,7 @@ The chart fills these from its values; the shell reads them once at start-up.
 from dataclasses import dataclass, field
 
 from preamar.core.capacity.hardware import SHIPPED, Fleet
+from preamar.core.clouds import SHORTEST_NOTICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,7 @@ class Settings:
     for volumes on local disks that data is staged on; the cluster's default when empty.
     ``gang_seconds`` is how long some workers may hold accelerators while others wait for theirs.
     ``fleet``: what accelerators can do and cost here.
-    ``spot_notice_seconds`` is how long before it takes a spot machine the cloud says so: 30 on
-    Google Cloud and Azure, 120 on AWS.
+    ``spot_notice_seconds`` is how long before it takes a spot machine the cloud says so (``clouds``).
     ``model_cache_claim`` is the claim of a service's namespace that fetched models are kept on,
     ``model_cache_bytes`` what they may have together, ``model_hosts`` those that models may come
     from although they are not public (``host`` or ``host:port``).
@@ -39,7 +39,7 @@ class Settings:
     node_local_storage_class: str = ""
     gang_seconds: int = 600
     fleet: Fleet = SHIPPED
-    spot_notice_seconds: int = 30
+    spot_notice_seconds: int = SHORTEST_NOTICE
     model_cache_claim: str = "preamar-models"
     model_cache_bytes: int = 100 * 2**30
     model_hosts: tuple[str, ...] = ()

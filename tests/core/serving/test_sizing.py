@@ -5,12 +5,13 @@ from dataclasses import replace
 from math import ceil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.serving.sizing.queueing import late_starts
 from preamar.core.serving.sizing.sizing import Goal, Standing, cheapest
 from preamar.core.serving.sizing.static_size import habit
+from tests.hunting import examples
 
 GOAL = Goal(wait=8.0, service=2.0, slots=4, cold_start=30.0)
 
@@ -66,7 +67,7 @@ def test_those_that_start_are_not_ordered_twice():
     assert cheapest(GOAL, again, [8] * 60, 20) <= cheapest(GOAL, waiting, [8] * 60, 20)
 
 
-@settings(max_examples=60)
+@examples(40, 5000)
 @given(
     st.builds(
         Goal, st.floats(0, 100), st.floats(0.001, 100), st.integers(1, 64).map(float),

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.capacity.hardware import device_of
@@ -13,6 +13,7 @@ from preamar.core.training.planner.advice import cannot_run
 from preamar.core.training.planner.shapes import PRESETS
 from preamar.core.training.planner.sizes import Unfit, problem
 from preamar.core.training.planner.sizing_problem import Terms
+from tests.hunting import examples
 
 BASE = PRESETS["gpt-base"]
 NONE = "No size from workers.min to workers.max works:"
@@ -116,7 +117,7 @@ EDITS = {
 }
 
 
-@settings(max_examples=300)
+@examples(100, 20_000)
 @given(TERMS, st.integers(0, 9))
 def test_who_does_as_told_is_not_refused_again(terms, pick):
     """Reads the advice as a user would, carries it out, and asks again."""

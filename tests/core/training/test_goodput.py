@@ -5,7 +5,7 @@ from datetime import timedelta
 from json import dumps
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.pods import ContainerView, Ended
@@ -18,6 +18,7 @@ from preamar.core.training.pods.desired import LEDGER, ORDER, RESTARTS
 from preamar.core.training.progress import Progress, Spent
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import NOW, a_job, a_rank, an_attempt, later, watched
+from tests.hunting import examples
 
 SPENT = Spent(startup=20, steps=100, saved=80, checkpoint=10, other=0)
 
@@ -188,7 +189,7 @@ class Life:
         )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(25, 5000)
 @given(lives)
 def test_all_uses_add_up_to_wall_time_and_none_is_negative(events):
     life = Life()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_train.data.ahead import Ahead
+from preamar_train.data.ahead import ReadAhead
 from preamar_train.data.corpus import opened
-from preamar_train.data.order import BLOCK, Order
-from preamar_train.failures import Failure
+from preamar_train.data.order import BLOCK, SampleOrder
+from preamar_train.failures import TrainerFailure
 from preamar_train.pace.waits import Waits
 from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
@@ -72,7 +72,7 @@ def test_ranks_and_reading_ahead_and_a_restart_change_no_sample(corpus, sizes, a
 
 def test_sources_of_very_different_size_are_mixed_by_weight_to_the_sample(corpus):
     weights = {"large": Decimal("0.25"), "small": Decimal("0.75")}
-    order = Order(0, weights, corpus.sizes())
+    order = SampleOrder(0, weights, corpus.sizes())
     assert corpus.sizes() == {"large": 3124, "small": 43}
     for block in range(3):
         picks = [order[block * BLOCK + i].source for i in range(BLOCK)]
@@ -90,7 +90,7 @@ def test_reading_ahead_is_bounded_and_stops_after_the_last_step():
             yield number
         proceed.set()
 
-    ahead = Ahead(things, 3)
+    ahead = ReadAhead(things, 3)
     time.sleep(0.3)
     assert len(made) <= 5  # three are ready, one waits for room
     assert [ahead.next() for _ in range(100)] == list(range(100))
@@ -109,10 +109,10 @@ def test_an_error_in_reading_comes_where_its_sample_is_asked_for_and_not_before(
     (tmp_path / "small.train.00000.tokens").write_bytes(b"")
     batches = Batches(request(1, 1), opened(tmp_path, SEQUENCE), Layout(0, 1), ahead=40)
     good = []
-    with pytest.raises(Failure, match="has fewer than its 1,400 bytes"):
+    with pytest.raises(TrainerFailure, match="has fewer than its 1,400 bytes"):
         good.extend(batches.of_step(0))
     weights = {"large": Decimal("0.25"), "small": Decimal("0.75")}
-    picks = [Order(0, weights, sound.sizes())[i].source for i in range(8)]
+    picks = [SampleOrder(0, weights, sound.sizes())[i].source for i in range(8)]
     assert len(good) == picks.index("small")
     batches.close()
 
@@ -123,7 +123,7 @@ def test_time_that_the_loop_waits_is_counted_and_time_that_it_computes_is_not():
             time.sleep(0.2)
             yield number
 
-    ahead = Ahead(slowly, 2)
+    ahead = ReadAhead(slowly, 2)
     ahead.next()
     assert 0.15 < ahead.waited < 0.5
     time.sleep(0.6)  # the loop computes, and the rest is read meanwhile

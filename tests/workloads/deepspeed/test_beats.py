@@ -5,7 +5,7 @@ import time
 import pytest
 from preamar_train.agent import hang
 from preamar_train.pace import clock
-from preamar_train.pace.progress import Progress
+from preamar_train.pace.progress import RankProgress
 from preamar_train.reports import beat
 
 
@@ -56,17 +56,17 @@ ALLOWED = [
 
 @pytest.mark.parametrize(("phase", "median", "save", "seconds"), ALLOWED)
 def test_how_long_a_rank_may_stand_still(phase, median, save, seconds):
-    assert hang.allowed(beat.Seen(0, median, save, 3, phase), 20.0) == seconds
+    assert hang.allowed(beat.BeatReading(0, median, save, 3, phase), 20.0) == seconds
 
 
 def test_tiny_steps_that_stop_are_told_within_thirty_seconds():
-    longest = hang.allowed(beat.Seen(0, 0.01, 0, 3, "Training"), hang.FLOOR_SECONDS)
+    longest = hang.allowed(beat.BeatReading(0, 0.01, 0, 3, "Training"), hang.FLOOR_SECONDS)
     assert longest + hang.OTHERS_SECONDS + 2 <= 30
 
 
 def test_every_second_has_a_use_and_steps_above_the_checkpoint_are_not_saved(tmp_path):
     begun, before = time.monotonic(), clock.age()
-    progress = Progress(tmp_path / "rank-0.json", 1, 10)
+    progress = RankProgress(tmp_path / "rank-0.json", 1, 10)
     progress.say(state="Training")
     time.sleep(0.05)
     progress.stepped(1, {"consumed": 4}, 1.0)
@@ -86,7 +86,7 @@ def test_every_second_has_a_use_and_steps_above_the_checkpoint_are_not_saved(tmp
 
 
 def test_a_checkpoint_that_was_resumed_from_saves_no_steps_of_this_attempt(tmp_path):
-    progress = Progress(tmp_path / "rank-0.json", 1, 10)
+    progress = RankProgress(tmp_path / "rank-0.json", 1, 10)
     progress.say(resumedFrom=4, step=4, checkpoint={"step": 4})
     progress.say(state="Training")
     time.sleep(0.02)

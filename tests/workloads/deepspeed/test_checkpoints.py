@@ -5,9 +5,9 @@ import os
 
 import pytest
 from preamar_train.checkpoint import manifest as manifests
-from preamar_train.checkpoint.manifest import Manifest, Torn
+from preamar_train.checkpoint.manifest import Manifest, TornCheckpoint
 from preamar_train.checkpoint.store import Store, name_of
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 FILES = {"model.pt": b"weights" * 1000, "optim/rank0.pt": b"moments" * 500, "tokenizer.json": b"{}"}
 
@@ -139,17 +139,17 @@ def test_a_folder_that_is_being_written_is_never_read_and_swept_by_the_next_atte
 
 def test_an_older_attempt_can_no_longer_publish(store):
     Store(store.path, "u1", 2).claim()
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         written(store, 50)
     assert caught.value.kind is Class.CHECKPOINT_ERROR
     assert Store(store.path, "u1", 2).newest().folder is None
-    with pytest.raises(Failure, match="already belongs to attempt 2"):
+    with pytest.raises(TrainerFailure, match="already belongs to attempt 2"):
         store.claim()
 
 
 def test_a_volume_that_cannot_be_written_is_said_in_words(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         Store(tmp_path / "file/run1", "u1", 1).claim()
     assert caught.value.kind is Class.CHECKPOINT_ERROR
     assert "cannot be written" in caught.value.sentence
@@ -198,7 +198,7 @@ def test_reading_a_manifest_says_torn_and_nothing_else(store):
     folder = written(store, 50)
     for content in (b"", b"[]", b"null", b'{"files": 3}', json.dumps({"files": {}}).encode()):
         (folder / "manifest.json").write_bytes(content)
-        with pytest.raises(Torn):
+        with pytest.raises(TornCheckpoint):
             manifests.read(folder)
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from preamar_train.data import tokens
 from preamar_train.data.corpus import opened, pack
 from preamar_train.data.documents import cut, is_held_out, passages
-from preamar_train.failures import Class, Failure
-from preamar_train.request import Source
+from preamar_train.failures import Class, TrainerFailure
+from preamar_train.request import DataSource
 
 WORDS = [
     "the",
@@ -39,11 +39,11 @@ def prose(seed: int, paragraphs: int) -> str:
 
 
 def source(path, name="books", weight=1):
-    return Source(name, str(path), Decimal(weight))
+    return DataSource(name, str(path), Decimal(weight))
 
 
 def refusal(act) -> str:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         act()
     assert caught.value.kind is Class.DATA_ERROR
     return caught.value.sentence

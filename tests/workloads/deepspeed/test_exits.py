@@ -2,8 +2,8 @@
 
 import pytest
 from preamar_train.agent import memory, message
-from preamar_train.agent.exits import Exit, Verdict, signal_of, verdict, worst
-from preamar_train.failures import Class, Failure, classify
+from preamar_train.agent.exits import Exit, ExitVerdict, signal_of, verdict, worst
+from preamar_train.failures import Class, TrainerFailure, classify
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_an_exit_code_and_its_surroundings_give_a_class(code, oom, lines, kind, 
 
 def test_a_rank_that_knew_why_it_failed_is_believed():
     told = {"failure": {"class": "DataError", "explanation": "No text."}}
-    assert verdict(Exit(0, 1), told, (), oom=False) == Verdict(0, Class.DATA_ERROR, "No text.")
+    assert verdict(Exit(0, 1), told, (), oom=False) == ExitVerdict(0, Class.DATA_ERROR, "No text.")
 
 
 def test_ordinary_codes_are_no_signals():
@@ -39,8 +39,8 @@ def test_ordinary_codes_are_no_signals():
 
 
 def test_the_cause_is_told_from_its_echo():
-    echo = Verdict(0, Class.PEER_LOST, "lost")
-    cause = Verdict(1, Class.KILLED, "killed")
+    echo = ExitVerdict(0, Class.PEER_LOST, "lost")
+    cause = ExitVerdict(1, Class.KILLED, "killed")
     assert worst([echo, cause]) is cause
     assert worst([echo]) is echo
 
@@ -104,7 +104,7 @@ class DeepSpeedConfigError(Exception):
         (DistNetworkError("could not connect"), Class.PEER_LOST),
         (DeepSpeedConfigError("no"), Class.CONFIG_ERROR),
         (RuntimeError("unable to mmap /dev/shm/torch_1"), Class.SHARED_MEMORY),
-        (Failure(Class.DATA_ERROR, "x"), Class.DATA_ERROR),
+        (TrainerFailure(Class.DATA_ERROR, "x"), Class.DATA_ERROR),
         (ValueError("odd"), Class.UNKNOWN),
     ],
 )

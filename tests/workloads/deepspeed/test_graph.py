@@ -5,10 +5,10 @@ import numpy as np
 import onnxruntime
 import pytest
 from preamar_train.export import graph
-from preamar_train.models.presets import Shape, shape_of
+from preamar_train.models.presets import ModelShape, shape_of
 
 
-def weights_of(shape: Shape, seed: int = 0) -> dict[str, np.ndarray]:
+def weights_of(shape: ModelShape, seed: int = 0) -> dict[str, np.ndarray]:
     chance = np.random.default_rng(seed)
     narrow = shape.kv_heads * shape.head_size
     sizes = {"model.embed_tokens.weight": (shape.vocabulary, shape.hidden)}
@@ -58,7 +58,7 @@ def feed_forward(w, layer, y, shape):
     return out
 
 
-def llama(w: dict[str, np.ndarray], shape: Shape, ids: np.ndarray) -> np.ndarray:
+def llama(w: dict[str, np.ndarray], shape: ModelShape, ids: np.ndarray) -> np.ndarray:
     """Logits [T, V] of one row, with loops where they make it plain."""
 
     def norm(x, scale):

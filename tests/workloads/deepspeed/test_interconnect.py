@@ -4,9 +4,9 @@ import os
 import socket
 
 import pytest
-from preamar_train.failures import Failure
+from preamar_train.failures import TrainerFailure
 from preamar_train.ranks import interconnect
-from preamar_train.ranks.interconnect import Way, is_slower, of_connections, of_log
+from preamar_train.ranks.interconnect import LinkReport, is_slower, of_connections, of_log
 
 from preamar.core.training.planner import interconnect as operators
 
@@ -62,9 +62,9 @@ def test_what_nccl_says_is_passed_on():
 
 def test_connections_tell_the_interface():
     names = {"10.244.0.7": "eth0", "127.0.0.1": "lo"}
-    assert of_connections(["10.244.0.7"], names, "eth0") == Way("TCP", "eth0 10.244.0.7")
+    assert of_connections(["10.244.0.7"], names, "eth0") == LinkReport("TCP", "eth0 10.244.0.7")
     assert of_connections(["10.244.0.7", "127.0.0.1"], names, "eth0").astray == "lo"
-    assert of_connections(["127.0.0.1"], names, "") == Way("TCP", "lo 127.0.0.1")
+    assert of_connections(["127.0.0.1"], names, "") == LinkReport("TCP", "lo 127.0.0.1")
     assert of_connections([], names, "eth0").used == "Unknown"
 
 
@@ -107,7 +107,9 @@ def checked(monkeypatch, expected, mismatch, ways):
 
 
 def test_the_slowest_of_all_ranks_is_told_with_a_reason(monkeypatch):
-    told = checked(monkeypatch, "RDMA", "Warn", [Way("RDMA", "IB"), Way("TCP", "sockets")])
+    told = checked(
+        monkeypatch, "RDMA", "Warn", [LinkReport("RDMA", "IB"), LinkReport("TCP", "sockets")]
+    )
     assert told == {
         "expected": "RDMA",
         "used": "TCP",
@@ -116,11 +118,13 @@ def test_the_slowest_of_all_ranks_is_told_with_a_reason(monkeypatch):
 
 
 def test_a_fall_back_ends_the_attempt_where_that_was_chosen(monkeypatch):
-    with pytest.raises(Failure, match="over TCP and not over RDMA") as raised:
-        checked(monkeypatch, "RDMA", "Fail", [Way("RDMA", "IB"), Way("TCP", "sockets")])
+    with pytest.raises(TrainerFailure, match="over TCP and not over RDMA") as raised:
+        checked(
+            monkeypatch, "RDMA", "Fail", [LinkReport("RDMA", "IB"), LinkReport("TCP", "sockets")]
+        )
     assert raised.value.kind == "InterconnectMismatch"
-    astray = [Way("TCP", "eth0 10.0.0.1"), Way("TCP", "lo 127.0.0.1", "lo")]
-    with pytest.raises(Failure, match="over TCP on lo"):
+    astray = [LinkReport("TCP", "eth0 10.0.0.1"), LinkReport("TCP", "lo 127.0.0.1", "lo")]
+    with pytest.raises(TrainerFailure, match="over TCP on lo"):
         checked(monkeypatch, "TCP", "Fail", astray)
     assert checked(monkeypatch, "TCP", "Fail", astray[:1] * 2)["used"] == "TCP"
 

@@ -5,9 +5,9 @@ from itertools import product
 
 from preamar_train.agent import progress as agent
 from preamar_train.agent.progress import KEYS
-from preamar_train.failures import Failure
+from preamar_train.failures import TrainerFailure
 from preamar_train.models.presets import NAMES, PRESETS, shape_of
-from preamar_train.pace.progress import Progress
+from preamar_train.pace.progress import RankProgress
 from preamar_train.parallel.possible import must_be_possible
 from preamar_train.request import parse
 from preamar_train.start.deepspeed_config import OWNED, OWNED_IN_ZERO
@@ -42,7 +42,7 @@ def test_the_operator_refuses_every_key_that_the_trainer_does():
 
 def test_the_agent_passes_on_every_word_that_a_rank_says_of_itself(tmp_path):
     told = tmp_path / "rank-0.json"
-    Progress(told, 1, 10).say(state="Training")
+    RankProgress(told, 1, 10).say(state="Training")
     said = json.loads(told.read_text())
     assert "dataWaitRatio" in said
     assert set(said) <= set(KEYS)
@@ -59,7 +59,7 @@ def test_the_operator_starts_what_the_trainer_can_split_and_nothing_else():
             request = parse(json.dumps(order(parallelism=split, batch=batch)), ranks)
             must_be_possible(request, shape_of(preset, {}))
             possible = True
-        except Failure:
+        except TrainerFailure:
             possible = False
         try:
             job = a_job(

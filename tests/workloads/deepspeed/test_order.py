@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from preamar_train.data.order import BLOCK, Order, of_rank, quotas
+from preamar_train.data.order import BLOCK, SampleOrder, of_rank, quotas
 
 names = st.text("abcdef", min_size=1, max_size=4)
 weights = st.dictionaries(
@@ -35,15 +35,15 @@ def test_weights_in_whole_thousandths_are_kept_exactly():
 def test_reading_from_any_place_gives_what_reading_from_the_start_gives(shares, seed, data):
     sizes = {name: data.draw(st.integers(1, 700)) for name in shares}
     start = data.draw(st.integers(0, 2500))
-    whole = Order(seed, shares, sizes)
+    whole = SampleOrder(seed, shares, sizes)
     straight = [whole[i] for i in range(start + 40)][start:]
-    assert [Order(seed, shares, sizes)[i] for i in range(start, start + 40)] == straight
+    assert [SampleOrder(seed, shares, sizes)[i] for i in range(start, start + 40)] == straight
 
 
 @settings(max_examples=30)
 @given(st.integers(1, 900), st.integers(0, 2**31))
 def test_every_sample_of_a_source_comes_once_an_epoch(size, seed):
-    order = Order(seed, {"a": Decimal(1)}, {"a": size})
+    order = SampleOrder(seed, {"a": Decimal(1)}, {"a": size})
     for epoch in range(2):
         picks = [order[i] for i in range(epoch * size, (epoch + 1) * size)]
         assert {each.epoch for each in picks} == {epoch}
@@ -52,7 +52,7 @@ def test_every_sample_of_a_source_comes_once_an_epoch(size, seed):
 
 def test_epochs_and_seeds_differ():
     def first(seed: int, epoch: int) -> list[int]:
-        order = Order(seed, {"a": Decimal(1)}, {"a": 100})
+        order = SampleOrder(seed, {"a": Decimal(1)}, {"a": 100})
         return [order[i].sample for i in range(epoch * 100, epoch * 100 + 100)]
 
     assert first(0, 0) != first(0, 1)
@@ -62,7 +62,7 @@ def test_epochs_and_seeds_differ():
 
 def test_the_order_is_the_one_of_every_version_before():
     # Golden: a change here would make resumed jobs repeat some samples and miss others.
-    order = Order(7, {"a": Decimal("0.7"), "b": Decimal("0.3")}, {"a": 50, "b": 20})
+    order = SampleOrder(7, {"a": Decimal("0.7"), "b": Decimal("0.3")}, {"a": 50, "b": 20})
     found = [(order[i].source, order[i].sample) for i in (0, 1, 2, 3, 999, 1000, 5000)]
     assert found == [("a", 40), ("a", 37), ("a", 18), ("a", 24), ("b", 12), ("a", 43), ("a", 4)]
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from preamar_train.data import packed, tokens
-from preamar_train.failures import Failure
-from preamar_train.request import Source
+from preamar_train.failures import TrainerFailure
+from preamar_train.request import DataSource
 from preamar_train.start import material
 
 VOCABULARY = 300
@@ -30,7 +30,7 @@ def job(tmp_path, monkeypatch):
     text.mkdir()
     (text / "a.txt").write_text("the tide comes in and goes out\n\n" * 4000)
     (tmp_path / "checkpoints").mkdir()
-    sources = (Source("text", str(text), Decimal(1)),)
+    sources = (DataSource("text", str(text), Decimal(1)),)
     tokenizer = tokens.learn(sources, VOCABULARY)
     pack, begun = material.pack, []
 
@@ -107,5 +107,5 @@ def test_checkpoints_come_before_tokens_where_space_is_short(job, monkeypatch):
 
 def test_text_that_cannot_be_read_is_the_same_failure_as_without(job):
     job.text.unlink()
-    with pytest.raises(Failure, match="holds no"):
+    with pytest.raises(TrainerFailure, match="holds no"):
         job.attempt(1)

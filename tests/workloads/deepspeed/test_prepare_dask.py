@@ -14,10 +14,10 @@ import pytest
 from distributed import Client, LocalCluster
 from preamar_train.corpus import slices, work
 from preamar_train.corpus.drive import drive
-from preamar_train.corpus.order import Filters, Order
+from preamar_train.corpus.order import FilterSpec, PrepareSpec
 from preamar_train.corpus.run import everywhere, teller
-from preamar_train.failures import Failure
-from preamar_train.request import Source
+from preamar_train.failures import TrainerFailure
+from preamar_train.request import DataSource
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,9 @@ def order(tmp_path, monkeypatch):
     chance = random.Random(3)
     lines = [json.dumps({"text": " ".join(chance.choices(words, k=300))}) for _ in range(400)]
     (tmp_path / "text.jsonl").write_text("\n".join(lines))
-    source = Source("books", str(tmp_path / "text.jsonl"), Decimal(1))
-    return Order(
-        (source,), "gpt-tiny", {}, Filters(), "Exact", 0.8, tmp_path / "out", "pvc://c", "k"
+    source = DataSource("books", str(tmp_path / "text.jsonl"), Decimal(1))
+    return PrepareSpec(
+        (source,), "gpt-tiny", {}, FilterSpec(), "Exact", 0.8, tmp_path / "out", "pvc://c", "k"
     )
 
 
@@ -90,7 +90,7 @@ def test_a_worker_that_is_killed_changes_nothing(order, cluster, tmp_path):
 
 def test_a_users_error_in_a_worker_arrives_with_its_sentence(order, cluster, tmp_path):
     (tmp_path / "text.jsonl").write_text('{"text": 5}\n')
-    with pytest.raises(Failure, match="line 1 of text"):
+    with pytest.raises(TrainerFailure, match="line 1 of text"):
         drive(order, 400, everywhere(cluster))
 
 

@@ -16,12 +16,12 @@ from preamar_train.corpus import drive as driving
 from preamar_train.corpus import judge, minhash, slices
 from preamar_train.corpus.drive import drive, shards_of
 from preamar_train.corpus.minhash import Signer
-from preamar_train.corpus.order import Filters, Order, parse
+from preamar_train.corpus.order import FilterSpec, PrepareSpec, parse
 from preamar_train.data import tokens
 from preamar_train.data.corpus import opened, pack
 from preamar_train.data.documents import Passage
-from preamar_train.failures import Class, Failure
-from preamar_train.request import Source
+from preamar_train.failures import Class, TrainerFailure
+from preamar_train.request import DataSource
 
 VOCABULARY = 384
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
@@ -52,15 +52,17 @@ def fine(monkeypatch):
     monkeypatch.setattr(slices, "SLICE_BYTES", 20_000)
 
 
-def sources(text: Path) -> tuple[Source, ...]:
+def sources(text: Path) -> tuple[DataSource, ...]:
     return (
-        Source("long", str(text / "long"), Decimal(1)),
-        Source("many", str(text / "many"), Decimal(1)),
+        DataSource("long", str(text / "long"), Decimal(1)),
+        DataSource("many", str(text / "many"), Decimal(1)),
     )
 
 
-def an_order(text: Path, target: Path, **changes) -> Order:
-    plain = Order(sources(text), "gpt-tiny", {}, Filters(), "None", 0.8, target, "pvc://c", "k")
+def an_order(text: Path, target: Path, **changes) -> PrepareSpec:
+    plain = PrepareSpec(
+        sources(text), "gpt-tiny", {}, FilterSpec(), "None", 0.8, target, "pvc://c", "k"
+    )
     return replace(plain, **changes)
 
 
@@ -117,7 +119,7 @@ def test_it_is_done_once_and_again_only_when_the_text_or_the_order_changes(text,
     with (text / "many/0.jsonl").open("a") as stream:
         stream.write(json.dumps({"text": prose(9, 400)}) + "\n")
     longer = drive(order, VOCABULARY, here)
-    stricter = drive(replace(order, filters=Filters(least=10)), VOCABULARY, here)
+    stricter = drive(replace(order, filters=FilterSpec(least=10)), VOCABULARY, here)
     assert len({first.folder, longer.folder, stricter.folder}) == 3
     assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == []
 
@@ -176,7 +178,7 @@ def test_rules_drop_what_they_say(text, fine, tmp_path):
         ):
             stream.write(json.dumps({"text": each}) + "\n")
     (text / "long/3.txt").write_text(prose(5, 1000))
-    rules = Filters(least=50, most=12_000, letters=0.6, repeated=0.5)
+    rules = FilterSpec(least=50, most=12_000, letters=0.6, repeated=0.5)
     done = drive(an_order(text, tmp_path / "out", filters=rules), VOCABULARY, here)
     # The three long texts have more than 12,000 characters each.
     assert done.report["refused"] == {
@@ -189,8 +191,8 @@ def test_rules_drop_what_they_say(text, fine, tmp_path):
 
 
 def test_nothing_left_is_the_users_error_with_the_reasons(text, fine, tmp_path):
-    order = an_order(text, tmp_path / "out", filters=Filters(most=5000))
-    with pytest.raises(Failure, match="Nothing of data source long is left") as caught:
+    order = an_order(text, tmp_path / "out", filters=FilterSpec(most=5000))
+    with pytest.raises(TrainerFailure, match="Nothing of data source long is left") as caught:
         drive(order, VOCABULARY, here)
     assert caught.value.kind is Class.DATA_ERROR
     assert '"long": 3' in caught.value.sentence
@@ -294,6 +296,6 @@ def test_an_impossible_order_is_refused_in_words(changes, words):
         "key": "k",
     }
     assert parse(json.dumps(order)).duplicates == "None"
-    with pytest.raises(Failure, match=words) as caught:
+    with pytest.raises(TrainerFailure, match=words) as caught:
         parse(json.dumps(order | changes))
     assert caught.value.kind is Class.CONFIG_ERROR

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from preamar_train.checkpoint import proof as proofs
 from preamar_train.checkpoint import universal
-from preamar_train.checkpoint.manifest import Torn
+from preamar_train.checkpoint.manifest import TornCheckpoint
 from preamar_train.checkpoint.proof import Broken, Proof, digest
 from preamar_train.checkpoint.store import Store
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 from preamar_train.start import continuity
 
 from tests.workloads.deepspeed.test_checkpoints import written
@@ -96,7 +96,7 @@ def test_shards_load_at_their_own_size_and_elsewhere_only_converted(store):
     source = written(store, 50, SHARDS)  # by two ranks
     manifest = store.newest().manifest
     assert universal.loadable(source, manifest, 2) == source
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         universal.loadable(source, manifest, 4)
     assert caught.value.kind is Class.NOT_CONVERTED
     assert "2 ranks" in caught.value.sentence
@@ -111,11 +111,11 @@ def test_a_damaged_conversion_is_never_loaded(store):
     manifest = store.newest().manifest
     folder = converted(store, source)
     (folder / "zero/a/fp32.pt").write_bytes(b"whOle")
-    with pytest.raises(Failure, match="damaged") as caught:
+    with pytest.raises(TrainerFailure, match="damaged") as caught:
         universal.loadable(source, manifest, 1)
     assert caught.value.kind is Class.CONTINUITY_BROKEN
     (folder / "manifest.json").unlink()
-    with pytest.raises(Failure, match="never finished"):
+    with pytest.raises(TrainerFailure, match="never finished"):
         universal.loadable(source, manifest, 1)
 
 
@@ -123,7 +123,7 @@ def test_a_conversion_of_another_checkpoint_is_never_loaded(store):
     source = written(store, 50, SHARDS)
     converted(store, source)
     again = written(store, 50, SHARDS | {"more.pt": b"x"})
-    with pytest.raises(Torn, match="another checkpoint"):
+    with pytest.raises(TornCheckpoint, match="another checkpoint"):
         universal.verified(again, store.newest().manifest)
 
 
@@ -147,6 +147,6 @@ def test_the_gate_counts_samples_too(store):
     manifest = store.newest().manifest  # 400 samples
     seen = continuity.verify(manifest, SAVED, SAVED, 8, "FP32")
     assert (seen.step, seen.before, seen.tensors, seen.delta) == (50, 2, 4, 0.0)
-    with pytest.raises(Failure, match="400 samples are not 50 steps of 16") as caught:
+    with pytest.raises(TrainerFailure, match="400 samples are not 50 steps of 16") as caught:
         continuity.verify(manifest, SAVED, SAVED, 16, "FP32")
     assert caught.value.kind is Class.CONTINUITY_BROKEN

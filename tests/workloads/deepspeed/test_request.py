@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 from preamar_train.models.presets import PRESETS, describe, shape_of
 from preamar_train.parallel.possible import must_be_possible
 from preamar_train.request import parse
@@ -13,7 +13,7 @@ from tests.workloads.deepspeed.orders import order
 
 
 def refused(text: str) -> str:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         parse(text, 2)
     assert caught.value.kind is Class.CONFIG_ERROR
     return caught.value.sentence
@@ -65,14 +65,14 @@ def test_words_that_are_no_order_are_refused():
 @pytest.mark.parametrize("key", OWNED)
 def test_a_key_that_the_planner_owns_is_refused(key):
     request = parse(json.dumps(order(deepspeedConfig={key: {}})), 2)
-    with pytest.raises(Failure, match=f"{key} is set by the planner"):
+    with pytest.raises(TrainerFailure, match=f"{key} is set by the planner"):
         config_of(request, shape_of("gpt-tiny", {}), gpu=False)
 
 
 @pytest.mark.parametrize("key", OWNED_IN_ZERO)
 def test_a_key_of_zero_that_the_planner_owns_is_refused(key):
     request = parse(json.dumps(order(deepspeedConfig={"zero_optimization": {key: 1}})), 2)
-    with pytest.raises(Failure, match=f"{key} is set by the planner"):
+    with pytest.raises(TrainerFailure, match=f"{key} is set by the planner"):
         config_of(request, shape_of("gpt-tiny", {}), gpu=False)
 
 
@@ -114,7 +114,7 @@ def test_the_tiny_model_has_one_to_three_million_weights():
     ],
 )
 def test_an_impossible_shape_is_refused_in_words(preset, parameters, words):
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         shape_of(preset, parameters)
     assert caught.value.kind is Class.CONFIG_ERROR
     assert words in caught.value.sentence
@@ -138,7 +138,7 @@ def test_a_model_is_not_split_where_it_has_no_seam(preset, split, words):
     batch = {"global": 8 * copies, "micro": 8, "accumulation": 1}
     changes = {f"parallelism__{key}": value for key, value in split.items()}
     request = parse(json.dumps(order(batch=batch, **changes)), ranks)
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         must_be_possible(request, shape_of(preset, {}))
     assert caught.value.kind is Class.CONFIG_ERROR
     assert words in caught.value.sentence

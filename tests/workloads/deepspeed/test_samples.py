@@ -15,7 +15,7 @@ from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.store import Store
 from preamar_train.data.corpus import opened
-from preamar_train.pace.samples import Ledger
+from preamar_train.pace.samples import SampleLedger
 from preamar_train.parallel.layout import Layout
 from preamar_train.request import parse
 from preamar_train.start.batches import Batches
@@ -50,7 +50,7 @@ def request(size: int, micro: int):
     )
 
 
-def save(store: Store, step: int, size: int, ledger: Ledger) -> None:
+def save(store: Store, step: int, size: int, ledger: SampleLedger) -> None:
     folder = store.path / store.saving(step)
     folder.mkdir()
     (folder / "zero_pp_rank_0_mp_rank_00_optim_states.pt").write_bytes(b"shard")
@@ -68,11 +68,11 @@ def attempt(number, path, corpus, size, micro, ends_after, stopped, history):
     store = Store(path, "u", number)
     store.claim()
     found = store.newest().manifest
-    step, ledger = 0, Ledger(BATCH)
+    step, ledger = 0, SampleLedger(BATCH)
     if found is not None:
         step, ledger = (
             found.step,
-            Ledger(BATCH, found.consumed, found.skipped, found.duplicated),
+            SampleLedger(BATCH, found.consumed, found.skipped, found.duplicated),
         )
         assert ledger.consumed == step * BATCH
     for late in [each for each in history if each >= step]:
@@ -139,7 +139,7 @@ def test_any_sequence_of_resizes_and_kills_takes_each_sample_once(corpus, runs):
 
 
 def test_the_ledger_tells_what_was_left_out_and_what_came_twice():
-    ledger = Ledger(4)
+    ledger = SampleLedger(4)
     ledger.book(ledger.marks(0, [range(2), range(2, 4)]))
     assert ledger.words() == {"consumed": 4, "skipped": 0, "duplicated": 0}
     ledger.book(ledger.marks(1, [range(4, 6), range(5, 7)]))

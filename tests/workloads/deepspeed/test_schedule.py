@@ -4,11 +4,11 @@ from math import sqrt
 
 import pytest
 from preamar_train.pace.schedule import FIRST_SECONDS, interval
-from preamar_train.request import Checkpoint
+from preamar_train.request import CheckpointSpec
 
 
 def auto(mean):
-    return Checkpoint("p", "u", None, None, mean, 3)
+    return CheckpointSpec("p", "u", None, None, mean, 3)
 
 
 def test_auto_is_youngs_optimum_of_the_measured_save():
@@ -34,5 +34,5 @@ def test_saving_never_takes_more_than_a_twentieth_and_is_else_done_each_hour():
 
 
 def test_seconds_and_steps_stay_what_the_user_wrote():
-    assert interval(Checkpoint("p", "u", None, 90.0, None, 3), 50.0) == 90
-    assert interval(Checkpoint("p", "u", 10, None, None, 3), 50.0) is None
+    assert interval(CheckpointSpec("p", "u", None, 90.0, None, 3), 50.0) == 90
+    assert interval(CheckpointSpec("p", "u", 10, None, None, 3), 50.0) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from preamar_train.data import index as indexes
 from preamar_train.data import reading, shards
 from preamar_train.data.corpus import opened
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 from tests.workloads.deepspeed.corpora import line, written
 
@@ -29,7 +29,7 @@ def small(monkeypatch):
 
 
 def refusal(act) -> str:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         act()
     assert caught.value.kind is Class.DATA_ERROR
     return caught.value.sentence
@@ -47,7 +47,7 @@ def test_any_slice_is_what_was_written(data, kind, cached):
         index = written(folder, {"a": (count, 0)}, kind)
         place = reading.Folder(folder)
         place.cached = cached
-        tokens = reading.Tokens(reading.Blocks(place), index.sources[0].train, kind)
+        tokens = reading.TokenStream(reading.Blocks(place), index.sources[0].train, kind)
         assert len(tokens) == count
         for _ in range(2):  # the second time from what was checked or kept
             np.testing.assert_array_equal(tokens[first:last], line(count, kind)[first:last])
@@ -126,7 +126,7 @@ def test_memory_and_open_files_stay_bounded(small, monkeypatch, tmp_path):
     for cached in (True, False):
         place.cached = cached
         blocks = reading.Blocks(place)
-        tokens = reading.Tokens(blocks, index.sources[0].train, "uint16")
+        tokens = reading.TokenStream(blocks, index.sources[0].train, "uint16")
         for start in range(0, 4000, 50):
             tokens[start : start + 50]
         assert len(blocks._kept) <= 10
@@ -162,7 +162,7 @@ def test_a_file_that_is_missing_is_the_users_error_and_a_disk_that_fails_is_not(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", fails)
-        with pytest.raises(Failure, match="Input/output error") as caught:
+        with pytest.raises(TrainerFailure, match="Input/output error") as caught:
             corpus.sample("a", 20)
     assert caught.value.kind is Class.UNKNOWN
     (tmp_path / "a.train.00002.tokens").unlink()

@@ -9,7 +9,7 @@ from preamar_train.data import reading, shards, staging
 from preamar_train.data.corpus import opened
 from preamar_train.data.reading import Folder
 from preamar_train.data.staging import stage
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 from tests.workloads.deepspeed.corpora import line, written
 
@@ -48,7 +48,7 @@ def _counts():
 
 
 def refusal(act) -> str:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         act()
     assert caught.value.kind is Class.DATA_ERROR
     return caught.value.sentence

@@ -19,8 +19,8 @@ from preamar_train.data.corpus import opened
 from preamar_train.data.documents import passages
 from preamar_train.data.local import bring, placed
 from preamar_train.data.stores import Bucket, open_bucket
-from preamar_train.failures import Class, Failure
-from preamar_train.request import Source
+from preamar_train.failures import Class, TrainerFailure
+from preamar_train.request import DataSource
 
 from tests.workloads.deepspeed.corpora import line, written
 
@@ -63,11 +63,11 @@ def _hurry(monkeypatch):
 
 
 def source(uri, secret):
-    return Source("books", "", Decimal(1), uri, str(secret))
+    return DataSource("books", "", Decimal(1), uri, str(secret))
 
 
 def refusal(act, kind=Class.DATA_ERROR) -> str:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(TrainerFailure) as caught:
         act()
     assert caught.value.kind is kind
     return caught.value.sentence

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from preamar_train.data.documents import no_data
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 from preamar_train.ranks.once_per_pod import once_a_pod
 
 
@@ -22,7 +22,7 @@ class Ranks:
             try:
                 once_a_pod(Rank(self, rank), lambda: work(rank), lambda: None, **more)
                 self.results[rank] = "ready"
-            except Failure as failure:
+            except TrainerFailure as failure:
                 self.results[rank] = (failure.kind, failure.sentence)
 
         threads = [threading.Thread(target=one, args=(rank,)) for rank in range(len(self.said))]

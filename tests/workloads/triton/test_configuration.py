@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from preamar_model.build import warm
 from preamar_model.build.command import build
 from preamar_model.files import pbtxt
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 unhurried = settings(deadline=None)  # shared machines pause for longer than a deadline allows
@@ -36,7 +36,7 @@ def test_any_text_survives_the_configuration(value):
 def test_batching_says_no_more_than_a_delay(tmp_path, delay):
     source = graphs.batched(tmp_path / "m.onnx")
     build(
-        Order("m", str(source), max_batch_size=32, max_delay_microseconds=delay, instances=2),
+        BuildSpec("m", str(source), max_batch_size=32, max_delay_microseconds=delay, instances=2),
         tmp_path / "r",
     )
     found = config(tmp_path / "r/m")
@@ -49,7 +49,7 @@ def test_batching_says_no_more_than_a_delay(tmp_path, delay):
 
 
 def test_time_is_no_batch(tmp_path):
-    build(Order("m", str(graphs.over_time(tmp_path / "m.onnx"))), tmp_path / "r")
+    build(BuildSpec("m", str(graphs.over_time(tmp_path / "m.onnx"))), tmp_path / "r")
     found = config(tmp_path / "r/m")
     assert found.max_batch_size == 0
     assert list(found.input[0].dims) == [-1, 2]
@@ -57,7 +57,9 @@ def test_time_is_no_batch(tmp_path):
 
 
 def test_on_a_gpu_a_graph_runs_in_nvidias_backend(tmp_path):
-    build(Order("m", str(graphs.batched(tmp_path / "m.onnx")), accelerator="GPU"), tmp_path / "r")
+    build(
+        BuildSpec("m", str(graphs.batched(tmp_path / "m.onnx")), accelerator="GPU"), tmp_path / "r"
+    )
     found = config(tmp_path / "r/m")
     assert (found.backend, found.instance_group[0].kind) == (
         "onnxruntime",
@@ -75,7 +77,7 @@ def calls_of(found):
 
 
 def on_gpu(tmp_path, source, task="Infer", **more):
-    build(Order("m", str(source), task=task, accelerator="GPU", **more), tmp_path / "r")
+    build(BuildSpec("m", str(source), task=task, accelerator="GPU", **more), tmp_path / "r")
     return schema.configurations(tmp_path / "r")["m" if task == "Infer" else "m-graph"]
 
 
@@ -159,7 +161,7 @@ def test_what_warms_a_graph_is_what_it_can_compute(tmp_path, minilm, task, maske
 @pytest.mark.parametrize("task", ["Embed", "Generate"])
 def test_on_a_gpu_text_goes_through_a_model_in_front(tmp_path, minilm, decoder_source, task):
     source = minilm if task == "Embed" else decoder_source
-    build(Order("m", str(source), task=task, accelerator="GPU"), tmp_path / "r")
+    build(BuildSpec("m", str(source), task=task, accelerator="GPU"), tmp_path / "r")
     front, graph = config(tmp_path / "r/m"), config(tmp_path / "r/m-graph")
     assert (front.backend, front.parameters["graph"].string_value) == ("python", "m-graph")
     assert (graph.backend, graph.instance_group[0].kind) == (

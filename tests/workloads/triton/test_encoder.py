@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from preamar_model.build.command import build
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from safetensors.numpy import save_file
 
 HIDDEN, HEADS, INNER, WORDS, PLACES, EPSILON = 12, 3, 20, 30, 16, 1e-5
@@ -139,7 +139,7 @@ def test_every_pooling_equals_the_formula(tmp_path, modes):
 def assert_equal(
     tmp_path: Path, w: dict, offset: int, activation: str, modes: list[str], scaled: bool
 ) -> None:
-    order = Order(name="m", source=str(tmp_path / "m"), task="Embed")
+    order = BuildSpec(name="m", source=str(tmp_path / "m"), task="Embed")
     build(order, tmp_path / "models")
     session = onnxruntime.InferenceSession(tmp_path / "models/m/1/model.onnx")
     sentences = [[5, 6, 7, 8, 9, 10], [4], [11, 12, 4]]
@@ -170,7 +170,7 @@ def test_an_encoder_that_is_onnx_already_gets_the_pooling_its_files_ask_for(tmp_
     )
     (folder / "config.json").write_text('{"max_position_embeddings": 8}')
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb")
-    build(Order(name="m", source=str(folder), task="Embed"), tmp_path / "models")
+    build(BuildSpec(name="m", source=str(folder), task="Embed"), tmp_path / "models")
     session = onnxruntime.InferenceSession(tmp_path / "models/m/1/model.onnx")
     feed = {"input_ids": np.int64([[4, 5, 0]]), "attention_mask": np.int64([[1, 1, 0]])}
     assert session.run(None, feed)[0][0] == pytest.approx((table[4] + table[5]) / 2, abs=1e-6)

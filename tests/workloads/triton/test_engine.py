@@ -35,8 +35,8 @@ def test_tensorrt_parses_and_compiles_what_is_typed(trt, tmp_path, network, prec
     onnx.checker.check_model(model)
     onnx.save(model, str(tmp_path / "typed.onnx"))
     sizes = profiles.profiles(tensors.signature(model), Bounds(8), samples(network))
-    builder = build.Builder(trt, tmp_path / "timings")
-    plan = builder(tmp_path / "typed.onnx", build.Recipe(sizes, sparse=True))
+    builder = build.EngineBuilder(trt, tmp_path / "timings")
+    plan = builder(tmp_path / "typed.onnx", build.EngineRecipe(sizes, sparse=True))
     assert len(plan) > 1000
     assert (tmp_path / "timings").stat().st_size > 0
 
@@ -73,8 +73,8 @@ def test_the_last_call_without_a_gpu_is_deserialize_cuda_engine(trt, tmp_path):
     path = networks.layered(tmp_path / "m.onnx")
     signature = tensors.signature(onnx.load(path))
     sizes = profiles.profiles(signature, Bounds(8), samples(networks.layered))
-    builder = build.Builder(trt, tmp_path / "timings")
-    plan = builder(path, build.Recipe(sizes))
+    builder = build.EngineBuilder(trt, tmp_path / "timings")
+    plan = builder(path, build.EngineRecipe(sizes))
     with pytest.raises(build.BuildFailed, match=r"does not load.*cudaError 35"):
         builder.deserialized(plan)
 
@@ -105,28 +105,28 @@ def test_an_operator_that_tensorrt_lacks_is_refused_in_its_words(trt, tmp_path):
         onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
     )
     with pytest.raises(Refusal, match="Nothing"):
-        build.Builder(trt, tmp_path / "t")(path, build.Recipe({}))
+        build.EngineBuilder(trt, tmp_path / "t")(path, build.EngineRecipe({}))
 
 
 def test_timings_of_another_version_are_left_and_not_believed(trt, tmp_path):
     path = networks.layered(tmp_path / "m.onnx")
     sizes = {"x": Profile((1, 4, 32), (4, 4, 32), (8, 4, 32))}
     (tmp_path / "t").write_bytes(b"nonsense" * 20)
-    assert build.Builder(trt, tmp_path / "t")(path, build.Recipe(sizes))
+    assert build.EngineBuilder(trt, tmp_path / "t")(path, build.EngineRecipe(sizes))
 
 
 def test_sizes_come_of_the_batch_the_context_and_the_samples():
     signature = tensors.Signature(
-        (tensors.Tensor("x", 1, ("batch", 3, "h")), tensors.Tensor("fixed", 1, (2,))), ()
+        (tensors.TensorSpec("x", 1, ("batch", 3, "h")), tensors.TensorSpec("fixed", 1, (2,))), ()
     )
     seen = [{"x": np.zeros((1, 3, n)), "fixed": np.zeros(2)} for n in (16, 64, 32)]
     found = profiles.profiles(signature, Bounds(8), seen)
     assert "fixed" not in found
-    signature = tensors.Signature((tensors.Tensor("x", 1, ("batch", 3, "h")),), ())
+    signature = tensors.Signature((tensors.TensorSpec("x", 1, ("batch", 3, "h")),), ())
     assert profiles.profiles(signature, Bounds(8), seen) == {
         "x": Profile((1, 3, 16), (8, 3, 32), (8, 3, 64))
     }
-    text = tensors.Signature((tensors.Tensor("input_ids", 7, ("batch", "sequence")),), ())
+    text = tensors.Signature((tensors.TensorSpec("input_ids", 7, ("batch", "sequence")),), ())
     assert profiles.profiles(text, Bounds(8, 512), []) == {
         "input_ids": Profile((1, 1), (8, 128), (8, 512))
     }
@@ -147,12 +147,12 @@ def test_a_plan_runs_only_where_it_was_built_for(tmp_path):
 
 def test_the_key_changes_with_all_that_decides():
     here = metadata.place("11.4.0.106", L4)
-    base = (b"graph", build.Recipe({}), here, "wish")
+    base = (b"graph", build.EngineRecipe({}), here, "wish")
     others = [
         (b"other", *base[1:]),
-        (b"graph", build.Recipe({}, sparse=True), *base[2:]),
-        (b"graph", build.Recipe({}, workspace=1), *base[2:]),
-        (b"graph", build.Recipe({"x": Profile((1,), (2,), (3,))}), *base[2:]),
+        (b"graph", build.EngineRecipe({}, sparse=True), *base[2:]),
+        (b"graph", build.EngineRecipe({}, workspace=1), *base[2:]),
+        (b"graph", build.EngineRecipe({"x": Profile((1,), (2,), (3,))}), *base[2:]),
         (*base[:2], here | {"tensorrt": "11.4.0.107"}, "wish"),
         (*base[:3], "another"),
     ]

@@ -11,7 +11,7 @@ import pytest
 from groups import SECRET, Grouped, until
 from networks import layered
 from preamar_model.group import channel
-from preamar_model.group.stages import Plan, cut
+from preamar_model.group.stages import StagePlan, cut
 from running import build
 
 ROWS = np.random.default_rng(5).standard_normal((3, 4, 32)).astype(np.float32)
@@ -153,7 +153,7 @@ def test_text_models_are_split_too(task, tmp_path, minilm, decoder_source, serve
         made.work()
         running = made.lead()
         running.wait([name])
-        assert len(Plan.load(tmp_path / "leader" / name / "1").stages) == 2
+        assert len(StagePlan.load(tmp_path / "leader" / name / "1").stages) == 2
         if task == "Embed":
             split, one = running.embed("a b", "c"), served.embed("a b", "c")
             np.testing.assert_allclose(split[0], one[0], rtol=1e-4, atol=1e-5)

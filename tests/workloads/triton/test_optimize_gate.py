@@ -57,7 +57,9 @@ def test_the_gate_judges_by_inputs_that_the_choice_did_not_see(tmp_path, monkeyp
     monkeypatch.setattr(
         keep,
         "search",
-        lambda apply, judge, layers, tolerance, left, only: keep.Found(apply(frozenset()), (), 0.0),
+        lambda apply, judge, layers, tolerance, left, only: keep.KeptLayers(
+            apply(frozenset()), (), 0.0
+        ),
     )
     done = optimize(order(tmp_path, tolerance="0.0001"), tmp_path / "message")
     assert (done.code, done.told["reason"]) == (64, "OptimizationTooInaccurate")

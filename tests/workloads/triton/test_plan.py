@@ -140,8 +140,8 @@ def test_rows_are_joined_as_far_as_the_plan_says(
         assert plan.name == "model-8.9.plan"
         return reading.taken(TRT, Engine(inputs, outputs))
 
-    monkeypatch.setattr(reading.Reader, "__call__", read)
-    monkeypatch.setattr(reading, "reader", lambda: reading.Reader(TRT, L4))
+    monkeypatch.setattr(reading.PlanReader, "__call__", read)
+    monkeypatch.setattr(reading, "reader", lambda: reading.PlanReader(TRT, L4))
     many = {"maxBatchSize": asked, "maxDelayMicroseconds": 70}
     done = ordered(tmp_path, "model-8.9.plan", "other.plan", batching=many)
     assert done.code == 0, done.log
@@ -154,7 +154,7 @@ def test_rows_are_joined_as_far_as_the_plan_says(
 
 
 def test_a_gpu_without_a_plan_of_its_own_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "reader", lambda: reading.Reader(TRT, L4))
+    monkeypatch.setattr(reading, "reader", lambda: reading.PlanReader(TRT, L4))
     done = ordered(tmp_path, "model-8.0.plan", "model-9.0.plan")
     assert (done.code, done.told["reason"]) == (64, "FormatUnsupported")
     assert "NVIDIA-L4" in done.told["message"]
@@ -162,7 +162,7 @@ def test_a_gpu_without_a_plan_of_its_own_is_named(tmp_path, monkeypatch):
 
 
 def test_a_plan_that_does_not_run_here_is_refused_in_tensorrts_words(trt, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "reader", lambda: reading.Reader(trt, L4))
+    monkeypatch.setattr(reading, "reader", lambda: reading.PlanReader(trt, L4))
     done = ordered(tmp_path, "model.plan")
     assert (done.code, done.told["reason"]) == (64, "ModelInvalid")
     assert "model.plan does not run on this GPU (NVIDIA-L4, 8.9)" in done.told["message"]

@@ -13,7 +13,7 @@ import graphs
 import numpy as np
 import pytest
 from preamar_model.build.command import build
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from preamar_model.serve.deaths import stubs
 from running import environment
 from test_refusals import trusted
@@ -43,7 +43,7 @@ class TritonPythonModel:
 
 def python_model(tmp_path: Path, body: str) -> Path:
     source = trusted(tmp_path / "code", body)
-    build(Order("m", str(source), trust="Code"), tmp_path / "models")
+    build(BuildSpec("m", str(source), trust="Code"), tmp_path / "models")
     return tmp_path / "models"
 
 
@@ -63,7 +63,7 @@ def test_a_model_that_fails_while_loading_ends_the_container_with_its_words(
 
 
 def test_a_model_that_dies_while_serving_does_not_stay_ready(tmp_path, alone):
-    build(Order("m", str(graphs.batched(tmp_path / "m.onnx"))), tmp_path / "models")
+    build(BuildSpec("m", str(graphs.batched(tmp_path / "m.onnx"))), tmp_path / "models")
     running = alone(tmp_path / "models")
     running.wait(["m"])
     server = next(
@@ -132,7 +132,7 @@ output [ { name: "FINISH_REASON" data_type: TYPE_STRING dims: [ 1 ] } ]
 def talking(tmp_path: Path, alone, seconds: str):
     source = trusted(tmp_path / "code", TALKING)
     (source / "config.pbtxt").write_text(STREAMS)
-    build(Order("m", str(source), trust="Code"), tmp_path / "models")
+    build(BuildSpec("m", str(source), trust="Code"), tmp_path / "models")
     running = alone(tmp_path / "models", PREAMAR_DRAIN_SECONDS=seconds)
     running.wait(["m"])
     return running
@@ -229,7 +229,7 @@ def test_the_models_in_front_work_over_a_graph_of_its_own(
     models = tmp_path / "models"
     models.mkdir()
     for name, source, task in (("minilm", minilm, "Embed"), ("story", decoder_source, "Generate")):
-        build(Order(name, str(source), task=task, accelerator="GPU"), tmp_path / name)
+        build(BuildSpec(name, str(source), task=task, accelerator="GPU"), tmp_path / name)
         for part in (tmp_path / name).iterdir():
             shutil.move(part, models)
         graph = models / f"{name}-graph"

@@ -15,7 +15,7 @@ from preamar_model.backends.decoding.decoder import Decoder
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.sequence import Story
 from preamar_model.backends.decoding.single_stream import Alone
-from preamar_model.backends.decoding.wish import Wish
+from preamar_model.backends.decoding.wish import GenerateRequest
 from preamar_model.backends.runtime import LocalGraph
 
 
@@ -94,7 +94,7 @@ def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, strea
                 if turn != at:
                     continue
                 prompt = bytes(65 + (number * 7 + n * n) % 26 for n in range(length)).decode()
-                wish = Wish(prompt=prompt, max_tokens=most, temperature=0)
+                wish = GenerateRequest(prompt=prompt, max_tokens=most, temperature=0)
                 due.setdefault(at, []).append(Story(shared, wish))
                 if gone is not None:
                     leave[number] = gone
@@ -119,7 +119,8 @@ def test_streams_of_different_lengths_need_one_call_a_token(masked):
 
     counted = decoder(masked, run=run)
     stories = [
-        Story(counted, Wish(prompt="x" * n, max_tokens=20, temperature=0)) for n in (1, 5, 9, 20)
+        Story(counted, GenerateRequest(prompt="x" * n, max_tokens=20, temperature=0))
+        for n in (1, 5, 9, 20)
     ]
     told = said(Together(counted), {0: stories}, {})
     assert [len(tokens) for tokens in told.values()] == [20] * 4
@@ -136,9 +137,9 @@ def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(masked):
         return plain.run(feed, outputs)
 
     counted = decoder(masked, run=run)
-    speaks = Story(counted, Wish(prompt="a", max_tokens=60, temperature=0))
-    long = Story(counted, Wish(prompt="b" * 400, max_tokens=2, temperature=0))
-    short = Story(counted, Wish(prompt="c" * 9, max_tokens=2, temperature=0))
+    speaks = Story(counted, GenerateRequest(prompt="a", max_tokens=60, temperature=0))
+    long = Story(counted, GenerateRequest(prompt="b" * 400, max_tokens=2, temperature=0))
+    short = Story(counted, GenerateRequest(prompt="c" * 9, max_tokens=2, temperature=0))
     engine = Together(counted)
     told = said(engine, {0: [speaks], 3: [long], 4: [short]}, {})
     assert {n: len(tokens) for n, tokens in told.items()} == {0: 60, 1: 2, 2: 2}
@@ -160,7 +161,10 @@ def test_what_breaks_a_shared_call_is_told_to_the_one_at_fault(masked):
 
     picky = decoder(masked, run=run)
     engine = Together(picky)
-    stories = [Story(picky, Wish(prompt="abc"[n], max_tokens=9, temperature=0)) for n in range(3)]
+    stories = [
+        Story(picky, GenerateRequest(prompt="abc"[n], max_tokens=9, temperature=0))
+        for n in range(3)
+    ]
     for story in stories:
         engine.open(story)
     heard: dict[Story, list] = {story: [] for story in stories}
@@ -178,7 +182,9 @@ def test_what_breaks_a_shared_call_is_told_to_the_one_at_fault(masked):
 
 def test_nothing_is_kept_of_streams_that_have_ended(shared):
     engine = Together(shared)
-    stories = [Story(shared, Wish(prompt="a" * n, max_tokens=4, temperature=0)) for n in (1, 90)]
+    stories = [
+        Story(shared, GenerateRequest(prompt="a" * n, max_tokens=4, temperature=0)) for n in (1, 90)
+    ]
     said(engine, {0: stories}, {0: 2})
     assert not list(engine.turn())
     assert [*engine.groups, *engine.reading, *engine.fresh, *engine.gone] == []

@@ -32,7 +32,7 @@ class Class(StrEnum):
     UNKNOWN = "Unknown"
 
 
-class Failure(Exception):
+class TrainerFailure(Exception):
     """A failure whose class and sentence are known where it is raised."""
 
     def __init__(self, kind: Class, sentence: str) -> None:
@@ -84,26 +84,26 @@ def kind_of_text(text: str) -> Class:
     return Class.UNKNOWN
 
 
-def classify(error: BaseException) -> Failure:
+def classify(error: BaseException) -> TrainerFailure:
     """Any exception as a failure with a class and a sentence."""
-    if isinstance(error, Failure):
+    if isinstance(error, TrainerFailure):
         return error
     name = type(error).__name__
     first = (str(error).strip().splitlines() or [""])[0][:400]
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return Failure(
+        return TrainerFailure(
             Class.OUT_OF_MEMORY,
             f"A rank ran out of memory ({first or name}). Give it more memory or a smaller micro-batch.",
         )
     if name in {"DeepSpeedConfigError", "ValidationError"}:
-        return Failure(Class.CONFIG_ERROR, f"DeepSpeed refuses its configuration: {first}")
+        return TrainerFailure(Class.CONFIG_ERROR, f"DeepSpeed refuses its configuration: {first}")
     kind = Class.PEER_LOST if name.startswith("Dist") else kind_of_text(str(error))
     if kind is Class.PEER_LOST:
-        return Failure(kind, f"A rank lost the connection to its peers: {first}")
+        return TrainerFailure(kind, f"A rank lost the connection to its peers: {first}")
     if kind is Class.SHARED_MEMORY:
-        return Failure(kind, f"Shared memory (/dev/shm) is too small or missing: {first}")
+        return TrainerFailure(kind, f"Shared memory (/dev/shm) is too small or missing: {first}")
     if kind is Class.OUT_OF_MEMORY:
-        return Failure(kind, f"A rank ran out of memory: {first}")
+        return TrainerFailure(kind, f"A rank ran out of memory: {first}")
     if isinstance(error, OSError) and error.errno in FULL:
-        return Failure(Class.DISK_FULL, f"A volume of the pod is full: {error}")
-    return Failure(Class.UNKNOWN, f"{name}: {first}" if first else name)
+        return TrainerFailure(Class.DISK_FULL, f"A volume of the pod is full: {error}")
+    return TrainerFailure(Class.UNKNOWN, f"{name}: {first}" if first else name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 PRECISIONS = ("FP32", "BF16", "FP16")
 OWN = "own"  # the name of the source that a script reads itself
@@ -19,12 +19,12 @@ STAGES = (0, 1, 2, 3)
 REMOTE = ("s3://", "gs://", "az://", "https://")
 
 
-def bad(sentence: str) -> Failure:
-    return Failure(Class.CONFIG_ERROR, sentence)
+def bad(sentence: str) -> TrainerFailure:
+    return TrainerFailure(Class.CONFIG_ERROR, sentence)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """Text in a volume has a `path`; in an object store it has a `uri`, and maybe a folder of
     `credentials`."""
 
@@ -40,7 +40,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class CheckpointSpec:
     path: str
     uri: str
     every_steps: int | None
@@ -50,13 +50,13 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class ExportSpec:
     path: str
     uri: str
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TrainRequest:
     job: str
     uid: str
     attempt: int
@@ -71,17 +71,17 @@ class Request:
     micro_batch: int
     accumulation: int
     deepspeed: Mapping[str, Any]
-    sources: tuple[Source, ...]
+    sources: tuple[DataSource, ...]
     shuffle_seed: int
     scratch: str | None
     prepared: str | None
-    checkpoint: Checkpoint
+    checkpoint: CheckpointSpec
     steps: int
     precision: str
-    export: Export | None
+    export: ExportSpec | None
 
 
-def parse(text: str, world_size: int, *, own_data: bool = False) -> Request:
+def parse(text: str, world_size: int, *, own_data: bool = False) -> TrainRequest:
     """The order, valid for this number of ranks. With `own_data` its sources are not read."""
     try:
         raw = json.loads(text)
@@ -102,7 +102,7 @@ def parse(text: str, world_size: int, *, own_data: bool = False) -> Request:
             f"batch.global {total} is not micro {micro} x accumulation {accumulation} x {copies} "
             "data-parallel ranks"
         )
-    return Request(
+    return TrainRequest(
         job=str(raw.get("job", "")),
         uid=str(raw.get("uid", "")),
         attempt=read_whole(raw, "attempt", 1, default=1),
@@ -117,7 +117,7 @@ def parse(text: str, world_size: int, *, own_data: bool = False) -> Request:
         micro_batch=micro,
         accumulation=accumulation,
         deepspeed=read_map(raw, "deepspeedConfig"),
-        sources=(Source(OWN, "", Decimal(1)),) if own_data else read_sources(data),
+        sources=(DataSource(OWN, "", Decimal(1)),) if own_data else read_sources(data),
         shuffle_seed=read_whole(data, "shuffleSeed", 0, default=0),
         scratch=read_text(data, "stage") if data.get("stage") else None,
         prepared=read_text(data, "prepared") if data.get("prepared") else None,
@@ -134,7 +134,7 @@ class Volume:
 
     uid: str
     attempt: int
-    checkpoint: Checkpoint
+    checkpoint: CheckpointSpec
 
 
 def volume(text: str) -> Volume:
@@ -167,7 +167,7 @@ def _copies(tensor: int, pipeline: int, expert: int, ranks: int) -> int:
     return ranks // (tensor * pipeline)
 
 
-def read_sources(data: Mapping[str, Any]) -> tuple[Source, ...]:
+def read_sources(data: Mapping[str, Any]) -> tuple[DataSource, ...]:
     entries = data.get("sources")
     if not isinstance(entries, list) or not entries:
         raise bad("data.sources names no source of text")
@@ -178,7 +178,7 @@ def read_sources(data: Mapping[str, Any]) -> tuple[Source, ...]:
     return sources
 
 
-def _source(entry: Any) -> Source:
+def _source(entry: Any) -> DataSource:
     if not isinstance(entry, dict):
         raise bad("an entry of data.sources is not an object")
     name, uri = read_text(entry, "name"), str(entry.get("uri") or "")
@@ -191,12 +191,12 @@ def _source(entry: Any) -> Source:
         raise bad(f"the weight of data source {name} is not a number") from error
     if not weight.is_finite() or weight <= 0:
         raise bad(f"the weight of data source {name} must be above 0")
-    return Source(name, path, weight, uri, str(entry.get("credentials") or ""))
+    return DataSource(name, path, weight, uri, str(entry.get("credentials") or ""))
 
 
-def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:
+def _checkpoint(raw: Mapping[str, Any]) -> CheckpointSpec:
     steps = raw.get("everySteps")
-    return Checkpoint(
+    return CheckpointSpec(
         path=read_text(raw, "path"),
         uri=read_text(raw, "uri"),
         every_steps=None if steps is None else read_whole(raw, "everySteps", 1),
@@ -215,12 +215,12 @@ def _seconds(raw: Mapping[str, Any], key: str) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def _export(raw: Any) -> Export | None:
+def _export(raw: Any) -> ExportSpec | None:
     if raw is None:
         return None
     if not isinstance(raw, dict):
         raise bad("export is not an object")
-    return Export(read_text(raw, "path"), read_text(raw, "uri"))
+    return ExportSpec(read_text(raw, "path"), read_text(raw, "uri"))
 
 
 def read_map(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

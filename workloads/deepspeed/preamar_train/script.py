@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from preamar_train.failures import FAILED, STOPPED, Class, Failure, classify
+from preamar_train.failures import FAILED, STOPPED, Class, TrainerFailure, classify
 from preamar_train.parallel.plain import norm_of
 from preamar_train.reports import rank_state
 from preamar_train.request import parse
@@ -36,8 +36,8 @@ from preamar_train.stop import Stop
 from preamar_train.user_script import begin
 
 
-def _uncounted(given: int, told: int) -> Failure:
-    return Failure(
+def _uncounted(given: int, told: int) -> TrainerFailure:
+    return TrainerFailure(
         Class.CONFIG_ERROR,
         f"job.step(loss) was called {told} times for {given} micro-batches of a step: call it once "
         "for each, after engine.step().",

@@ -12,8 +12,8 @@ import time
 from preamar_train.checkpoint import save as checkpoints
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.prove import prove
-from preamar_train.failures import Class, Failure
-from preamar_train.pace.samples import Ledger
+from preamar_train.failures import Class, TrainerFailure
+from preamar_train.pace.samples import SampleLedger
 from preamar_train.pace.schedule import interval
 from preamar_train.pace.waits import Waits
 from preamar_train.reports.losses import Losses
@@ -84,7 +84,7 @@ class Steps:
 def _finite(loss: float, norm: float, run: Run) -> None:
     if not math.isfinite(loss) or not math.isfinite(norm):
         what = "loss" if not math.isfinite(loss) else "gradient"
-        raise Failure(
+        raise TrainerFailure(
             Class.NON_FINITE_LOSS,
             f"The {what} was not finite in step {run.step + 1}: the learning rate may be too high "
             f"for {run.request.precision}.",
@@ -100,7 +100,7 @@ def resume(run: Run) -> None:
         )
         run.step, run.saved = found.step, found
         batch = run.request.global_batch
-        run.ledger = Ledger(batch, found.consumed, found.skipped, found.duplicated)
+        run.ledger = SampleLedger(batch, found.consumed, found.skipped, found.duplicated)
         run.progress.say(
             resumedFrom=run.step,
             step=run.step,

@@ -9,10 +9,10 @@ import torch._dynamo  # Torch's optimizers do when made; here no rank waits for 
 from preamar_train.checkpoint import save as checkpoints
 from preamar_train.checkpoint.store import Store
 from preamar_train.failures import DONE, STOPPED
-from preamar_train.models.presets import Shape, shape_of
+from preamar_train.models.presets import ModelShape, shape_of
 from preamar_train.pace.phases import Phases
-from preamar_train.pace.progress import Progress
-from preamar_train.pace.samples import Ledger
+from preamar_train.pace.progress import RankProgress
+from preamar_train.pace.samples import SampleLedger
 from preamar_train.parallel.build import build
 from preamar_train.parallel.layout import Layout
 from preamar_train.parallel.piped import Piped
@@ -27,7 +27,7 @@ from preamar_train.start import evaluate, resuming
 from preamar_train.start.batches import Batches
 from preamar_train.start.deepspeed_config import compiles, config_of
 from preamar_train.start.prepare import prepare
-from preamar_train.start.resuming import Canary
+from preamar_train.start.resuming import LossCanary
 from preamar_train.steps import Steps, resume
 from preamar_train.stop import Stop
 
@@ -45,7 +45,7 @@ def train(stop: Stop, told: Path) -> int:
         # DeepSpeed decorates a function of an optimizer that is not used here with torch.compile,
         # which would import the whole of Inductor.
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    progress = Progress(told, request.attempt, request.steps)
+    progress = RankProgress(told, request.attempt, request.steps)
     progress.say(state="Starting")
     gang = join(gpu=gpu)
     progress.say(interconnect=check(gang, gpu=gpu))
@@ -61,7 +61,7 @@ def train(stop: Stop, told: Path) -> int:
     device = torch.device("cuda", gang.local_rank) if gpu else torch.device("cpu")
     model = build(request, shape, config, layout, device)
     phases.mark("engine")
-    canary, ledger = Canary(model, gang, ready.corpus), Ledger(request.global_batch)
+    canary, ledger = LossCanary(model, gang, ready.corpus), SampleLedger(request.global_batch)
     run = Run(request, gang, layout, store, ready, model.engine, progress, canary, phases, ledger)
     resume(run)
     run.log(
@@ -84,7 +84,7 @@ def train(stop: Stop, told: Path) -> int:
     return STOPPED if steps.stopped else DONE
 
 
-def _finish(run: Run, model: Plain | Piped, shape: Shape) -> None:
+def _finish(run: Run, model: Plain | Piped, shape: ModelShape) -> None:
     run.progress.say(state="Evaluating")
     rows = run.ready.corpus.held_out(evaluate.MOST_SAMPLES)
     loss = evaluate.held_out_loss(model, run.gang, rows)

@@ -8,11 +8,11 @@ import numpy as np
 from preamar_train.checkpoint.store import Store
 from preamar_train.models.presets import shape_of
 from preamar_train.pace.phases import Phases
-from preamar_train.pace.progress import Progress
-from preamar_train.pace.samples import Ledger
+from preamar_train.pace.progress import RankProgress
+from preamar_train.pace.samples import SampleLedger
 from preamar_train.parallel.layout import Layout
 from preamar_train.ranks.gang import join
-from preamar_train.request import OWN, Request
+from preamar_train.request import OWN, TrainRequest
 from preamar_train.run import Run
 from preamar_train.start.prepare import prepare
 from preamar_train.start.resuming import Silent
@@ -33,12 +33,12 @@ class Numbers:
         return np.array([index], dtype=np.int64)
 
 
-def begin(request: Request, told: Path, samples: int | None) -> Run:
+def begin(request: TrainRequest, told: Path, samples: int | None) -> Run:
     """Meets the other ranks, finds the newest checkpoint and the data."""
     phases = Phases()
     phases.mark("imports")
     gpu = os.environ.get("DS_ACCELERATOR", "cpu") != "cpu"
-    progress = Progress(told, request.attempt, request.steps)
+    progress = RankProgress(told, request.attempt, request.steps)
     progress.say(state="Starting")
     gang = join(gpu=gpu)
     layout = Layout.of(request, gang.rank, gang.size)
@@ -47,5 +47,5 @@ def begin(request: Request, told: Path, samples: int | None) -> Run:
     own = None if samples is None else Numbers(samples)
     ready = prepare(request, shape, store, gang, lambda: progress.say(state="Starting"), own=own)
     phases.mark("data")
-    canary, ledger = Silent(), Ledger(request.global_batch)
+    canary, ledger = Silent(), SampleLedger(request.global_batch)
     return Run(request, gang, layout, store, ready, None, progress, canary, phases, ledger)

@@ -15,7 +15,7 @@ class OrderUnreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildSpec:
     name: str
     source: str
     format: str = "Auto"
@@ -46,7 +46,7 @@ class Order:
         return self.accelerator == "GPU"
 
 
-def read(environment: Mapping[str, str]) -> Order:
+def read(environment: Mapping[str, str]) -> BuildSpec:
     """Raises `OrderUnreadable`, or `Refusal` for a name that Triton cannot carry."""
     text = environment.get("PREAMAR_MODEL")
     if not text:
@@ -55,7 +55,7 @@ def read(environment: Mapping[str, str]) -> Order:
         body = json.loads(text)
         batching = body.get("batching") or {}
         split = body.get("parallelism") or {}
-        order = Order(
+        order = BuildSpec(
             name=str(body["name"]),
             source=str(body["source"]) if not body.get("uri") else "",
             format=str(body.get("format") or "Auto"),

@@ -14,7 +14,7 @@ LIMIT = 3500
 """Bytes of a sentence; the kubelet cuts termination messages at 4096."""
 
 
-class Reason(StrEnum):
+class RefusalReason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     FORMAT_UNSUPPORTED = "FormatUnsupported"
     MODEL_INVALID = "ModelInvalid"
@@ -30,7 +30,7 @@ class Reason(StrEnum):
 def missing() -> "Refusal":
     """Of what `preamar-model optimize` had made, and is not where it was."""
     return Refusal(
-        Reason.ARTEFACT_MISSING,
+        RefusalReason.ARTEFACT_MISSING,
         "The optimised model is not on its volume any more; it is made anew.",
     )
 
@@ -38,7 +38,7 @@ def missing() -> "Refusal":
 class Refusal(Exception):
     """The user's model or wish cannot be served; `message` is one sentence that says why."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: RefusalReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -48,11 +48,11 @@ class Refusal(Exception):
 
 
 def invalid(message: str) -> Refusal:
-    return Refusal(Reason.MODEL_INVALID, message)
+    return Refusal(RefusalReason.MODEL_INVALID, message)
 
 
 def unsupported(message: str) -> Refusal:
-    return Refusal(Reason.FORMAT_UNSUPPORTED, message)
+    return Refusal(RefusalReason.FORMAT_UNSUPPORTED, message)
 
 
 def sentence(text: str) -> str:

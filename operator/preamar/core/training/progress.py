@@ -225,14 +225,13 @@ def _share(value: object) -> float | None:
 
 
 def _real(value: object) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return float(value) if isfinite(value) else None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):  # no number, or an integer beyond any float
+        return None
+    return found if isfinite(found) else None
 
 
 def _positive(value: object) -> float | None:

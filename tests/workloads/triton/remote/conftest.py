@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from preamar_model.refusal import Refusal
 from preamar_model.remote import attempts
-from preamar_model.remote.fetch import Wish, fetched
+from preamar_model.remote.fetch import FetchSpec, fetched
 
 from tests.workloads.triton.remote.servers import Web, certificate
 
@@ -97,7 +97,7 @@ def fetch(tmp_path, pair):
     """Fetches, and gives the files by name with what is in them."""
 
     def act(uri: str, *hosts: str, most: int = 10**9, secret: Path | None = None):
-        wish = Wish(uri, tmp_path / "cache", most, secret, hosts, pair[0].with_name("ca.crt"))
+        wish = FetchSpec(uri, tmp_path / "cache", most, secret, hosts, pair[0].with_name("ca.crt"))
         with fetched(wish) as path:
             if path.is_file():
                 return {path.name: path.read_bytes()}

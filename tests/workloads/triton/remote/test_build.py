@@ -9,7 +9,7 @@ from dataclasses import replace
 import graphs
 import pytest
 from preamar_model.build import command
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from preamar_model.refusal import Refusal
 from running import build_here
 
@@ -76,7 +76,7 @@ def test_a_pickle_is_refused_under_any_name(name, kind, build):
 
 def test_a_model_that_was_fetched_ahead_is_built_without_its_place(build, graph, secure, tmp_path):
     secure.files["/m.onnx"] = graph
-    order = Order("m", "", uri=f"https://{secure.host}/m.onnx", hosts=(secure.host,))
+    order = BuildSpec("m", "", uri=f"https://{secure.host}/m.onnx", hosts=(secure.host,))
     told = command.only_fetched(order)
     assert told == {"digest": "sha256:" + hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
     assert not (tmp_path / "models").exists()

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 from preamar_model.remote import gate as gates
-from preamar_model.remote.attempts import Unreachable
-from preamar_model.remote.fetch import Wish, fetched
+from preamar_model.remote.attempts import SourceUnreachable
+from preamar_model.remote.fetch import FetchSpec, fetched
 from preamar_model.remote.gate import is_public
 
 from tests.workloads.triton.remote.conftest import secret
@@ -123,7 +123,7 @@ def test_no_redirect_leads_to_plain_http(secure, web, fetch):
     web.files["/m.onnx"] = b"secret"
     secure.files["/m.onnx"] = b"x"
     secure.moved["/m.onnx"] = f"http://{web.host}/m.onnx"
-    with pytest.raises(Unreachable):
+    with pytest.raises(SourceUnreachable):
         fetch(f"https://{secure.host}/m.onnx", secure.host)
     assert web.asked == []
 
@@ -176,7 +176,7 @@ def test_no_variable_of_the_pod_leads_inside(name, value, web, refused, monkeypa
 
 def test_an_untrusted_certificate_is_not_spoken_to(secure, tmp_path):
     secure.files["/m.onnx"] = b"x"
-    wish = Wish(f"https://{secure.host}/m.onnx", tmp_path / "c", 10**9, None, (secure.host,))
-    with pytest.raises(Unreachable), fetched(wish):
+    wish = FetchSpec(f"https://{secure.host}/m.onnx", tmp_path / "c", 10**9, None, (secure.host,))
+    with pytest.raises(SourceUnreachable), fetched(wish):
         pass
     assert secure.asked == []

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from preamar_model.remote import download
-from preamar_model.remote.attempts import Unreachable
+from preamar_model.remote.attempts import SourceUnreachable
 
 from tests.workloads.triton.remote.conftest import secret
 
@@ -82,7 +82,7 @@ def test_a_place_that_is_away_serves_what_it_led_to_last(secure, fetch):
     fetch(uri, secure.host)
     secure.close()
     assert fetch(uri, secure.host) == {"m.onnx": DATA}
-    with pytest.raises(Unreachable):
+    with pytest.raises(SourceUnreachable):
         fetch(f"https://{secure.host}/other.onnx", secure.host)
 
 
@@ -103,7 +103,7 @@ def test_a_fetch_that_was_ended_is_gone_on_from_by_the_next(secure, fetch, monke
     secure.files["/m.onnx"] = DATA
     secure.cut = [20_000] * 9  # the library itself goes on a few times
     uri = f"https://{secure.host}/m.onnx"
-    with pytest.raises(Unreachable):
+    with pytest.raises(SourceUnreachable):
         fetch(uri, secure.host)
     secure.cut = []
     assert fetch(uri, secure.host) == {"m.onnx": DATA}
@@ -164,14 +164,14 @@ def _models(tmp_path):
 
 def test_a_model_that_is_read_does_not_make_room(secure, tmp_path, pair):
     from preamar_model.remote.cache import NoRoom
-    from preamar_model.remote.fetch import Wish, fetched
+    from preamar_model.remote.fetch import FetchSpec, fetched
 
     for name in "ab":
         secure.files[f"/{name}.onnx"] = name.encode() * 1000
 
-    def wish(name: str) -> Wish:
+    def wish(name: str) -> FetchSpec:
         uri = f"https://{secure.host}/{name}.onnx"
-        return Wish(
+        return FetchSpec(
             uri, tmp_path / "cache", 1500, None, (secure.host,), pair[0].with_name("ca.crt")
         )
 

@@ -20,7 +20,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ExitVerdict:
     rank: int
     kind: Class
     explanation: str
@@ -37,19 +37,21 @@ def signal_of(code: int) -> int | None:
     return number if 0 < number < 32 else None
 
 
-def verdict(exit_: Exit, told: Mapping[str, Any], lines: Sequence[str], *, oom: bool) -> Verdict:
+def verdict(
+    exit_: Exit, told: Mapping[str, Any], lines: Sequence[str], *, oom: bool
+) -> ExitVerdict:
     """Why this rank failed."""
     failure = told.get("failure") or {}
     if failure.get("class") in set(Class):
-        return Verdict(exit_.rank, Class(failure["class"]), str(failure.get("explanation", "")))
+        return ExitVerdict(exit_.rank, Class(failure["class"]), str(failure.get("explanation", "")))
     number = signal_of(exit_.code)
     if number is None:
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         kind = kind_of_text("\n".join(lines[-20:]))
-        return Verdict(
+        return ExitVerdict(
             exit_.rank, kind, f"Rank {exit_.rank} exited with code {exit_.code}: {last[:300]}"
         )
-    return Verdict(exit_.rank, *_of_signal(exit_.rank, number, lines, oom=oom))
+    return ExitVerdict(exit_.rank, *_of_signal(exit_.rank, number, lines, oom=oom))
 
 
 def _of_signal(rank: int, number: int, lines: Sequence[str], *, oom: bool) -> tuple[Class, str]:
@@ -73,7 +75,7 @@ def _of_signal(rank: int, number: int, lines: Sequence[str], *, oom: bool) -> tu
     return kind, f"Rank {rank} crashed ({name})."
 
 
-def worst(verdicts: Sequence[Verdict]) -> Verdict:
+def worst(verdicts: Sequence[ExitVerdict]) -> ExitVerdict:
     """The cause among failures of one pod: a lost peer is what another's death looks like."""
     causes = [each for each in verdicts if each.kind is not Class.PEER_LOST]
     return (causes or list(verdicts))[0]

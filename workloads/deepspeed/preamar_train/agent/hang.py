@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preamar_train.reports import beat, rank_state
-from preamar_train.reports.beat import Seen
+from preamar_train.reports.beat import BeatReading
 
 FACTOR = 10.0
 FLOOR_SECONDS = 20.0
@@ -37,11 +37,11 @@ class Late:
     rank: int
     pid: int
     seconds: float
-    seen: Seen
+    seen: BeatReading
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankLocation:
     """Where a late rank stands."""
 
     rank: int
@@ -49,7 +49,7 @@ class Place:
     words: str
 
 
-def allowed(seen: Seen, floor: float) -> float:
+def allowed(seen: BeatReading, floor: float) -> float:
     """Seconds until the next beat of a rank that is well."""
     if seen.phase in {"Stopped", "Done", "Failed"}:
         return ALLOWED["Saving"]
@@ -82,19 +82,19 @@ def ask(pids: Mapping[int, int]) -> None:
                 os.kill(pid, signal.SIGUSR1)
 
 
-def place(rank: int, pid: int) -> Place:
+def place(rank: int, pid: int) -> RankLocation:
     """Where it stands, from the stack it wrote or from what the kernel says."""
     frozen = _STATES.get(_kernel_state(pid))
     frames = frames_of(stack(rank))
     if frozen and (frozen != _STATES["D"] or not frames):
-        return Place(rank, False, frozen)
+        return RankLocation(rank, False, frozen)
     if not frames:
-        return Place(rank, False, "does not answer")
+        return RankLocation(rank, False, "does not answer")
     # Torch's own frames say little; the first of whoever called it says where.
     waits = any(part in file for file, _, _ in frames[:4] for part in _EXCHANGES)
     own = next((f for f in frames if "/preamar_train/" in f[0]), frames[0])
     file, line, name = frames[0] if not waits and "/preamar_train/" not in own[0] else own
-    return Place(rank, waits, f"stands in {name} ({Path(file).name}:{line})")
+    return RankLocation(rank, waits, f"stands in {name} ({Path(file).name}:{line})")
 
 
 def stack(rank: int) -> str:
@@ -116,7 +116,7 @@ def frames_of(text: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def sentence(first: Late, places: list[Place], world: int) -> str:
+def sentence(first: Late, places: list[RankLocation], world: int) -> str:
     """What is told: who stands still since when, and who waits for it."""
     usual = f" (a step took {first.seen.median:.2g} s)" if first.seen.median else ""
     doing = "took no step" if first.seen.phase == "Training" else f"was {first.seen.phase.lower()}"

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
@@ -32,7 +32,7 @@ def address_of(
             return str(found[0][4][0])
         left = deadline - time.monotonic()
         if left <= 0:
-            raise Failure(
+            raise TrainerFailure(
                 Class.PEER_LOST,
                 f"The pod of rank 0 ({name}) had no address within {limit:.0f} seconds ({reason}); "
                 "not all workers could start at once.",

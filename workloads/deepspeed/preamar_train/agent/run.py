@@ -15,7 +15,7 @@ from preamar_train.agent.progress import serve
 from preamar_train.agent.settings import RANK_COMMAND, Settings, message_path, settings
 from preamar_train.agent.signals import Signals
 from preamar_train.agent.stopping import Stopping
-from preamar_train.agent.supervisor import Ended, Supervisor
+from preamar_train.agent.supervisor import GroupEnd, Supervisor
 from preamar_train.failures import DONE, FAILED, STOPPED, Class, classify
 from preamar_train.reports import rank_state
 
@@ -61,7 +61,7 @@ def _address(config: Settings, signals: Signals) -> str | None:
     return address_of(config.master, config.gang_seconds, signals.wait)
 
 
-def _judge(config: Settings, ended: Ended, words: dict[str, Any], *, asked: bool) -> int:
+def _judge(config: Settings, ended: GroupEnd, words: dict[str, Any], *, asked: bool) -> int:
     if ended.cut:
         sentence = f"No checkpoint could be saved within the {config.grace_seconds:.0f} seconds between the stop and the kill."
         last = message.compose(

@@ -7,7 +7,7 @@ of this pod's ranks wait for one of another pod, its agent gets a while to name 
 from collections.abc import Mapping
 
 from preamar_train.agent import hang
-from preamar_train.agent.exits import Verdict
+from preamar_train.agent.exits import ExitVerdict
 from preamar_train.agent.settings import Settings
 from preamar_train.failures import Class
 
@@ -17,7 +17,7 @@ class Stillness:
         self._config = config
         self._asked_at: float | None = None
 
-    def judge(self, pids: Mapping[int, int], now: float) -> Verdict | None:
+    def judge(self, pids: Mapping[int, int], now: float) -> ExitVerdict | None:
         """The verdict on running ranks (rank -> pid), once there is one. Call it often."""
         late = hang.late(pids, now, self._config.hang_seconds)
         if not late:
@@ -41,4 +41,4 @@ class Stillness:
                 print(f"[rank {rank}] {line}", flush=True)
         worst = max(late, key=lambda each: each.seconds)
         words = hang.sentence(worst, places, self._config.world_size)
-        return Verdict(causes[0] if causes else worst.rank, Class.HUNG, words, waits=not causes)
+        return ExitVerdict(causes[0] if causes else worst.rank, Class.HUNG, words, waits=not causes)

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from preamar_train.agent import memory, rank_reports
-from preamar_train.agent.exits import Exit, Verdict, is_failure, verdict, worst
+from preamar_train.agent.exits import Exit, ExitVerdict, is_failure, verdict, worst
 from preamar_train.agent.settings import RANK_COMMAND, Settings, rank_environment
 from preamar_train.agent.signals import Signals
 from preamar_train.agent.stillness import Stillness
@@ -37,11 +37,11 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class GroupEnd:
     """All ranks are gone. `failure` is the cause if any failed; `cut` if the grace ran out."""
 
     codes: tuple[int, ...]
-    failure: Verdict | None
+    failure: ExitVerdict | None
     cut: bool
 
 
@@ -52,14 +52,14 @@ class Supervisor:
         self._selector.register(signals, selectors.EVENT_READ)
         self._ranks: list[Rank] = []
         self._memory = memory.count()
-        self._verdicts: list[Verdict] = []
+        self._verdicts: list[ExitVerdict] = []
         self._failed_at: float | None = None
         self._told = False
         self._hurried_at: float | None = None
         self._cut = False
         self._stillness = Stillness(config)
 
-    def run(self, address: str) -> Ended:
+    def run(self, address: str) -> GroupEnd:
         try:
             for local in range(self._config.ranks):
                 self._start(local, address)
@@ -69,7 +69,7 @@ class Supervisor:
         finally:
             self._kill_all()
         codes = tuple(rank.code if rank.code is not None else -9 for rank in self._ranks)
-        return Ended(codes, worst(self._verdicts) if self._verdicts else None, self._cut)
+        return GroupEnd(codes, worst(self._verdicts) if self._verdicts else None, self._cut)
 
     def _start(self, local: int, address: str) -> None:
         process = subprocess.Popen(
@@ -163,7 +163,7 @@ class Supervisor:
         found = verdict(Exit(rank.number, rank.code), words, tuple(rank.tail), oom=oom)
         self._fail(found, time.monotonic())
 
-    def _fail(self, found: Verdict, now: float) -> None:
+    def _fail(self, found: ExitVerdict, now: float) -> None:
         print(f"rank {found.rank} failed: {found.kind}: {found.explanation}", flush=True)
         self._verdicts.append(found)
         self._failed_at = self._failed_at or now

@@ -17,11 +17,11 @@ import torch
 
 from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint import proof as proofs
-from preamar_train.checkpoint.manifest import Manifest, Torn
+from preamar_train.checkpoint.manifest import Manifest, TornCheckpoint
 from preamar_train.checkpoint.proof import Broken, digest
 from preamar_train.checkpoint.store import Store, trouble, unwritable
 from preamar_train.checkpoint.universal import sharded, universal_of, verified
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 SERIAL_BYTES = 2**30
 """Below this, starting processes costs more than they save."""
@@ -41,7 +41,7 @@ def convert(store: Store) -> Manifest:
     try:
         verified(found.folder, found.manifest)
         print(f"{universal_of(found.folder).name} is there and whole", flush=True)
-    except Torn:
+    except TornCheckpoint:
         try:
             _make(store, found.folder, found.manifest)
         except OSError as error:
@@ -94,7 +94,7 @@ def _merge(folder: Path, made: Path, size: int) -> None:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
-        raise Failure(
+        raise TrainerFailure(
             Class.NOT_CONVERTED, f"DeepSpeed cannot convert {folder.name}: {first}"
         ) from error
 
@@ -107,7 +107,7 @@ def _compare(folder: Path, made: Path) -> None:
                 tensor, *part = proofs.of_part(name)
                 _same(made / "zero" / tensor / f"{key}.pt", part, each)
     except Broken as broken:
-        raise Failure(
+        raise TrainerFailure(
             Class.NOT_CONVERTED, f"The conversion of {folder.name} went wrong: {broken}."
         ) from broken
 

@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 _CHUNK = 4 * 2**20
 
 
-class Torn(Exception):
+class TornCheckpoint(Exception):
     """The checkpoint cannot be trusted; the message says why."""
 
 
@@ -97,13 +97,13 @@ def read(folder: Path) -> Manifest:
     try:
         data = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
-        raise Torn("it has no manifest, so it was never finished") from None
+        raise TornCheckpoint("it has no manifest, so it was never finished") from None
     except OSError as error:
-        raise Torn(f"its manifest cannot be read: {error.strerror}") from error
+        raise TornCheckpoint(f"its manifest cannot be read: {error.strerror}") from error
     try:
         return _of(json.loads(data), hashlib.sha256(data).hexdigest())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Torn("its manifest is damaged") from error
+        raise TornCheckpoint("its manifest is damaged") from error
 
 
 def _of(words: dict[str, Any], own_hash: str) -> Manifest:
@@ -118,13 +118,15 @@ def verify(folder: Path) -> Manifest:
         file = folder / name
         try:
             if file.stat().st_size != expected.bytes:
-                raise Torn(f"{name} has {file.stat().st_size} bytes instead of {expected.bytes}")
+                raise TornCheckpoint(
+                    f"{name} has {file.stat().st_size} bytes instead of {expected.bytes}"
+                )
             if _sum(file, to_disk=False) != expected:
-                raise Torn(f"{name} is damaged (its hash differs)")
+                raise TornCheckpoint(f"{name} is damaged (its hash differs)")
         except FileNotFoundError:
-            raise Torn(f"{name} is missing") from None
+            raise TornCheckpoint(f"{name} is missing") from None
         except OSError as error:
-            raise Torn(f"{name} cannot be read: {error.strerror}") from error
+            raise TornCheckpoint(f"{name} cannot be read: {error.strerror}") from error
     return manifest
 
 

@@ -8,13 +8,13 @@ import torch
 from preamar_train.checkpoint.proof import MASTER, Proof, digest, part_name
 from preamar_train.checkpoint.whole import tensors
 from preamar_train.parallel.layout import Layout
-from preamar_train.ranks.gang import Gang
+from preamar_train.ranks.gang import RankGroup
 from preamar_train.ranks.weights import part_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
-def prove(engine: Any, gang: Gang, layout: Layout, canary: float, stepped_at: float) -> Proof:
+def prove(engine: Any, gang: RankGroup, layout: Layout, canary: float, stepped_at: float) -> Proof:
     """Every rank returns the same. Those that hold a tensor, or a part of one, share the hashing."""
     _link(engine)
     keys = gang.tell([key for key in MOMENTS if key in _states(engine)[0]])

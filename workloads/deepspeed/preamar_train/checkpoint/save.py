@@ -15,14 +15,14 @@ from preamar_train.checkpoint import proof as proofs
 from preamar_train.checkpoint.manifest import FileSum, Manifest
 from preamar_train.checkpoint.proof import Proof
 from preamar_train.checkpoint.store import Store, name_of, trouble, unwritable
-from preamar_train.failures import Class, Failure, classify
-from preamar_train.ranks.gang import Gang
+from preamar_train.failures import Class, TrainerFailure, classify
+from preamar_train.ranks.gang import RankGroup
 
 TOKENIZER = "tokenizer.json"
 
 
 def save(
-    engine: Any, gang: Gang, store: Store, tokenizer: str, plan: Manifest, proof: Proof
+    engine: Any, gang: RankGroup, store: Store, tokenizer: str, plan: Manifest, proof: Proof
 ) -> Manifest:
     """Writes, verifies and publishes; every rank returns the same manifest or raises."""
     tag = store.saving(plan.step)
@@ -66,7 +66,7 @@ def _publish(store: Store, folder: Path, plan: Manifest, files: dict[str, FileSu
     return manifest
 
 
-def _together(gang: Gang, store: Store, act: Any) -> list[Any]:
+def _together(gang: RankGroup, store: Store, act: Any) -> list[Any]:
     """Every rank acts; if one fails, all raise its failure instead of waiting for it."""
     result, failure = None, None
     try:
@@ -76,11 +76,11 @@ def _together(gang: Gang, store: Store, act: Any) -> list[Any]:
     heard = gang.hear((result, failure and (failure.kind.value, failure.sentence)))
     for _, told in heard:
         if told:
-            raise Failure(Class(told[0]), told[1])
+            raise TrainerFailure(Class(told[0]), told[1])
     return [each for each, _ in heard]
 
 
-def _failure(store: Store, error: Exception) -> Failure:
+def _failure(store: Store, error: Exception) -> TrainerFailure:
     if isinstance(error, OSError):
         return unwritable(store.path, error)
     # torch.save hides the errno of a full disk in its own error.

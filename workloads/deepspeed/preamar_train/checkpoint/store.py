@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preamar_train.checkpoint import manifest as manifests
-from preamar_train.checkpoint.manifest import Manifest, Torn
-from preamar_train.failures import FULL, Class, Failure
+from preamar_train.checkpoint.manifest import Manifest, TornCheckpoint
+from preamar_train.failures import FULL, Class, TrainerFailure
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -28,12 +28,12 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def trouble(sentence: str) -> Failure:
-    return Failure(Class.CHECKPOINT_ERROR, sentence)
+def trouble(sentence: str) -> TrainerFailure:
+    return TrainerFailure(Class.CHECKPOINT_ERROR, sentence)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundCheckpoint:
     """The newest whole checkpoint, if any, and what was passed over on the way to it."""
 
     folder: Path | None
@@ -76,15 +76,15 @@ class Store:
             return {}
         return words if isinstance(words, dict) else {}
 
-    def newest(self) -> Found:
+    def newest(self) -> FoundCheckpoint:
         """The newest checkpoint whose every file verifies."""
         skipped = []
         for folder in reversed(self.folders()):
             try:
-                return Found(folder, manifests.verify(folder), tuple(skipped))
-            except Torn as torn:
+                return FoundCheckpoint(folder, manifests.verify(folder), tuple(skipped))
+            except TornCheckpoint as torn:
                 skipped.append(f"{folder.name}: {torn}")
-        return Found(None, None, tuple(skipped))
+        return FoundCheckpoint(None, None, tuple(skipped))
 
     def folders(self) -> list[Path]:
         """All that look like checkpoints, oldest first."""
@@ -122,7 +122,7 @@ class Store:
         for torn in self.path.glob(".torn-*"):
             shutil.rmtree(torn, ignore_errors=True)
 
-    def settle(self, found: Found, keep: int) -> None:
+    def settle(self, found: FoundCheckpoint, keep: int) -> None:
         """Does what an attempt left undone that was killed after its checkpoint was whole."""
         if found.folder is None:
             return
@@ -153,14 +153,14 @@ def _seems_whole(folder: Path) -> bool:
     try:
         found = manifests.read(folder)
         return all((folder / n).stat().st_size == s.bytes for n, s in found.files.items())
-    except (Torn, OSError):
+    except (TornCheckpoint, OSError):
         return False
 
 
-def unwritable(path: Path, error: OSError) -> Failure:
+def unwritable(path: Path, error: OSError) -> TrainerFailure:
     reason = error.strerror or str(error)
     if error.errno in FULL:
-        return Failure(
+        return TrainerFailure(
             Class.DISK_FULL,
             f"The checkpoint volume is full ({path}): {reason}. Make it larger, or lower checkpoint.keep.",
         )

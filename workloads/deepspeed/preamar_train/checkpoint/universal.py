@@ -12,8 +12,8 @@ holds everything, and the checkpoint itself loads at any size.
 from pathlib import Path
 
 from preamar_train.checkpoint import manifest as manifests
-from preamar_train.checkpoint.manifest import Manifest, Torn
-from preamar_train.failures import Class, Failure
+from preamar_train.checkpoint.manifest import Manifest, TornCheckpoint
+from preamar_train.failures import Class, TrainerFailure
 
 SUFFIX = ".universal"
 
@@ -28,10 +28,10 @@ def sharded(manifest: Manifest) -> bool:
 
 
 def verified(folder: Path, source: Manifest) -> Manifest:
-    """The manifest of the conversion of `source`; raises `Torn` where it cannot be trusted."""
+    """The manifest of the conversion of `source`; raises `TornCheckpoint` where it cannot be trusted."""
     found = manifests.verify(universal_of(folder))
     if found.source != source.hash:
-        raise Torn("it was made of another checkpoint")
+        raise TornCheckpoint("it was made of another checkpoint")
     return found
 
 
@@ -41,15 +41,15 @@ def loadable(folder: Path, manifest: Manifest, world_size: int) -> Path:
     if manifest.world_size == world_size or not sharded(manifest):
         return folder
     if not universal_of(folder).is_dir():
-        raise Failure(
+        raise TrainerFailure(
             Class.NOT_CONVERTED,
             f"{folder.name} was written by {manifest.world_size} ranks and is not converted yet, so "
             f"{world_size} ranks cannot load it.",
         )
     try:
         verified(folder, manifest)
-    except Torn as torn:
-        raise Failure(
+    except TornCheckpoint as torn:
+        raise TrainerFailure(
             Class.CONTINUITY_BROKEN,
             f"{universal_of(folder).name} cannot be trusted: {torn}.",
         ) from torn

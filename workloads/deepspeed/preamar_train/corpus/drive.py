@@ -19,7 +19,7 @@ import numpy as np
 
 from preamar_train.corpus import work
 from preamar_train.corpus.minhash import BANDS
-from preamar_train.corpus.order import Order
+from preamar_train.corpus.order import PrepareSpec
 from preamar_train.corpus.slices import Slice, fingerprint, slices_of
 from preamar_train.corpus.work import Range
 from preamar_train.data import index as indexes
@@ -27,7 +27,7 @@ from preamar_train.data.corpus import kind_of
 from preamar_train.data.documents import no_data
 from preamar_train.data.index import Index, SourceIndex
 from preamar_train.data.shards import SHARD_BYTES, Shard, name_of
-from preamar_train.request import Source
+from preamar_train.request import DataSource
 
 BUCKETS = 16
 REPORT = "report.json"
@@ -45,7 +45,7 @@ class Done:
     reused: bool
 
 
-def drive(order: Order, vocabulary: int, each: Each) -> Done:
+def drive(order: PrepareSpec, vocabulary: int, each: Each) -> Done:
     """Prepares the corpus, unless it is there."""
     begun = time.monotonic()
     order.target.mkdir(parents=True, exist_ok=True)
@@ -70,15 +70,15 @@ def drive(order: Order, vocabulary: int, each: Each) -> Done:
     return Done(name, index.digest, report, reused=False)
 
 
-def _listed(source: Source) -> list[tuple[Any, ...]]:
+def _listed(source: DataSource) -> list[tuple[Any, ...]]:
     from preamar_train.corpus import objects  # with the library for object stores
 
     return objects.listed(source)
 
 
 def _brought(
-    order: Order, remote: dict[str, list[tuple[Any, ...]]], folder: Path, each: Each
-) -> tuple[Source, ...]:
+    order: PrepareSpec, remote: dict[str, list[tuple[Any, ...]]], folder: Path, each: Each
+) -> tuple[DataSource, ...]:
     """The sources as files; objects are copied beside the target, as every worker must see them."""
     if not remote:
         return order.sources
@@ -91,7 +91,7 @@ def _brought(
 
 
 def _content(
-    order: Order, vocabulary: int, remote: dict[str, list[tuple[Any, ...]]], each: Each
+    order: PrepareSpec, vocabulary: int, remote: dict[str, list[tuple[Any, ...]]], each: Each
 ) -> str:
     """A hash of all that decides what is written: the order, every byte of the text in volumes,
     every version of an object."""
@@ -106,7 +106,7 @@ def _content(
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 
-def _judge(order: Order, slices: Sequence[Slice], folder: Path, each: Each) -> dict[str, Any]:
+def _judge(order: PrepareSpec, slices: Sequence[Slice], folder: Path, each: Each) -> dict[str, Any]:
     near = order.duplicates == "MinHash"
     jobs = [(one, order.filters, folder) for one in slices]
     counts = each("judging", _judged_near if near else _judged, jobs)
@@ -159,7 +159,7 @@ def _all_but_first(pairs: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    order: Order,
+    order: PrepareSpec,
     vocabulary: int,
     slices: Sequence[Slice],
     folder: Path,
@@ -252,7 +252,7 @@ def _publish(out: Path, index: Index, final: Path) -> None:
             raise
 
 
-def told(done: Done, order: Order, seconds: float) -> dict[str, Any]:
+def told(done: Done, order: PrepareSpec, seconds: float) -> dict[str, Any]:
     """The termination message of a corpus that is there."""
     report = done.report
     return {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from preamar_train.corpus.minhash import Signer
-from preamar_train.corpus.order import Filters
+from preamar_train.corpus.order import FilterSpec
 from preamar_train.data.documents import Passage
 
 PIECE_CHARACTERS = 4 * 2**20
@@ -20,7 +20,7 @@ MOST_LINES = 1_000_000  # of a document that are remembered to find repeated one
 
 
 @dataclass(slots=True)
-class Seen:
+class DocumentCounts:
     """What was counted of one document. `digest` is of its words, 16 bytes."""
 
     passages: int = 0
@@ -34,9 +34,9 @@ class Seen:
     known: set[int] = field(default_factory=set)
 
 
-def seen(passages: Iterable[Passage], signer: Signer | None) -> Seen:
+def seen(passages: Iterable[Passage], signer: Signer | None) -> DocumentCounts:
     """Reads one document; of a long one, at most 4 Mi characters are in memory."""
-    found, digest = Seen(), hashlib.blake2b(digest_size=16)
+    found, digest = DocumentCounts(), hashlib.blake2b(digest_size=16)
     signature = signer.empty() if signer else None
     held: list[str] = []
     size = 0
@@ -74,7 +74,7 @@ def seen(passages: Iterable[Passage], signer: Signer | None) -> Seen:
     return found
 
 
-def refused(found: Seen, rules: Filters) -> str:
+def refused(found: DocumentCounts, rules: FilterSpec) -> str:
     """The rule that a document breaks; empty if it may stay."""
     if not found.passages:
         return "empty"

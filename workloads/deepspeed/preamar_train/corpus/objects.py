@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from preamar_train.data.local import text_objects
-from preamar_train.data.stores import Found, open_bucket
-from preamar_train.request import Source
+from preamar_train.data.stores import ListedObject, open_bucket
+from preamar_train.request import DataSource
 
 
-def listed(source: Source) -> list[tuple[Source, str, Found]]:
+def listed(source: DataSource) -> list[tuple[DataSource, str, ListedObject]]:
     """One piece of work for each object that holds text."""
     return [(source, name, found) for name, found in text_objects(source, _bucket(source))]
 
 
-def fetched(folder: str, source: Source, name: str, found: Found) -> int:
+def fetched(folder: str, source: DataSource, name: str, found: ListedObject) -> int:
     """Copies an object; its size."""
     target = Path(folder, source.name, name)
     mark = target.with_name(f".{target.name}.tag")
@@ -24,5 +24,5 @@ def fetched(folder: str, source: Source, name: str, found: Found) -> int:
     return found.size
 
 
-def _bucket(source: Source):
+def _bucket(source: DataSource):
     return open_bucket(source.uri, Path(source.credentials) if source.credentials else None)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preamar_train.request import Source, bad, read_map, read_sources, read_text, read_whole
+from preamar_train.request import DataSource, bad, read_map, read_sources, read_text, read_whole
 
 DUPLICATES = ("None", "Exact", "MinHash")
 LEAST_SIMILARITY = 0.7  # below it bands of eight rows miss most pairs
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class FilterSpec:
     """A document is kept if it has from `least` to `most` characters (0: no bound), at least this
     share of letters among what is no white space, and at most this share of repeated lines."""
 
@@ -24,11 +24,11 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    sources: tuple[Source, ...]
+class PrepareSpec:
+    sources: tuple[DataSource, ...]
     preset: str
     parameters: Mapping[str, Any]
-    filters: Filters
+    filters: FilterSpec
     duplicates: str
     similarity: float
     target: Path
@@ -50,7 +50,7 @@ class Order:
         }
 
 
-def parse(text: str) -> Order:
+def parse(text: str) -> PrepareSpec:
     """The order; ConfigError with the name of what is wrong."""
     try:
         raw = json.loads(text)
@@ -62,11 +62,11 @@ def parse(text: str) -> Order:
     duplicates = raw.get("deduplicate", "None")
     if duplicates not in DUPLICATES:
         raise bad(f"deduplicate {duplicates!r} is not one of {', '.join(DUPLICATES)}")
-    return Order(
+    return PrepareSpec(
         sources=read_sources(read_map(raw, "data")),
         preset=read_text(model, "preset"),
         parameters=read_map(model, "parameters"),
-        filters=Filters(
+        filters=FilterSpec(
             least=read_whole(filters, "minCharacters", 0, default=0),
             most=read_whole(filters, "maxCharacters", 0, default=0),
             letters=_share(filters, "minLetterRatio", "0", 0.0),

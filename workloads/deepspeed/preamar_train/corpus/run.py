@@ -20,7 +20,7 @@ from preamar_train.agent.settings import message_path
 from preamar_train.agent.stopping import Stopping
 from preamar_train.corpus.drive import drive, told
 from preamar_train.corpus.order import parse
-from preamar_train.failures import DONE, FAILED, Class, Failure, classify
+from preamar_train.failures import DONE, FAILED, Class, TrainerFailure, classify
 from preamar_train.models.presets import shape_of
 from preamar_train.reports import rank_state
 
@@ -140,7 +140,7 @@ def _raise(error: BaseException) -> None:
     from distributed import KilledWorker
 
     if isinstance(error, KilledWorker):
-        raise Failure(
+        raise TrainerFailure(
             Class.OUT_OF_MEMORY,
             "The same piece of work ended worker after worker, most likely for want of memory. Raise "
             "data.prepare.resources.limits.memory.",
@@ -169,7 +169,7 @@ def _helper() -> int:
         if time.monotonic() - begun > 60:  # it had work; the first pod may be on its way again
             missed = time.monotonic()
         time.sleep(2)
-    raise Failure(
+    raise TrainerFailure(
         Class.PEER_LOST, f"The first pod ({name}) was not there for {MEET_SECONDS:.0f} s."
     )
 

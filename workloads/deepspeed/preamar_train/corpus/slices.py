@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preamar_train.data.documents import Passage, documents, files_of
-from preamar_train.request import Source
+from preamar_train.request import DataSource
 
 SLICE_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FileSlice:
     """The documents of a file that begin from byte `first` up to `last`."""
 
     file: str
@@ -29,14 +29,14 @@ class Piece:
 class Slice:
     number: int
     source: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[FileSlice, ...]
 
 
-def slices_of(sources: Iterable[Source]) -> tuple[Slice, ...]:
+def slices_of(sources: Iterable[DataSource]) -> tuple[Slice, ...]:
     """All slices, those of a source together and in the order of its text."""
     found: list[Slice] = []
     for source in sources:
-        held: list[Piece] = []
+        held: list[FileSlice] = []
         size = 0
         for piece in _pieces(source):
             if held and size + piece.last - piece.first > SLICE_BYTES:
@@ -48,12 +48,12 @@ def slices_of(sources: Iterable[Source]) -> tuple[Slice, ...]:
     return tuple(found)
 
 
-def _pieces(source: Source) -> Iterator[Piece]:
+def _pieces(source: DataSource) -> Iterator[FileSlice]:
     for file in files_of(source.name, Path(source.path)):
         size = file.stat().st_size
         step = SLICE_BYTES if file.suffix == ".jsonl" else max(size, 1)
         for first in range(0, max(size, 1), step):
-            yield Piece(str(file), first, min(first + step, size))
+            yield FileSlice(str(file), first, min(first + step, size))
 
 
 def documents_of(work: Slice) -> Iterator[Iterator[Passage]]:

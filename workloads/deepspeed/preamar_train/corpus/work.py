@@ -12,7 +12,7 @@ import numpy as np
 
 from preamar_train.corpus import judge, minhash
 from preamar_train.corpus.minhash import Signer
-from preamar_train.corpus.order import Filters
+from preamar_train.corpus.order import FilterSpec
 from preamar_train.corpus.slices import Slice, documents_of
 from preamar_train.data import tokens
 from preamar_train.data.corpus import tokenised
@@ -33,7 +33,7 @@ class Range:
     last: int
 
 
-def judged(work: Slice, rules: Filters, folder: Path, *, near: bool) -> dict[str, int]:
+def judged(work: Slice, rules: FilterSpec, folder: Path, *, near: bool) -> dict[str, int]:
     """Judges the documents of a slice; how many there are and how many break each rule."""
     file = folder / f"{work.number:06}.judged.npz"
     if not file.exists():

@@ -15,7 +15,7 @@ T = TypeVar("T")
 _TURN_SECONDS = 0.2
 
 
-class Ahead(Generic[T]):
+class ReadAhead(Generic[T]):
     """The things that `make()` yields, one after the other."""
 
     def __init__(self, make: Callable[[], Iterator[T]], depth: int) -> None:

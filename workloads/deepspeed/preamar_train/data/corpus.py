@@ -17,10 +17,10 @@ from tokenizers import Tokenizer
 from preamar_train.data import index as indexes
 from preamar_train.data.documents import HELD_OUT_EVERY, Passage, is_held_out, no_data, passages
 from preamar_train.data.index import Index, SourceIndex
-from preamar_train.data.reading import Blocks, Folder, Place, Tokens
+from preamar_train.data.reading import Blocks, Folder, ShardStore, TokenStream
 from preamar_train.data.shards import Shard, StreamWriter
 from preamar_train.data.tokens import END_ID
-from preamar_train.request import Source
+from preamar_train.request import DataSource
 
 BATCH = 512  # passages that are tokenised at once, about 2 MiB of text
 
@@ -30,8 +30,8 @@ class Packed:
     """One source: `train` to learn from, `held` kept aside, both one line of tokens."""
 
     name: str
-    train: Tokens
-    held: Tokens
+    train: TokenStream
+    held: TokenStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Corpus:
             before += count
         return np.stack(rows)
 
-    def _row(self, tokens: Tokens, index: int) -> np.ndarray:
+    def _row(self, tokens: TokenStream, index: int) -> np.ndarray:
         first = index * self.sequence
         return tokens[first : first + self.sequence + 1].astype(np.int64)
 
@@ -72,7 +72,9 @@ def kind_of(vocabulary: int) -> str:
     return "uint16" if vocabulary <= 2**16 else "uint32"
 
 
-def pack(sources: Iterable[Source], tokenizer: Tokenizer, vocabulary: int, folder: Path) -> None:
+def pack(
+    sources: Iterable[DataSource], tokenizer: Tokenizer, vocabulary: int, folder: Path
+) -> None:
     """Tokenises all sources into `folder`; `opened` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     kind = kind_of(vocabulary)
@@ -83,7 +85,7 @@ def pack(sources: Iterable[Source], tokenizer: Tokenizer, vocabulary: int, folde
     (folder / indexes.FILE).write_text(Index(kind, vocabulary, words, found).encode())
 
 
-def _packed(source: Source, tokenizer: Tokenizer, kind: str, folder: Path) -> SourceIndex:
+def _packed(source: DataSource, tokenizer: Tokenizer, kind: str, folder: Path) -> SourceIndex:
     number = np.dtype(indexes.KINDS[kind])
     train, held = (StreamWriter(folder, source.name, part) for part in indexes.PARTS)
     for out, tokens in tokenised(passages(source.name, Path(source.path)), tokenizer):
@@ -106,14 +108,14 @@ def _end(passage: Passage) -> tuple[int, ...]:
     return (END_ID,) if passage.ends else ()
 
 
-def opened(place: Place | Path, sequence: int) -> Corpus:
+def opened(place: ShardStore | Path, sequence: int) -> Corpus:
     """The corpus there; DataError if it is damaged or too small for one sample of each source."""
     place = Folder(place) if isinstance(place, Path) else place
     index = indexes.decode(place.whole(indexes.FILE, indexes.LARGEST), indexes.FILE)
     blocks = Blocks(place)
 
-    def stream(shards: tuple[Shard, ...]) -> Tokens:
-        return Tokens(blocks, shards, index.kind)
+    def stream(shards: tuple[Shard, ...]) -> TokenStream:
+        return TokenStream(blocks, shards, index.kind)
 
     corpus = Corpus(
         tuple(Packed(s.name, stream(s.train), stream(s.held)) for s in index.sources),

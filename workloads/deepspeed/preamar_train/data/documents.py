@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 PASSAGE_CHARACTERS = 4096
 LINE_BYTES = 64 * 2**20
@@ -29,15 +29,15 @@ class Passage:
     ends: bool  # whether a document ends here
 
 
-def no_data(sentence: str) -> Failure:
-    return Failure(Class.DATA_ERROR, sentence)
+def no_data(sentence: str) -> TrainerFailure:
+    return TrainerFailure(Class.DATA_ERROR, sentence)
 
 
-def unreadable(what: str, error: OSError) -> Failure:
+def unreadable(what: str, error: OSError) -> TrainerFailure:
     """The user's error where a file is missing or closed to us; else the storage's, and worth
     another attempt."""
     kind = Class.DATA_ERROR if error.errno in _USERS else Class.UNKNOWN
-    return Failure(kind, f"{what} cannot be read: {error.strerror}.")
+    return TrainerFailure(kind, f"{what} cannot be read: {error.strerror}.")
 
 
 def files_of(name: str, path: Path) -> tuple[Path, ...]:

@@ -9,27 +9,27 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from preamar_train.data.documents import SUFFIXES, no_data
-from preamar_train.data.stores import Bucket, Found, open_bucket
-from preamar_train.request import Source
+from preamar_train.data.stores import Bucket, ListedObject, open_bucket
+from preamar_train.request import DataSource
 
 
-def bring(sources: Iterable[Source], scratch: Path) -> tuple[Source, ...]:
+def bring(sources: Iterable[DataSource], scratch: Path) -> tuple[DataSource, ...]:
     """Copies what is in object stores; the sources as files. DataError, or Unknown after retries."""
     return tuple(_brought(each, scratch) if each.remote else each for each in sources)
 
 
-def placed(sources: Iterable[Source], scratch: Path) -> tuple[Source, ...]:
+def placed(sources: Iterable[DataSource], scratch: Path) -> tuple[DataSource, ...]:
     """The sources as `bring` leaves them, without bringing any."""
     return tuple(
         replace(each, path=str(_folder(each, scratch))) if each.remote else each for each in sources
     )
 
 
-def _folder(source: Source, scratch: Path) -> Path:
+def _folder(source: DataSource, scratch: Path) -> Path:
     return scratch / "objects" / source.name
 
 
-def _brought(source: Source, scratch: Path) -> Source:
+def _brought(source: DataSource, scratch: Path) -> DataSource:
     bucket = open_bucket(source.uri, Path(source.credentials) if source.credentials else None)
     folder = _folder(source, scratch)
     for file, found in text_objects(source, bucket):
@@ -37,7 +37,7 @@ def _brought(source: Source, scratch: Path) -> Source:
     return replace(source, path=str(folder))
 
 
-def text_objects(source: Source, bucket: Bucket) -> list[tuple[str, Found]]:
+def text_objects(source: DataSource, bucket: Bucket) -> list[tuple[str, ListedObject]]:
     """The objects of a source that hold text, each with its name below the source."""
     scheme, _, rest = source.uri.partition("://")
     path = rest.partition("/")[2].strip("/")

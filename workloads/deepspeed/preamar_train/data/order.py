@@ -56,7 +56,7 @@ class Pick:
     epoch: int
 
 
-class Order:
+class SampleOrder:
     """The endless sequence of samples."""
 
     def __init__(self, seed: int, weights: Mapping[str, Decimal], sizes: Mapping[str, int]) -> None:

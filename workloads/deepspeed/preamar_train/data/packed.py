@@ -16,8 +16,8 @@ from preamar_train.data.documents import files_of, unreadable
 from preamar_train.data.index import Index
 from preamar_train.data.reading import Folder
 from preamar_train.data.staging import stage
-from preamar_train.failures import Failure
-from preamar_train.request import Source
+from preamar_train.failures import TrainerFailure
+from preamar_train.request import DataSource
 
 FOLDER, KEY = ".packed", "key"
 MOST_BYTES = 256 * 2**20
@@ -25,8 +25,8 @@ SPARE = 10
 """Times the tokens' size that must be free: checkpoints come first."""
 
 
-def key_of(sources: Iterable[Source], tokenizer: str, vocabulary: int) -> str:
-    """SHA-256 of all that the tokens follow from. Raises ``Failure`` where text cannot be read or
+def key_of(sources: Iterable[DataSource], tokenizer: str, vocabulary: int) -> str:
+    """SHA-256 of all that the tokens follow from. Raises ``TrainerFailure`` where text cannot be read or
     there is none."""
     rules = [indexes.FORMAT, documents.PASSAGE_CHARACTERS, documents.HELD_OUT_EVERY]
     digest = hashlib.sha256(json.dumps([rules, vocabulary, tokenizer]).encode())
@@ -50,7 +50,7 @@ def restored(kept: Path, key: str, folder: Path) -> bool:
         stage(lambda: Folder(kept), folder)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, Failure) as error:
+    except (OSError, ValueError, TrainerFailure) as error:
         print(f"the packed text in {kept} cannot be used: {error}", flush=True)
         return False
     return True

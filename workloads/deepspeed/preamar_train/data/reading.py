@@ -22,7 +22,7 @@ OPEN_FILES = 64
 KEPT_BYTES = 64 * 2**20
 
 
-class Place(Protocol):
+class ShardStore(Protocol):
     """Where the files of a corpus are. `cached` says that reading again costs next to nothing."""
 
     cached: bool
@@ -71,7 +71,7 @@ class Folder:
 class Blocks:
     """The blocks of all shards of one corpus, checked. Threads take turns."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ShardStore) -> None:
         self._place = place
         self._lock = threading.Lock()
         self._sums: dict[str, bytes] = {}
@@ -138,7 +138,7 @@ class Blocks:
         return self._sums[shard.file]
 
 
-class Tokens:
+class TokenStream:
     """One stream as a line of numbers: `len`, and slices of it without a step."""
 
     def __init__(self, blocks: Blocks, shards: tuple[Shard, ...], kind: str) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 from preamar_train.data import index as indexes
 from preamar_train.data.documents import no_data
 from preamar_train.data.index import Index
-from preamar_train.data.reading import Blocks, Place
+from preamar_train.data.reading import Blocks, ShardStore
 from preamar_train.data.shards import BLOCK_BYTES, Shard, ShardWriter
 
 AT_ONCE = 4
 SPARE_BYTES = 64 * 2**20
 
 
-def stage(place: Callable[[], Place], folder: Path) -> int:
+def stage(place: Callable[[], ShardStore], folder: Path) -> int:
     """Copies the corpus that `place()` holds; how many bytes had to be copied.
 
     DataError where the corpus is damaged or does not fit. Each thread has a place of its own.
@@ -60,7 +60,7 @@ def _is_there(folder: Path, shard: Shard) -> bool:
     )
 
 
-def _copy(place: Place, shard: Shard, folder: Path) -> None:
+def _copy(place: ShardStore, shard: Shard, folder: Path) -> None:
     blocks = Blocks(place)
     (folder / shard.sums_file).unlink(missing_ok=True)
     out = ShardWriter(folder, shard.file, durable=False)

@@ -19,7 +19,7 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from preamar_train.data.documents import no_data
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 T = TypeVar("T")
 PIECE_BYTES = 16 * 2**20
@@ -36,7 +36,7 @@ _USERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedObject:
     """An object as it was listed. `tag` is None where the server gives no strong ETag; `version`
     is it, or else when the object was last changed."""
 
@@ -46,7 +46,7 @@ class Found:
     version: str = ""
 
 
-class Torn(Exception):
+class TornRead(Exception):
     """An answer was shorter than it should be."""
 
 
@@ -92,28 +92,28 @@ class Bucket:
 
     def __init__(self, store, where: str) -> None:
         self._store, self._where = store, where
-        self._known: dict[str, Found] = {}
+        self._known: dict[str, ListedObject] = {}
 
-    def objects(self, prefix: str) -> list[Found]:
+    def objects(self, prefix: str) -> list[ListedObject]:
         """What lies below a prefix, by name; DataError where nothing does."""
         found = self._tried(prefix, lambda: self._list(prefix))
         if not found:
             raise no_data(f"{self._where}/{prefix} holds no object.")
         return sorted(found, key=lambda each: each.key)
 
-    def _list(self, prefix: str) -> list[Found]:
-        found: list[Found] = []
+    def _list(self, prefix: str) -> list[ListedObject]:
+        found: list[ListedObject] = []
         for page in obstore.list(self._store, prefix or None, chunk_size=1000):
             found += [_found(each) for each in page]
             if len(found) > MOST_OBJECTS:
                 raise no_data(f"{self._where}/{prefix} holds more than {MOST_OBJECTS:,} objects.")
         return found
 
-    def one(self, key: str) -> Found:
+    def one(self, key: str) -> ListedObject:
         """One object by its key."""
         return self._tried(key, lambda: _found(obstore.head(self._store, key), key))
 
-    def piece(self, found: Found, first: int, count: int) -> bytes:
+    def piece(self, found: ListedObject, first: int, count: int) -> bytes:
         """`count` bytes of an object from `first` on, of the version that was listed."""
         if not count:
             return b""
@@ -127,12 +127,12 @@ class Bucket:
                 raise self._changed(found)
             data = bytes(answer.bytes())
             if len(data) != count:
-                raise Torn(f"{len(data):,} of {count:,} bytes came")
+                raise TornRead(f"{len(data):,} of {count:,} bytes came")
             return data
 
         return self._tried(found.key, act)
 
-    def fetch(self, found: Found, target: Path) -> None:
+    def fetch(self, found: ListedObject, target: Path) -> None:
         """Copies an object into a file, which has its name only when it is whole."""
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f".{target.name}.part")
@@ -153,7 +153,7 @@ class Bucket:
             raise no_data(f"{self._where}/{file} is larger than {most:,} bytes.")
         return self.piece(found, 0, found.size)
 
-    def _changed(self, found: Found) -> Failure:
+    def _changed(self, found: ListedObject) -> TrainerFailure:
         return no_data(
             f"{self._where}/{found.key} changed while it was read. Write new data under a new name: "
             "samples could not be counted otherwise."
@@ -164,13 +164,13 @@ class Bucket:
             try:
                 return act()
             except exceptions.PreconditionError as error:
-                raise self._changed(Found(key, 0, None)) from error
-            except (exceptions.BaseError, Torn, OSError) as error:
+                raise self._changed(ListedObject(key, 0, None)) from error
+            except (exceptions.BaseError, TornRead, OSError) as error:
                 for kind, words in _USERS:
                     if isinstance(error, kind):
                         raise no_data(f"{self._where}/{key} {words}.") from error
                 if not left:
-                    raise Failure(
+                    raise TrainerFailure(
                         Class.UNKNOWN,
                         f"{self._where}/{key} could not be read in {TRIES} tries: {_first_line(error)}",
                     ) from error
@@ -178,12 +178,12 @@ class Bucket:
         raise AssertionError("the last try returns or raises")
 
 
-def _found(meta, key: str | None = None) -> Found:
+def _found(meta, key: str | None = None) -> ListedObject:
     tag = meta["e_tag"]
     # A weak tag never matches a condition (RFC 9110, 13.1.1).
     tag = tag if tag and not tag.startswith("W/") else None
     version = tag or meta["last_modified"].isoformat()
-    return Found(key or meta["path"], meta["size"], tag, version)
+    return ListedObject(key or meta["path"], meta["size"], tag, version)
 
 
 def _first_line(error: BaseException) -> str:

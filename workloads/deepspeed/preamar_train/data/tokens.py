@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from preamar_train.data.documents import Passage, is_held_out, no_data, passages
-from preamar_train.request import Source
+from preamar_train.request import DataSource
 
 END = "<|endoftext|>"
 END_ID = 0
@@ -18,7 +18,7 @@ END_ID = 0
 LEARN_CHARACTERS = 32 * 2**20
 
 
-def learn(sources: Iterable[Source], vocabulary: int) -> str:
+def learn(sources: Iterable[DataSource], vocabulary: int) -> str:
     """The tokenizer, as the JSON that the library `tokenizers` reads."""
     return learn_from([passages(each.name, Path(each.path)) for each in sources], vocabulary)
 

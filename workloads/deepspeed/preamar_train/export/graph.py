@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from preamar_train.export import mixture
-from preamar_train.export.nodes import Builder
-from preamar_train.models.presets import Shape
+from preamar_train.export.nodes import GraphBuilder
+from preamar_train.models.presets import ModelShape
 
 OPSET = 17
 IR_VERSION = 8
@@ -24,9 +24,9 @@ BESIDE_BYTES = 1_500_000_000
 _LEAST = np.float32(np.finfo(np.float32).min)
 
 
-def build(shape: Shape, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def build(shape: ModelShape, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """The model, given its FP32 weights by their Llama names."""
-    o = Builder()
+    o = GraphBuilder()
     embedding = o.weight("model.embed_tokens.weight", weights["model.embed_tokens.weight"])
     x = o("Gather", embedding, "input_ids")
     cosines, sines = _angles(o, shape)
@@ -59,7 +59,7 @@ def save(model: onnx.ModelProto, file: Path) -> None:
     onnx.checker.check_model(str(file), full_check=True)
 
 
-def _signature(shape: Shape) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+def _signature(shape: ModelShape) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     def value(name: str, kind: int, *dims: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, dims)
 
@@ -76,7 +76,7 @@ def _signature(shape: Shape) -> tuple[list[onnx.ValueInfoProto], list[onnx.Value
     return inputs, outputs
 
 
-def _angles(o: Builder, shape: Shape) -> tuple[str, str]:
+def _angles(o: GraphBuilder, shape: ModelShape) -> tuple[str, str]:
     """Cosines and sines [B, 1, T, head_size] of the positions."""
     exponents = np.arange(0, shape.head_size, 2, dtype=np.float32) / np.float32(shape.head_size)
     frequencies = (np.float32(shape.rope_theta) ** -exponents).astype(np.float32)
@@ -90,7 +90,7 @@ def _angles(o: Builder, shape: Shape) -> tuple[str, str]:
     return o("Cos", angles), o("Sin", angles)
 
 
-def _mask(o: Builder) -> str:
+def _mask(o: GraphBuilder) -> str:
     """[B, 1, 1, T, P + T]: 0 where a new token may look at a token, else the least number."""
     past = o("Gather", o("Shape", "past_key_values.0.key"), o.whole(2, scalar=True))
     new = o("Gather", o("Shape", "input_ids"), o.whole(1, scalar=True))
@@ -102,27 +102,29 @@ def _mask(o: Builder) -> str:
     return o("Where", seen, o.real(0.0), o.real(float(_LEAST)))
 
 
-def _norm(o: Builder, x: str, name: str, shape: Shape, weights: Mapping[str, np.ndarray]) -> str:
+def _norm(
+    o: GraphBuilder, x: str, name: str, shape: ModelShape, weights: Mapping[str, np.ndarray]
+) -> str:
     mean = o("ReduceMean", o("Mul", x, x), axes=[-1], keepdims=1)
     root = o("Sqrt", o("Add", mean, o.real(shape.norm_epsilon)))
     return o("Mul", o("Div", x, root), o.weight(name, weights[name]))
 
 
-def _linear(o: Builder, x: str, name: str, weights: Mapping[str, np.ndarray]) -> str:
+def _linear(o: GraphBuilder, x: str, name: str, weights: Mapping[str, np.ndarray]) -> str:
     return o("MatMul", x, o.weight(name, weights[f"{name}.weight"].T))
 
 
-def _rotate(o: Builder, x: str, cosines: str, sines: str) -> str:
+def _rotate(o: GraphBuilder, x: str, cosines: str, sines: str) -> str:
     first, second = o.pair("Split", x, axis=-1)
     turned = o("Concat", o("Neg", second), first, axis=-1)
     return o("Add", o("Mul", x, cosines), o("Mul", turned, sines))
 
 
 def _attention(
-    o: Builder,
+    o: GraphBuilder,
     x: str,
     number: int,
-    shape: Shape,
+    shape: ModelShape,
     weights: Mapping[str, np.ndarray],
     cosines: str,
     sines: str,
@@ -153,7 +155,7 @@ def _attention(
 
 
 def _feed_forward(
-    o: Builder, x: str, name: str, _: Shape, weights: Mapping[str, np.ndarray]
+    o: GraphBuilder, x: str, name: str, _: ModelShape, weights: Mapping[str, np.ndarray]
 ) -> str:
     gate = _linear(o, x, f"{name}.mlp.gate_proj", weights)
     gate = o("Mul", gate, o("Sigmoid", gate))

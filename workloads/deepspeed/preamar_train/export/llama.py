@@ -3,7 +3,7 @@
 from typing import Any
 
 from preamar_train.data.tokens import END, END_ID
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 
 _LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -14,7 +14,7 @@ _LLAMA = {
 }
 
 
-def _mixtral(shape: Shape) -> dict[str, Any]:
+def _mixtral(shape: ModelShape) -> dict[str, Any]:
     return {
         "architectures": ["MixtralForCausalLM"],
         "model_type": "mixtral",
@@ -27,7 +27,7 @@ def _mixtral(shape: Shape) -> dict[str, Any]:
     }
 
 
-def config(shape: Shape) -> dict[str, Any]:
+def config(shape: ModelShape) -> dict[str, Any]:
     """config.json"""
     return {
         **(_mixtral(shape) if shape.experts else _LLAMA),
@@ -52,7 +52,7 @@ def config(shape: Shape) -> dict[str, Any]:
     }
 
 
-def tokenizer_config(shape: Shape) -> dict[str, Any]:
+def tokenizer_config(shape: ModelShape) -> dict[str, Any]:
     """tokenizer_config.json"""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from preamar_train.export.nodes import Builder
-from preamar_train.models.presets import Shape
+from preamar_train.export.nodes import GraphBuilder
+from preamar_train.models.presets import ModelShape
 
 _TOGETHER = re.compile(r"(.*\.experts)\.(w[123])")
 
@@ -24,7 +24,9 @@ def apart(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return result
 
 
-def network(o: Builder, x: str, name: str, shape: Shape, weights: Mapping[str, np.ndarray]) -> str:
+def network(
+    o: GraphBuilder, x: str, name: str, shape: ModelShape, weights: Mapping[str, np.ndarray]
+) -> str:
     """What the experts chosen by each token [B, T, hidden] say, weighted by the router. An expert
     computes its own tokens only."""
     name = f"{name}.block_sparse_moe"

@@ -5,7 +5,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 
-class Builder:
+class GraphBuilder:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []

@@ -19,9 +19,9 @@ from safetensors.numpy import save_file
 from preamar_train.checkpoint.manifest import sync_folder
 from preamar_train.export import graph, llama, mixture
 from preamar_train.export.verify import verify
-from preamar_train.failures import Class, Failure, classify
+from preamar_train.failures import Class, TrainerFailure, classify
 from preamar_train.models.mixture import decoder_of
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 from preamar_train.ranks.weights import full_weights
 from preamar_train.run import Run
 
@@ -29,7 +29,7 @@ DIGESTS = "digests.json"
 LAST = "config.json"
 
 
-def export(run: Run, shape: Shape) -> None:
+def export(run: Run, shape: ModelShape) -> None:
     request, gang = run.request, run.gang
     weights = full_weights(run.engine, run.layout, gang)
     failure = None
@@ -40,18 +40,18 @@ def export(run: Run, shape: Shape) -> None:
             )
         except OSError as error:
             reason = error.strerror or str(error)
-            failure = Failure(
+            failure = TrainerFailure(
                 Class.UNKNOWN, f"The export volume cannot be written ({error.filename}): {reason}."
             )
         except Exception as error:  # noqa: BLE001 - the other ranks must hear of any
             failure = classify(error)
     told = gang.tell(failure and (failure.kind.value, failure.sentence))
     if told:
-        raise Failure(Class(told[0]), told[1])
+        raise TrainerFailure(Class(told[0]), told[1])
 
 
 def _publish(
-    weights: dict[str, np.ndarray], shape: Shape, tokenizer: str, target: Path, attempt: int
+    weights: dict[str, np.ndarray], shape: ModelShape, tokenizer: str, target: Path, attempt: int
 ) -> None:
     # Inside the volume, so that the rename stays within one file system.
     root_of_volume = os.path.ismount(target)
@@ -67,7 +67,7 @@ def _publish(
     print(f"exported; ONNX differs from torch by at most {worst:.2g}", flush=True)
 
 
-def _write(stage: Path, weights: dict[str, np.ndarray], shape: Shape, tokenizer: str) -> float:
+def _write(stage: Path, weights: dict[str, np.ndarray], shape: ModelShape, tokenizer: str) -> float:
     save_file(mixture.apart(weights), stage / "model.safetensors", metadata={"format": "pt"})
     (stage / "tokenizer.json").write_text(tokenizer)
     (stage / "tokenizer_config.json").write_text(

@@ -10,15 +10,15 @@ import numpy as np
 import onnxruntime
 import torch
 
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 from preamar_train.models.model import Decoder
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 
 TOLERANCE = 1e-3  # of the greatest logit, or of 1
 ROWS, TOKENS, PROMPT = 2, 12, 5
 
 
-def verify(file: Path, model: Decoder, shape: Shape) -> float:
+def verify(file: Path, model: Decoder, shape: ModelShape) -> float:
     """The worst relative difference of a logit."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -39,21 +39,21 @@ def verify(file: Path, model: Decoder, shape: Shape) -> float:
         for each in (whole, np.concatenate(pieces, axis=1))
     )
     if not worst <= TOLERANCE:  # also when it is no number
-        raise Failure(
+        raise TrainerFailure(
             Class.UNKNOWN,
             f"The exported ONNX model differs from the trained one by {worst:.2g}; nothing was published.",
         )
     return worst
 
 
-def _empty(shape: Shape) -> list[np.ndarray]:
+def _empty(shape: ModelShape) -> list[np.ndarray]:
     dims = (ROWS, shape.kv_heads, 0, shape.head_size)
     return [np.zeros(dims, dtype=np.float32) for _ in range(2 * shape.layers)]
 
 
 def _call(
     session: onnxruntime.InferenceSession,
-    shape: Shape,
+    shape: ModelShape,
     ids: np.ndarray,
     first: int,
     cache: list[np.ndarray],

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from preamar_train.models.init_weights import Drawn
 from preamar_train.models.loss import losses_of
-from preamar_train.models.model import Block, Decoder, Linear
-from preamar_train.models.presets import Shape
+from preamar_train.models.model import Decoder, DecoderBlock, Linear
+from preamar_train.models.presets import ModelShape
 
 
 class Experts(nn.Module):
-    def __init__(self, drawn: Drawn, name: str, shape: Shape) -> None:
+    def __init__(self, drawn: Drawn, name: str, shape: ModelShape) -> None:
         super().__init__()
         experts, hidden, wide = shape.experts, shape.hidden, shape.intermediate
         self.w1 = drawn.normal(f"{name}.w1", experts, wide, hidden)
@@ -37,7 +37,7 @@ class Experts(nn.Module):
 
 
 class Mixture(nn.Module):
-    def __init__(self, drawn: Drawn, name: str, shape: Shape) -> None:
+    def __init__(self, drawn: Drawn, name: str, shape: ModelShape) -> None:
         super().__init__()
         self.active = shape.active_experts
         self.gate = Linear(drawn, f"{name}.gate.weight", shape.hidden, shape.experts)
@@ -51,8 +51,8 @@ class Mixture(nn.Module):
         return self.experts(flat, chosen, shares).view(x.shape)
 
 
-class SparseLayer(Block):
-    def __init__(self, drawn: Drawn, number: int, shape: Shape) -> None:
+class SparseLayer(DecoderBlock):
+    def __init__(self, drawn: Drawn, number: int, shape: ModelShape) -> None:
         super().__init__(drawn, number, shape)
         self.active = shape.active_experts
         name = f"model.layers.{number}.block_sparse_moe"
@@ -95,6 +95,6 @@ class SparseDecoder(Decoder):
         return losses, losses + self.shape.balance * uneven
 
 
-def decoder_of(shape: Shape, drawn: Drawn | None = None) -> Decoder:
+def decoder_of(shape: ModelShape, drawn: Drawn | None = None) -> Decoder:
     """The model of a shape, with fresh weights."""
     return (SparseDecoder if shape.experts else Decoder)(shape, drawn)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from preamar_train.models.init_weights import Drawn
 from preamar_train.models.loss import losses_of
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 
 EMBEDDING, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 
@@ -64,7 +64,7 @@ class RMSNorm(nn.Module):
 
 
 @lru_cache(maxsize=4)
-def rotation(shape: Shape, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotation(shape: ModelShape, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines [length, head_size], both halves alike."""
     exponents = torch.arange(0, shape.head_size, 2, device=device).float() / shape.head_size
     frequencies = shape.rope_theta**-exponents
@@ -81,7 +81,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    def __init__(self, drawn: Drawn, name: str, shape: Shape) -> None:
+    def __init__(self, drawn: Drawn, name: str, shape: ModelShape) -> None:
         super().__init__()
         self.shape, self.slices = shape, drawn.slices
         hidden, narrow = shape.hidden, shape.kv_heads * shape.head_size
@@ -107,7 +107,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, drawn: Drawn, name: str, shape: Shape) -> None:
+    def __init__(self, drawn: Drawn, name: str, shape: ModelShape) -> None:
         super().__init__()
         self.slices, hidden, wide = drawn.slices, shape.hidden, shape.intermediate
         self.gate_proj = Linear(drawn, f"{name}.gate_proj.weight", hidden, wide, cut=0)
@@ -119,10 +119,10 @@ class FeedForward(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class Block(nn.Module):
+class DecoderBlock(nn.Module):
     """What all kinds of layers have: attention, and a norm before each half."""
 
-    def __init__(self, drawn: Drawn, number: int, shape: Shape) -> None:
+    def __init__(self, drawn: Drawn, number: int, shape: ModelShape) -> None:
         super().__init__()
         name = f"model.layers.{number}"
         self.self_attn = Attention(drawn, f"{name}.self_attn", shape)
@@ -136,8 +136,8 @@ class Block(nn.Module):
         return x + self.self_attn(self.input_layernorm(x))
 
 
-class Layer(Block):
-    def __init__(self, drawn: Drawn, number: int, shape: Shape) -> None:
+class Layer(DecoderBlock):
+    def __init__(self, drawn: Drawn, number: int, shape: ModelShape) -> None:
         super().__init__(drawn, number, shape)
         self.mlp = FeedForward(drawn, f"model.layers.{number}.mlp", shape)
 
@@ -147,7 +147,7 @@ class Layer(Block):
 
 
 class Body(nn.Module):
-    def __init__(self, drawn: Drawn, shape: Shape, layer: type[Block]) -> None:
+    def __init__(self, drawn: Drawn, shape: ModelShape, layer: type[DecoderBlock]) -> None:
         super().__init__()
         self.embed_tokens = Embedding(drawn, shape.vocabulary, shape.hidden)
         self.layers = nn.ModuleList(layer(drawn, n, shape) for n in range(shape.layers))
@@ -158,9 +158,9 @@ class Decoder(nn.Module):
     """`forward` gives logits [B, T, V / slices], or with `targets` [B, T] the losses of each row
     [B]."""
 
-    LAYER: type[Block] = Layer
+    LAYER: type[DecoderBlock] = Layer
 
-    def __init__(self, shape: Shape, drawn: Drawn | None = None) -> None:
+    def __init__(self, shape: ModelShape, drawn: Drawn | None = None) -> None:
         super().__init__()
         drawn = drawn or Drawn(shape.seed)
         self.shape, self.slices = shape, drawn.slices

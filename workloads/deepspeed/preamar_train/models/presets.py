@@ -13,7 +13,7 @@ from preamar_train.request import bad
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """A Llama-shaped decoder; with `experts`, a Mixtral-shaped one, whose every token goes through
     `active_experts` of them. Field names in camelCase are the keys of `model.parameters`."""
 
@@ -50,11 +50,11 @@ class Shape:
         return self.layers * layer + tables + self.hidden
 
 
-PRESETS: Mapping[str, Shape] = {
-    "gpt-tiny": Shape(
+PRESETS: Mapping[str, ModelShape] = {
+    "gpt-tiny": ModelShape(
         layers=4, hidden=128, heads=4, kv_heads=2, intermediate=352, sequence=128, vocabulary=2048
     ),
-    "gpt-small": Shape(
+    "gpt-small": ModelShape(
         layers=8,
         hidden=512,
         heads=8,
@@ -65,7 +65,7 @@ PRESETS: Mapping[str, Shape] = {
         learning_rate=1e-3,
         warmup_steps=100,
     ),
-    "gpt-base": Shape(
+    "gpt-base": ModelShape(
         layers=12,
         hidden=768,
         heads=12,
@@ -76,7 +76,7 @@ PRESETS: Mapping[str, Shape] = {
         learning_rate=6e-4,
         warmup_steps=200,
     ),
-    "moe-tiny": Shape(
+    "moe-tiny": ModelShape(
         layers=4,
         hidden=128,
         heads=4,
@@ -86,7 +86,7 @@ PRESETS: Mapping[str, Shape] = {
         vocabulary=2048,
         experts=8,
     ),
-    "moe-small": Shape(
+    "moe-small": ModelShape(
         layers=8,
         hidden=512,
         heads=8,
@@ -121,10 +121,10 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-NAMES: Mapping[str, str] = {_camel(field.name): field.name for field in fields(Shape)}
+NAMES: Mapping[str, str] = {_camel(field.name): field.name for field in fields(ModelShape)}
 
 
-def shape_of(preset: str, parameters: Mapping[str, Any]) -> Shape:
+def shape_of(preset: str, parameters: Mapping[str, Any]) -> ModelShape:
     """The preset with the user's changes, checked."""
     if preset not in PRESETS:
         raise bad(f"model.preset {preset!r} is not one of {', '.join(PRESETS)}")
@@ -158,7 +158,7 @@ def _value(key: str, value: Any) -> int | float | bool:
     return number
 
 
-def _possible(shape: Shape) -> Shape:
+def _possible(shape: ModelShape) -> ModelShape:
     if shape.hidden % shape.heads:
         raise bad(f"hidden {shape.hidden} cannot be divided among {shape.heads} heads")
     if shape.head_size % 2:
@@ -172,7 +172,7 @@ def _possible(shape: Shape) -> Shape:
     return shape
 
 
-def describe(shape: Shape) -> dict[str, Any]:
+def describe(shape: ModelShape) -> dict[str, Any]:
     """The shape as JSON, for digests and logs."""
     words = asdict(shape)
     if not shape.experts:  # checkpoints of dense models were written before there were others

@@ -15,7 +15,7 @@ _EVERY_SECONDS = 0.5
 _WINDOW_SECONDS = 30.0
 
 
-class Progress:
+class RankProgress:
     def __init__(self, file: Path, attempt: int, steps: int) -> None:
         self._file = file
         self._beat, self._clock = beat.Beat(beat.of_state(file)), Clock()

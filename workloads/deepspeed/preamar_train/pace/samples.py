@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
-class Ledger:
+class SampleLedger:
     def __init__(
         self, global_batch: int, consumed: int = 0, skipped: int = 0, duplicated: int = 0
     ) -> None:

@@ -7,14 +7,14 @@ here. Saving may never take more than 5 % of the time; else there is at most an 
 
 from math import sqrt
 
-from preamar_train.request import Checkpoint
+from preamar_train.request import CheckpointSpec
 
 FIRST_SECONDS = 60.0  # until a save was timed
 MOST_SECONDS = 3600.0
 MOST_SHARE = 0.05
 
 
-def interval(checkpoint: Checkpoint, save_seconds: float | None) -> float | None:
+def interval(checkpoint: CheckpointSpec, save_seconds: float | None) -> float | None:
     """Seconds between checkpoints; None where only steps decide."""
     mean = checkpoint.mean_seconds
     if mean is None:

@@ -11,19 +11,19 @@ from deepspeed.runtime.pipe.topology import PipelineParallelGrid, PipeModelDataP
 
 from preamar_train.models.init_weights import Drawn
 from preamar_train.models.mixture import decoder_of
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 from preamar_train.models.slices import Slices
 from preamar_train.parallel.layout import Layout
 from preamar_train.parallel.piped import Noted, Piped
 from preamar_train.parallel.plain import Plain
 from preamar_train.parallel.stages import stages
 from preamar_train.parallel.universal import describe
-from preamar_train.request import Request
+from preamar_train.request import TrainRequest
 
 
 def build(
-    request: Request,
-    shape: Shape,
+    request: TrainRequest,
+    shape: ModelShape,
     config: Mapping[str, Any],
     layout: Layout,
     device: torch.device,

@@ -8,7 +8,7 @@ of one stage. DeepSpeed's PipeModelDataParallelTopology counts alike.
 from dataclasses import dataclass
 from typing import Self
 
-from preamar_train.request import Request
+from preamar_train.request import TrainRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Layout:
     expert: int = 1
 
     @classmethod
-    def of(cls, request: Request, rank: int, size: int) -> Self:
+    def of(cls, request: TrainRequest, rank: int, size: int) -> Self:
         return cls(rank, size, request.tensor, request.pipeline, request.expert)
 
     @property

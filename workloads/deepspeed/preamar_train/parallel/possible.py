@@ -4,11 +4,11 @@ The operator has the same rules (core/training/planner/parallelism.py and limits
 cannot run never gets here.
 """
 
-from preamar_train.models.presets import Shape
-from preamar_train.request import Request, bad
+from preamar_train.models.presets import ModelShape
+from preamar_train.request import TrainRequest, bad
 
 
-def must_be_possible(request: Request, shape: Shape) -> None:
+def must_be_possible(request: TrainRequest, shape: ModelShape) -> None:
     """Raises the user's `ConfigError` with what to change."""
     tensor, pipeline, expert = request.tensor, request.pipeline, request.expert
     if pipeline > 1 and request.zero_stage > 1:

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from preamar_train.models.init_weights import Drawn
 from preamar_train.models.model import HEAD, NORM, Embedding, Layer, Linear, RMSNorm
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 
 EMBED = "embed"
 
 
 class Norm(nn.Module):
-    def __init__(self, drawn: Drawn, shape: Shape) -> None:
+    def __init__(self, drawn: Drawn, shape: ModelShape) -> None:
         super().__init__()
         self.norm = RMSNorm(drawn, NORM, shape.hidden, shape.norm_epsilon)
         self.slices = drawn.slices
@@ -32,7 +32,7 @@ def _logits(embedding: Embedding, x: Tensor) -> Tensor:
     return F.linear(x, embedding.weight)
 
 
-def chain(shape: Shape, drawn: Drawn) -> list[LayerSpec]:
+def chain(shape: ModelShape, drawn: Drawn) -> list[LayerSpec]:
     """Embedding, layers, norm and head, none of them made yet."""
     table = (Embedding, drawn, shape.vocabulary, shape.hidden)
     layers = [LayerSpec(Layer, drawn, number, shape) for number in range(shape.layers)]
@@ -44,7 +44,7 @@ def chain(shape: Shape, drawn: Drawn) -> list[LayerSpec]:
     return [LayerSpec(*table), *layers, norm, head]
 
 
-def stages(shape: Shape, drawn: Drawn, topology: Any, loss: Any) -> PipelineModule:
+def stages(shape: ModelShape, drawn: Drawn, topology: Any, loss: Any) -> PipelineModule:
     """This rank's stage. `loss` takes the last module's output and the targets."""
     made = PipelineModule(
         layers=chain(shape, drawn),

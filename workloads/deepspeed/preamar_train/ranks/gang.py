@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from preamar_train.agent.lookup import address_of
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 GANG_SECONDS = 600.0
 PEER_SECONDS = 600.0
@@ -31,7 +31,7 @@ def seconds(name: str, default: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Gang:
+class RankGroup:
     rank: int
     size: int
     local_rank: int
@@ -64,7 +64,7 @@ def _sleep(pause: float) -> bool:
     return False
 
 
-def join(*, gpu: bool) -> Gang:
+def join(*, gpu: bool) -> RankGroup:
     """Blocks until all ranks are there; afterwards torch.distributed is ready for DeepSpeed."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_rank = int(os.environ["LOCAL_RANK"])
@@ -85,7 +85,7 @@ def join(*, gpu: bool) -> Gang:
         )
     except (RuntimeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0][:200]
-        raise Failure(
+        raise TrainerFailure(
             Class.PEER_LOST,
             f"Rank {rank} did not meet all {size} ranks within {wait:.0f} seconds: {first}",
         ) from error
@@ -98,4 +98,4 @@ def join(*, gpu: bool) -> Gang:
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)  # takes up the group
     # DeepSpeed makes groups of its own, which would wait half an hour for a frozen peer.
     deepspeed.comm.comm.cdb.new_group = partial(dist.new_group, timeout=peer)
-    return Gang(rank, size, local_rank, dist.new_group(backend="gloo", timeout=peer))
+    return RankGroup(rank, size, local_rank, dist.new_group(backend="gloo", timeout=peer))

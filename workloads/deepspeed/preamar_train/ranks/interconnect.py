@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 LOCAL, NVLINK, RDMA, TCP, UNKNOWN = "Local", "NVLink", "RDMA", "TCP", "Unknown"
 # The fastest first; the operator has the same list. Local: within a machine, but not by NVLink (PCIe or shared memory).
@@ -33,7 +33,7 @@ _ESTABLISHED = "01"
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class LinkReport:
     """What a rank found: the way, and the words that say so."""
 
     used: str
@@ -42,7 +42,7 @@ class Way:
     """The interfaces in use, where another one was meant."""
 
 
-def of_log(lines: Iterable[str]) -> Way:
+def of_log(lines: Iterable[str]) -> LinkReport:
     """The way that NCCL's log (INIT, NET, GRAPH, P2P, SHM at INFO) tells of. A single connection
     over sockets is enough: the slowest decides the pace."""
     lines = tuple(lines)
@@ -50,15 +50,15 @@ def of_log(lines: Iterable[str]) -> Way:
     sockets, other, within = (_last(each, lines) for each in (_SOCKETS, _OTHER_NET, _WITHIN))
     said = ", ".join(each for each in (f"network {network or 'unknown'}", devices, other) if each)
     if sockets or (network == "Socket" and not within and not other):
-        return Way(TCP, f"NCCL: {said}")
+        return LinkReport(TCP, f"NCCL: {said}")
     if other:
-        return Way(RDMA, f"NCCL: {said}")
+        return LinkReport(RDMA, f"NCCL: {said}")
     if within:
         kinds = {found[1] for line in lines if (found := _LINKS.search(line))}
         fast = bool(kinds) and kinds <= _NVLINKS
         links = "/".join(sorted(kinds)) or "unknown"
-        return Way(NVLINK if fast else LOCAL, f"NCCL: links {links} within the machine")
-    return Way(UNKNOWN, f"NCCL: {said}")
+        return LinkReport(NVLINK if fast else LOCAL, f"NCCL: links {links} within the machine")
+    return LinkReport(UNKNOWN, f"NCCL: {said}")
 
 
 def _last(pattern: re.Pattern[str], lines: Sequence[str]) -> str:
@@ -67,18 +67,18 @@ def _last(pattern: re.Pattern[str], lines: Sequence[str]) -> str:
     return "".join(each.strip() for each in found[-1].groups() if each) if found else ""
 
 
-def of_connections(mine: Sequence[str], names: Mapping[str, str], told: str) -> Way:
+def of_connections(mine: Sequence[str], names: Mapping[str, str], told: str) -> LinkReport:
     """The way of these local addresses of open connections. ``names`` tells the interface of an
     address; ``told`` is the interface that was meant, empty for any."""
     if not mine:
-        return Way(UNKNOWN, "no open connection to another rank")
+        return LinkReport(UNKNOWN, "no open connection to another rank")
     used = sorted({(names.get(each, "?"), each) for each in mine})
     others = sorted({name for name, _ in used if told and name not in {told, "?"}})
-    return Way(TCP, ", ".join(f"{name} {each}" for name, each in used), ", ".join(others))
+    return LinkReport(TCP, ", ".join(f"{name} {each}" for name, each in used), ", ".join(others))
 
 
 def check(gang: Any, *, gpu: bool) -> dict[str, str] | None:
-    """What rank 0 tells the operator; None for a single rank. Raises ``Failure`` where the way is
+    """What rank 0 tells the operator; None for a single rank. Raises ``TrainerFailure`` where the way is
     slower than meant and that was to be an error."""
     expected = os.environ.get("PREAMAR_INTERCONNECT", "")
     if gang.size == 1 or not expected:
@@ -96,7 +96,7 @@ def check(gang: Any, *, gpu: bool) -> dict[str, str] | None:
     if gang.rank == 0:
         print(f"interconnect: {expected} meant, {used} found ({told['detail']})", flush=True)
     if bad and os.environ.get("PREAMAR_INTERCONNECT_MISMATCH") == "Fail":
-        raise Failure(
+        raise TrainerFailure(
             Class.INTERCONNECT,
             f"The ranks talk over {used} and not over {expected} as meant ({told['detail']}).",
         )
@@ -120,7 +120,7 @@ def _exchange(gang: Any, *, gpu: bool) -> None:
         torch.cuda.synchronize()
 
 
-def _found(*, gpu: bool) -> Way:
+def _found(*, gpu: bool) -> LinkReport:
     if not gpu:
         told = os.environ.get("GLOO_SOCKET_IFNAME", "")
         return of_connections(local_addresses(), interfaces(), told)
@@ -129,7 +129,7 @@ def _found(*, gpu: bool) -> Way:
         with Path(name.replace("%h", socket.gethostname())).open(errors="replace") as stream:
             return of_log(stream.read(_LOG_BYTES).splitlines())
     except OSError as error:
-        return Way(UNKNOWN, f"NCCL's log cannot be read: {error.strerror}")
+        return LinkReport(UNKNOWN, f"NCCL's log cannot be read: {error.strerror}")
 
 
 def interfaces(proc: Path = Path("/proc/self")) -> dict[str, str]:

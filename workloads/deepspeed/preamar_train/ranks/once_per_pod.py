@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from preamar_train.failures import Class, Failure, classify
+from preamar_train.failures import Class, TrainerFailure, classify
 
 if TYPE_CHECKING:
-    from preamar_train.ranks.gang import Gang
+    from preamar_train.ranks.gang import RankGroup
 
 DATA_SECONDS = 24 * 3600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
@@ -21,13 +21,13 @@ _LONGER = 1.2
 
 
 def once_a_pod(
-    gang: "Gang",
+    gang: "RankGroup",
     work: Callable[[], object],
     alive: Callable[[], None],
     limit: float = DATA_SECONDS,
 ) -> None:
     """Runs the work in the first rank of each pod; returns, or raises its failure, in all ranks."""
-    failed: list[Failure] = []
+    failed: list[TrainerFailure] = []
 
     def act() -> None:
         try:
@@ -46,13 +46,15 @@ def once_a_pod(
         busy = thread is not None and thread.is_alive()
         if busy and time.monotonic() > deadline:
             failed.append(
-                Failure(Class.UNKNOWN, f"The data was not ready within {limit / 3600:.0f} hours.")
+                TrainerFailure(
+                    Class.UNKNOWN, f"The data was not ready within {limit / 3600:.0f} hours."
+                )
             )
         told = failed[0] if failed else None
         heard = gang.hear((busy, told and (told.kind.value, told.sentence)))
         for _, words in heard:
             if words:
-                raise Failure(Class(words[0]), words[1])
+                raise TrainerFailure(Class(words[0]), words[1])
         if not any(each for each, _ in heard):
             return
         alive()

@@ -11,12 +11,12 @@ import torch.distributed as dist
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor
 
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 from preamar_train.parallel.layout import Layout
-from preamar_train.ranks.gang import Gang
+from preamar_train.ranks.gang import RankGroup
 
 
-class Part(NamedTuple):
+class WeightPart(NamedTuple):
     """A rank's part of a weight: of so many along dimension `cut`; None: the whole."""
 
     name: str
@@ -29,13 +29,13 @@ class Part(NamedTuple):
     """Whether its holders are copies that share experts, and not slices of a layer."""
 
 
-def parts(engine: Any, layout: Layout) -> Iterator[tuple[Part, torch.nn.Parameter]]:
+def parts(engine: Any, layout: Layout) -> Iterator[tuple[WeightPart, torch.nn.Parameter]]:
     """What this rank holds, in the order in which all copies walk."""
     for name, parameter in engine.module.named_parameters():
         yield part_of(name, parameter, layout), parameter
 
 
-def part_of(name: str, parameter: torch.nn.Parameter, layout: Layout) -> Part:
+def part_of(name: str, parameter: torch.nn.Parameter, layout: Layout) -> WeightPart:
     """Which part of a weight a parameter of that local name is."""
     called, cut = _called(name, parameter)
     shared = cut is not None and not getattr(parameter, "allreduce", True)
@@ -47,7 +47,7 @@ def part_of(name: str, parameter: torch.nn.Parameter, layout: Layout) -> Part:
         index = layout.slice
         holders = tuple(layout.at(layout.stage, 0, n) for n in range(layout.tensor))
     size = tuple(getattr(parameter, "ds_shape", parameter.shape))
-    return Part(called, cut, index, holders, size, shared)
+    return WeightPart(called, cut, index, holders, size, shared)
 
 
 def _called(name: str, parameter: torch.nn.Parameter) -> tuple[str, int | None]:
@@ -59,7 +59,7 @@ def _called(name: str, parameter: torch.nn.Parameter) -> tuple[str, int | None]:
     return name.replace(".router.gate.", ".gate."), 0 if experts else None
 
 
-def full_weights(engine: Any, layout: Layout, gang: Gang) -> dict[str, np.ndarray]:
+def full_weights(engine: Any, layout: Layout, gang: RankGroup) -> dict[str, np.ndarray]:
     """Each whole weight by its name, on rank 0; nothing elsewhere. Collective.
 
     The ranks of all copies walk in step, and the holders send to rank 0 what it lacks.
@@ -93,18 +93,18 @@ def own(parameter: torch.nn.Parameter) -> Tensor:
         return parameter.detach().clone()
 
 
-def _received(part: Part, rank: int, gang: Gang) -> Tensor:
+def _received(part: WeightPart, rank: int, gang: RankGroup) -> Tensor:
     value = torch.empty(part.size, dtype=torch.float32)
     dist.recv(value, rank, group=gang.words)
     return value
 
 
-def _joined(part: Part, pieces: list[Tensor]) -> np.ndarray:
+def _joined(part: WeightPart, pieces: list[Tensor]) -> np.ndarray:
     whole = pieces[0] if part.cut is None else torch.cat(pieces, dim=part.cut)
     return whole.numpy()
 
 
-def agreed_digest(engine: Any, layout: Layout, gang: Gang) -> str:
+def agreed_digest(engine: Any, layout: Layout, gang: RankGroup) -> str:
     """A digest of all weights, if whoever computes with the same one has the same numbers: the
     copies of a model must never drift apart, nor what the ranks of one copy share."""
     mine = {}
@@ -116,7 +116,7 @@ def agreed_digest(engine: Any, layout: Layout, gang: Gang) -> str:
         for (name, index), digest in digests.items():
             first, expected = seen.setdefault((name, index), (rank, digest))
             if digest != expected:
-                raise Failure(
+                raise TrainerFailure(
                     Class.UNKNOWN,
                     f"Ranks {first} and {rank} hold different weights after the same steps ({name}).",
                 )

@@ -25,7 +25,7 @@ def of_state(file: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BeatReading:
     at: float
     median: float  # seconds a step; 0 until two were made
     longest_save: float  # seconds; 0 before the first
@@ -77,7 +77,7 @@ class Beat:
         _WORDS.pack_into(self._map, 0, now, self._median, self._longest_save, self._step, place)
 
 
-def read(file: Path) -> Seen | None:
+def read(file: Path) -> BeatReading | None:
     """The last beat; None if the rank has none, as programs that do not use this library."""
     try:
         at, median, longest, step, place = _WORDS.unpack_from(file.read_bytes())
@@ -85,4 +85,4 @@ def read(file: Path) -> Seen | None:
         return None
     if not at or place >= len(PHASES):
         return None
-    return Seen(at, median, longest, step, PHASES[place])
+    return BeatReading(at, median, longest, step, PHASES[place])

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from preamar_train.data.ahead import Ahead
+from preamar_train.data.ahead import ReadAhead
 from preamar_train.data.corpus import Corpus
-from preamar_train.data.order import Order, of_rank
+from preamar_train.data.order import SampleOrder, of_rank
 from preamar_train.parallel.layout import Layout
-from preamar_train.request import Request
+from preamar_train.request import TrainRequest
 
 AHEAD_BYTES = 64 * 2**20
 LEAST_AHEAD, MOST_AHEAD = 2, 32
@@ -36,14 +36,14 @@ class Batches:
     """`ahead` is how many micro-batches are read in advance; as many as 64 MiB hold, if None."""
 
     def __init__(
-        self, request: Request, corpus: Corpus, layout: Layout, ahead: int | None = None
+        self, request: TrainRequest, corpus: Corpus, layout: Layout, ahead: int | None = None
     ) -> None:
         weights = {source.name: source.weight for source in request.sources}
-        self._order = Order(request.shuffle_seed, weights, corpus.sizes())
+        self._order = SampleOrder(request.shuffle_seed, weights, corpus.sizes())
         self._request, self._corpus, self._layout = request, corpus, layout
         size = request.micro_batch * (corpus.sequence + 1) * 8
         self._depth = ahead or max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // size))
-        self._reader: Ahead[Micro] | None = None
+        self._reader: ReadAhead[Micro] | None = None
         self._next = -1
         self.taken: list[range] = []  # in the step that goes on, or was the last
         folder = os.environ.get("PREAMAR_TRACE")
@@ -54,7 +54,7 @@ class Batches:
         """The micro-batches [micro, sequence + 1] of the step after `step` finished ones."""
         if self._reader is None or self._next != step:
             self.close()
-            self._reader = Ahead(lambda: self._from(step), self._depth)
+            self._reader = ReadAhead(lambda: self._from(step), self._depth)
         self._next = step + 1
         self.taken = []
         for _ in range(self._request.accumulation):

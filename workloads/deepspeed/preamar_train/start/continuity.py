@@ -12,7 +12,7 @@ from typing import Any
 from preamar_train.checkpoint import proof as proofs
 from preamar_train.checkpoint.manifest import Manifest
 from preamar_train.checkpoint.proof import Broken, Proof
-from preamar_train.failures import Class, Failure
+from preamar_train.failures import Class, TrainerFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def verify(manifest: Manifest, saved: Proof, now: Proof, batch: int, precision: 
         delta = proofs.compare(saved, now, precision)
         _count(manifest, batch)
     except Broken as broken:
-        raise Failure(
+        raise TrainerFailure(
             Class.CONTINUITY_BROKEN,
             f"The state of step {manifest.step} did not come through: {broken}.",
         ) from broken

@@ -8,8 +8,8 @@ never silently dropped, because the planner's arithmetic would no longer be true
 from collections.abc import Mapping
 from typing import Any
 
-from preamar_train.models.presets import Shape
-from preamar_train.request import Request, bad
+from preamar_train.models.presets import ModelShape
+from preamar_train.request import TrainRequest, bad
 
 OWNED = (
     "train_batch_size",
@@ -29,7 +29,7 @@ OWNED = (
 OWNED_IN_ZERO = ("stage", "offload_param", "offload_optimizer")
 
 
-def _defaults(request: Request, shape: Shape) -> dict[str, Any]:
+def _defaults(request: TrainRequest, shape: ModelShape) -> dict[str, Any]:
     """How the built-in models learn."""
     return {
         "optimizer": {
@@ -53,7 +53,11 @@ def _defaults(request: Request, shape: Shape) -> dict[str, Any]:
 
 
 def config_of(
-    request: Request, shape: Shape | None, *, gpu: bool, more: Mapping[str, Any] | None = None
+    request: TrainRequest,
+    shape: ModelShape | None,
+    *,
+    gpu: bool,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole DeepSpeed configuration of one rank. A script of one's own has no `shape`; what
     it says itself is `more`, which the job's `deepspeedConfig` overrides."""
@@ -85,7 +89,7 @@ def compiles(config: Mapping[str, Any]) -> bool:
     return optimizer == "muon" or "compile" in config
 
 
-def _experts(request: Request, shape: Shape, *, gpu: bool) -> dict[str, Any]:
+def _experts(request: TrainRequest, shape: ModelShape, *, gpu: bool) -> dict[str, Any]:
     """How DeepSpeed's AutoEP finds the experts of `mixture`, and computes what that computes."""
     return {
         "enabled": True,

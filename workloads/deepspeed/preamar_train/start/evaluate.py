@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from preamar_train.data.corpus import Corpus
-from preamar_train.ranks.gang import Gang
+from preamar_train.ranks.gang import RankGroup
 
 MOST_SAMPLES = 512
 PART_TOKENS, COUNTED_PARTS = 2**22, 64
@@ -28,7 +28,7 @@ def unigram(corpus: Corpus, targets: np.ndarray, vocabulary: int) -> float:
     return float(-logs[targets].mean())
 
 
-def held_out_loss(model: Any, gang: Gang, rows: np.ndarray, micro: int | None = None) -> float:
+def held_out_loss(model: Any, gang: RankGroup, rows: np.ndarray, micro: int | None = None) -> float:
     """The model's loss on all rows [n, sequence + 1], which its copies share."""
     total, counted = gang.add(*model.judge(rows, micro))
     return total / counted

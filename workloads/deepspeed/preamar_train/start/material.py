@@ -18,20 +18,22 @@ from preamar_train.data.corpus import Corpus, opened, pack
 from preamar_train.data.documents import no_data
 from preamar_train.data.reading import Folder
 from preamar_train.data.staging import stage
-from preamar_train.models.presets import Shape
+from preamar_train.models.presets import ModelShape
 from preamar_train.ranks.once_per_pod import once_a_pod
-from preamar_train.request import Request, Source
+from preamar_train.request import DataSource, TrainRequest
 
 if TYPE_CHECKING:
-    from preamar_train.ranks.gang import Gang
+    from preamar_train.ranks.gang import RankGroup
 
 
-def scratch(request: Request) -> Path:
+def scratch(request: TrainRequest) -> Path:
     """Where this pod may write data: a disk of its node if one was asked for."""
     return Path(request.scratch or os.environ.get("PREAMAR_SCRATCH", "/tmp/preamar"))
 
 
-def texts(request: Request, gang: "Gang", alive: Callable[[], None]) -> tuple[Source, ...]:
+def texts(
+    request: TrainRequest, gang: "RankGroup", alive: Callable[[], None]
+) -> tuple[DataSource, ...]:
     """The sources as files of this pod; nothing is brought where the tokens are there already."""
     if request.prepared or not any(source.remote for source in request.sources):
         return request.sources
@@ -42,7 +44,7 @@ def texts(request: Request, gang: "Gang", alive: Callable[[], None]) -> tuple[So
 
 
 def tokenizer_of(
-    request: Request, sources: tuple[Source, ...], shape: Shape, stored: str | None
+    request: TrainRequest, sources: tuple[DataSource, ...], shape: ModelShape, stored: str | None
 ) -> str:
     """The JSON of the tokenizer: that of the checkpoint, of the prepared data, or a new one."""
     if not request.prepared:
@@ -66,10 +68,10 @@ def tokenizer_of(
 
 
 def corpus_of(
-    request: Request,
-    sources: tuple[Source, ...],
-    shape: Shape,
-    gang: "Gang",
+    request: TrainRequest,
+    sources: tuple[DataSource, ...],
+    shape: ModelShape,
+    gang: "RankGroup",
     text: str,
     alive: Callable[[], None],
 ) -> Corpus:

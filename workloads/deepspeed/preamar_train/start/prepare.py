@@ -17,10 +17,10 @@ from preamar_train.checkpoint.save import TOKENIZER
 from preamar_train.checkpoint.store import Store
 from preamar_train.data.corpus import Corpus
 from preamar_train.data.documents import no_data
-from preamar_train.failures import Class, Failure, classify
-from preamar_train.models.presets import Shape, describe
-from preamar_train.ranks.gang import Gang
-from preamar_train.request import Request, Source, bad
+from preamar_train.failures import Class, TrainerFailure, classify
+from preamar_train.models.presets import ModelShape, describe
+from preamar_train.ranks.gang import RankGroup
+from preamar_train.request import DataSource, TrainRequest, bad
 from preamar_train.start.material import corpus_of, texts, tokenizer_of
 
 
@@ -34,7 +34,7 @@ class Ready:
     skipped: tuple[str, ...]
 
 
-def config_digest(request: Request, shape: Shape) -> str:
+def config_digest(request: TrainRequest, shape: ModelShape) -> str:
     """All that may not change while a job goes on: the model, the batch and the order of samples."""
     words = {
         "shape": describe(shape),
@@ -46,10 +46,10 @@ def config_digest(request: Request, shape: Shape) -> str:
 
 
 def prepare(
-    request: Request,
-    shape: Shape,
+    request: TrainRequest,
+    shape: ModelShape,
     store: Store,
-    gang: Gang,
+    gang: RankGroup,
     alive: Callable[[], None],
     own: Any = None,
 ) -> Ready:
@@ -59,7 +59,7 @@ def prepare(
     begun = gang.tell(
         _told(lambda: _begin(request, sources, shape, store)) if gang.rank == 0 else None
     )
-    if isinstance(begun, Failure):
+    if isinstance(begun, TrainerFailure):
         raise begun
     manifest, folder, skipped, tokenizer = begun
     config = config_digest(request, shape)
@@ -88,13 +88,13 @@ def _told(act):
         return classify(error)
 
 
-def _begin(request: Request, sources: tuple[Source, ...], shape: Shape, store: Store):
+def _begin(request: TrainRequest, sources: tuple[DataSource, ...], shape: ModelShape, store: Store):
     store.claim()
     found = store.newest()
     for sentence in found.skipped:
         print(f"checkpoint skipped: {sentence}", flush=True)
     if found.folder is None and found.skipped:  # beginning anew would hide that all is lost
-        raise Failure(
+        raise TrainerFailure(
             Class.CHECKPOINT_TORN,
             f"No checkpoint in {request.checkpoint.uri} is whole ({found.skipped[0]}). Put one back, "
             "or use a new checkpoint path to start afresh.",
@@ -105,7 +105,7 @@ def _begin(request: Request, sources: tuple[Source, ...], shape: Shape, store: S
     return found.manifest, found.folder, found.skipped, text
 
 
-def _must_fit(manifest: Manifest, request: Request, gang: Gang, config: str) -> None:
+def _must_fit(manifest: Manifest, request: TrainRequest, gang: RankGroup, config: str) -> None:
     where = f"{request.checkpoint.uri} holds a checkpoint of step {manifest.step}"
     if manifest.config != config:
         raise bad(

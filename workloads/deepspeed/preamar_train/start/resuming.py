@@ -12,20 +12,20 @@ from preamar_train.checkpoint.proof import CANARY_SAMPLES, Broken
 from preamar_train.checkpoint.prove import prove
 from preamar_train.checkpoint.universal import loadable, universal_of
 from preamar_train.data.corpus import Corpus
-from preamar_train.failures import Class, Failure, classify
+from preamar_train.failures import Class, TrainerFailure, classify
 from preamar_train.pace.phases import Phases
 from preamar_train.parallel.layout import Layout
-from preamar_train.ranks.gang import Gang
-from preamar_train.request import Request
+from preamar_train.ranks.gang import RankGroup
+from preamar_train.request import TrainRequest
 from preamar_train.start import evaluate
 from preamar_train.start.continuity import Verified, verify
 from preamar_train.start.prepare import Ready
 
 
-class Canary:
+class LossCanary:
     """The loss on a few held-out samples, the same ones at any size."""
 
-    def __init__(self, model: Any, gang: Gang, corpus: Corpus) -> None:
+    def __init__(self, model: Any, gang: RankGroup, corpus: Corpus) -> None:
         self._model, self._gang = model, gang
         self._rows = corpus.held_out(CANARY_SAMPLES)
 
@@ -41,7 +41,7 @@ class Silent:
         return 0.0
 
 
-def config(ready: Ready, gang: Gang) -> dict[str, Any]:
+def config(ready: Ready, gang: RankGroup) -> dict[str, Any]:
     """What DeepSpeed must be told to load this checkpoint. Rank 0 looks at the volume."""
     if ready.resume is None or ready.folder is None:
         return {}
@@ -52,18 +52,18 @@ def config(ready: Ready, gang: Gang) -> dict[str, Any]:
         except Exception as error:  # noqa: BLE001 - the others must hear of any
             told = classify(error)
     told = gang.tell(told)
-    if isinstance(told, Failure):
+    if isinstance(told, TrainerFailure):
         raise told
     return {"checkpoint": {"load_universal": True}} if told != ready.folder else {}
 
 
 def load(
     engine: Any,
-    gang: Gang,
+    gang: RankGroup,
     layout: Layout,
     ready: Ready,
-    request: Request,
-    canary: Canary | Silent,
+    request: TrainRequest,
+    canary: LossCanary | Silent,
     phases: Phases,
 ) -> Verified:
     """Loads and verifies; raises `CheckpointError` or `ContinuityBroken`."""
@@ -77,7 +77,7 @@ def load(
     try:
         saved = proofs.read(ready.folder)
     except Broken as broken:
-        raise Failure(Class.CONTINUITY_BROKEN, f"{broken}.") from broken
+        raise TrainerFailure(Class.CONTINUITY_BROKEN, f"{broken}.") from broken
     now = prove(engine, gang, layout, canary.loss(), saved.stepped_at)
     seen = verify(ready.resume, saved, now, request.global_batch, request.precision)
     phases.mark("gate")

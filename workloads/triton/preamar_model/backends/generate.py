@@ -22,7 +22,7 @@ from preamar_model.backends.decoding.decoder import Decoder
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.post import Post
 from preamar_model.backends.decoding.response import Said, response
-from preamar_model.backends.decoding.sequence import Piece, Story
+from preamar_model.backends.decoding.sequence import Story, TextPiece
 from preamar_model.backends.decoding.single_stream import Alone
 from preamar_model.backends.runtime import TritonGraph, graph, opened
 
@@ -138,7 +138,7 @@ class TritonPythonModel:
         self.post.end(self.senders.pop(story), last)
 
 
-def shown_of(story: Story, piece: Piece) -> object:
+def shown_of(story: Story, piece: TextPiece) -> object:
     return response(Said(piece.text, story.input_tokens, piece.output_tokens, piece.finish))
 
 

@@ -29,7 +29,7 @@ LOAD_SECONDS, STOP_SECONDS = 3600, 10
 ENDS = {"stop", "length"}
 
 
-class Text(Protocol):
+class EngineText(Protocol):
     """A request that is under way in an engine."""
 
     async def hear(self, said: Said) -> None:
@@ -40,7 +40,7 @@ class Text(Protocol):
         """Take it out of the engine."""
 
 
-class Engine(Protocol):
+class EngineAdapter(Protocol):
     """``name`` is what callers and logs read."""
 
     name: str
@@ -48,7 +48,7 @@ class Engine(Protocol):
     async def begin(self, arguments: dict, context: int) -> None:
         """Until its weights are on the GPUs. ``context`` is in tokens, the answer included."""
 
-    def ask(self, asked: wish.Wish) -> Text:
+    def ask(self, asked: wish.GenerateRequest) -> EngineText:
         """Raises `Invalid`."""
 
     def dead(self) -> bool:
@@ -68,13 +68,13 @@ class Front:
         self.counters = Counters(args)
         self.most = max(1, int(parameters["streams"])) + WAITING
         self.open: set[asyncio.Task] = set()
-        self.engine: Engine = self.make()
+        self.engine: EngineAdapter = self.make()
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, name="engine", daemon=True).start()
         arguments = json.loads(Path(folder, "model.json").read_text())
         self._run(self.engine.begin(arguments, int(parameters["max_context"])), LOAD_SECONDS)
         # A model that cannot answer must not become ready.
-        self._run(self._tell(None, wish.Wish("a", max_tokens=1), Said()), LOAD_SECONDS)
+        self._run(self._tell(None, wish.GenerateRequest("a", max_tokens=1), Said()), LOAD_SECONDS)
         self.life = asyncio.run_coroutine_threadsafe(self._live(), self.loop)
 
     def execute(self, requests: list) -> None:
@@ -131,7 +131,7 @@ class Front:
         else:
             end(sender, response(said) if said.finish else None)
 
-    async def _tell(self, sender: object, asked: wish.Wish, said: Said) -> None:
+    async def _tell(self, sender: object, asked: wish.GenerateRequest, said: Said) -> None:
         """Until the end, which is left in ``said``; or until the caller has left."""
         if not asked.prompt:
             raise answers.Invalid("The prompt is empty.")
@@ -145,7 +145,7 @@ class Front:
             if sender is not None and said.text and not said.finish:
                 sender.send(response(said))
 
-    async def _heard(self, sender: object, text: Text, said: Said) -> bool:
+    async def _heard(self, sender: object, text: EngineText, said: Said) -> bool:
         """The next of it; False once the caller has left, also while nothing comes."""
         step = asyncio.ensure_future(text.hear(said))
         while True:

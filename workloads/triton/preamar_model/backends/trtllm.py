@@ -19,7 +19,7 @@ OVER = "shutting down"
 """What it says of each request after its engine has died."""
 
 
-class Engine:
+class TrtllmAdapter:
     name = "TensorRT-LLM"
 
     async def begin(self, arguments: dict, context: int) -> None:
@@ -43,7 +43,7 @@ class Engine:
         self.sampling = SamplingParams
         self.llm = LLM(**arguments)
 
-    def ask(self, asked: wish.Wish) -> "Text":
+    def ask(self, asked: wish.GenerateRequest) -> "TrtllmText":
         tokens = list(self.llm.tokenizer.encode(asked.prompt))
         left = self.context - len(tokens)
         if not tokens:
@@ -62,7 +62,7 @@ class Engine:
         except RuntimeError as error:
             self.over = self.over or OVER in str(error)
             raise
-        return Text(given, asked.stop, len(tokens))
+        return TrtllmText(given, asked.stop, len(tokens))
 
     def dead(self) -> bool:
         return self.over or self.ranks.ended()
@@ -72,7 +72,7 @@ class Engine:
         self.ranks.stop()
 
 
-class Text:
+class TrtllmText:
     def __init__(self, given: Any, stops: tuple[str, ...], tokens: int) -> None:
         self.given, self.stops, self.tokens = given, Stops(stops), tokens
 
@@ -93,7 +93,7 @@ class Text:
         self.given.abort()
 
 
-def chosen(asked: wish.Wish) -> dict[str, object]:
+def chosen(asked: wish.GenerateRequest) -> dict[str, object]:
     """At temperature 0 the likeliest, which is said by another field."""
     if asked.temperature <= 0.0:
         return {"top_k": 1}
@@ -101,4 +101,4 @@ def chosen(asked: wish.Wish) -> dict[str, object]:
 
 
 class TritonPythonModel(Front):
-    make = Engine
+    make = TrtllmAdapter

@@ -20,7 +20,7 @@ TOO_LONG = ("maximum model length", "maximum context length")
 """What vLLM says of a prompt that does not fit."""
 
 
-class Engine:
+class VllmAdapter:
     name = "vLLM"
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class Engine:
         self.engine = AsyncLLM.from_vllm_config(vllm_config=config, usage_context=use)
         self.context = context
 
-    def ask(self, asked: wish.Wish) -> "Text":
-        return Text(self.engine, f"r{next(self.names)}", asked, self.context)
+    def ask(self, asked: wish.GenerateRequest) -> "VllmText":
+        return VllmText(self.engine, f"r{next(self.names)}", asked, self.context)
 
     def dead(self) -> bool:
         return self.engine.errored
@@ -44,8 +44,10 @@ class Engine:
         self.engine.shutdown()
 
 
-class Text:
-    def __init__(self, engine: AsyncLLM, name: str, asked: wish.Wish, context: int) -> None:
+class VllmText:
+    def __init__(
+        self, engine: AsyncLLM, name: str, asked: wish.GenerateRequest, context: int
+    ) -> None:
         self.engine, self.name = engine, name
         self.given = engine.generate(asked.prompt, sampling(asked, context), name)
 
@@ -65,7 +67,7 @@ class Text:
         await self.engine.abort(self.name)
 
 
-def sampling(asked: wish.Wish, context: int) -> SamplingParams:
+def sampling(asked: wish.GenerateRequest, context: int) -> SamplingParams:
     return SamplingParams(
         temperature=asked.temperature,
         top_p=asked.top_p,
@@ -78,4 +80,4 @@ def sampling(asked: wish.Wish, context: int) -> SamplingParams:
 
 
 class TritonPythonModel(Front):
-    make = Engine
+    make = VllmAdapter

@@ -30,12 +30,12 @@ CACHE, SECRET = Path("/mnt/cache"), Path("/mnt/credentials")
 ROOTS = Path("/mnt/roots/ca.crt")
 """More certificates to trust, where the installation has such."""
 DEFAULT_BYTES = 100 * 2**30
-BY_KIND: Mapping[recognise.Kind, Callable[[source.Source, orders.Order, Repository], None]] = {
-    recognise.Kind.PYTHON: tasks.python,
-    recognise.Kind.REPOSITORY: multi_model.write,
-    recognise.Kind.VLLM: vllm.write,
-    recognise.Kind.TENSORRT_LLM: trtllm.write,
-    recognise.Kind.TENSORRT: plan.write,
+BY_KIND: Mapping[recognise.ModelKind, Callable[[source.Source, orders.BuildSpec, Repository], None]] = {
+    recognise.ModelKind.PYTHON: tasks.python,
+    recognise.ModelKind.REPOSITORY: multi_model.write,
+    recognise.ModelKind.VLLM: vllm.write,
+    recognise.ModelKind.TENSORRT_LLM: trtllm.write,
+    recognise.ModelKind.TENSORRT: plan.write,
 }
 BY_TASK = {"Infer": tasks.infer, "Embed": tasks.embed, "Generate": tasks.generate}
 """What becomes of graphs and weights."""
@@ -55,7 +55,7 @@ def _models() -> Path:
     return Path(os.environ.get("PREAMAR_MODELS", MODELS))
 
 
-def _ordered(done: str, act: Callable[[orders.Order], dict[str, object]]) -> int:
+def _ordered(done: str, act: Callable[[orders.BuildSpec], dict[str, object]]) -> int:
     def told() -> Told:
         order = orders.read(os.environ)
         return order.name, act(order)
@@ -63,7 +63,7 @@ def _ordered(done: str, act: Callable[[orders.Order], dict[str, object]]) -> int
     return carried_out(told, done, f"The model could not be {done}")
 
 
-def build(order: orders.Order, models: Path) -> dict[str, object]:
+def build(order: orders.BuildSpec, models: Path) -> dict[str, object]:
     """Raises `Refusal` for what the user can mend."""
     if order.uri is None:
         return build_from(order.source, order, models)
@@ -71,7 +71,7 @@ def build(order: orders.Order, models: Path) -> dict[str, object]:
         return build_from(str(folder), order, models)
 
 
-def _keep_part(order: orders.Order, models: Path) -> None:
+def _keep_part(order: orders.BuildSpec, models: Path) -> None:
     """Each pod of a group keeps the stage that it computes."""
     from preamar_model.group import words
     from preamar_model.group.stages import keep_stage
@@ -84,23 +84,23 @@ def _keep_part(order: orders.Order, models: Path) -> None:
     keep_stage(models / order.name / VERSION, order.stages, group.rank if group else 0)
 
 
-def only_fetched(order: orders.Order) -> dict[str, object]:
+def only_fetched(order: orders.BuildSpec) -> dict[str, object]:
     """Raises `Refusal` for what the user can mend, a wrong digest included."""
     with here(order) as folder:
         found = source.find(str(folder))
         return {"digest": source.check_digest(found, order.digest), "bytes": found.bytes()}
 
 
-def here(order: orders.Order) -> AbstractContextManager[Path]:
+def here(order: orders.BuildSpec) -> AbstractContextManager[Path]:
     """The model of an order with a `uri`, fetched; it stays while the context lasts."""
-    from preamar_model.remote.fetch import Wish, fetched
+    from preamar_model.remote.fetch import FetchSpec, fetched
 
     secret, roots = (path if path.exists() else None for path in (SECRET, ROOTS))
     most = order.cache_bytes or DEFAULT_BYTES
-    return fetched(Wish(order.uri or "", CACHE, most, secret, order.hosts, roots))
+    return fetched(FetchSpec(order.uri or "", CACHE, most, secret, order.hosts, roots))
 
 
-def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object]:
+def build_from(path: str, order: orders.BuildSpec, models: Path) -> dict[str, object]:
     """The same for a model that lies here."""
     choice = _engine(path, order)
     if order.artefact and choice is None and not Path(path, RECORD).exists():
@@ -112,13 +112,13 @@ def build_from(path: str, order: orders.Order, models: Path) -> dict[str, object
     repository.begin()
     _written(kind, found, order, repository)
     repository.finish()
-    if order.stages > 1 and kind not in {recognise.Kind.PYTHON, recognise.Kind.VLLM}:
+    if order.stages > 1 and kind not in {recognise.ModelKind.PYTHON, recognise.ModelKind.VLLM}:
         _keep_part(order, models)
     told = {"digest": digest, "bytes": found.bytes(), "format": str(kind)}
     return told | (choice.told() if choice else {})
 
 
-def _engine(path: str, order: orders.Order) -> Choice | None:
+def _engine(path: str, order: orders.BuildSpec) -> Choice | None:
     if order.engine == "None":
         return None
     choice = choose.choose(Path(path), choose.here(), order.max_batch_size)
@@ -128,7 +128,7 @@ def _engine(path: str, order: orders.Order) -> Choice | None:
 
 
 def _written(
-    kind: recognise.Kind, found: source.Source, order: orders.Order, to: Repository
+    kind: recognise.ModelKind, found: source.Source, order: orders.BuildSpec, to: Repository
 ) -> None:
     if write := BY_KIND.get(kind):
         write(found, order, to)

@@ -14,7 +14,7 @@ import onnx
 from onnx import helper
 
 from preamar_model.files.graph import OPSET, Graph
-from preamar_model.files.pooling import Head, Pooling
+from preamar_model.files.pooling import PoolingHead, Pooling
 from preamar_model.refusal import invalid, unsupported
 from preamar_model.files.weights import Weight
 
@@ -25,7 +25,7 @@ ACTIVATIONS = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class EncoderShape:
     hidden: int
     layers: int
     heads: int
@@ -36,7 +36,7 @@ class Shape:
     activation: str
 
 
-def shape(config: Mapping) -> Shape:
+def shape(config: Mapping) -> EncoderShape:
     """Raises `Refusal` when config.json is of another family or contradicts itself."""
     family = config.get("model_type")
     if family not in FAMILIES:
@@ -53,7 +53,7 @@ def shape(config: Mapping) -> Shape:
         )
     offset = int(config.get("pad_token_id") or 0) + 1 if family in SHIFTED else 0
     try:
-        result = Shape(
+        result = EncoderShape(
             hidden=int(config["hidden_size"]),
             layers=int(config["num_hidden_layers"]),
             heads=int(config["num_attention_heads"]),
@@ -70,7 +70,7 @@ def shape(config: Mapping) -> Shape:
 
 
 class Encoder:
-    def __init__(self, folder: Path, form: Shape, weights: Mapping[str, Weight]) -> None:
+    def __init__(self, folder: Path, form: EncoderShape, weights: Mapping[str, Weight]) -> None:
         self.graph = Graph(folder)
         self.form = form
         self.weights = weights
@@ -93,7 +93,7 @@ class Encoder:
         state = self._embeddings()
         for layer in range(self.form.layers):
             state = self._layer(f"encoder.layer.{layer}.", state, mask)
-        Head(self.graph, OPSET).write(state, "attention_mask", pooling, "embedding")
+        PoolingHead(self.graph, OPSET).write(state, "attention_mask", pooling, "embedding")
         width = self.form.hidden * len(pooling.modes)
         ids, kept = (
             helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "tokens"])

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from preamar_model.files.pooling import json_at
 from preamar_model.files.recognise import PICKLES, is_pickle
-from preamar_model.refusal import Reason, Refusal, invalid, unsupported
+from preamar_model.refusal import RefusalReason, Refusal, invalid, unsupported
 from preamar_model.build.repository import VERSION, Repository
 from preamar_model.files.source import Source
 from preamar_model.build.tasks import GENERATED, chat_template
@@ -22,7 +22,7 @@ CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineArguments:
     """``front``: the module of `backends` that runs it. ``taken``: what its file may set, and the type of
     each; others would say where code or weights come from. ``length`` and ``memory`` are of these."""
 
@@ -35,7 +35,7 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LanguageFiles:
     """``wishes`` are those of the file, ``context`` is in tokens, the answer included, and ``weights`` where
     the files will be when Triton reads them."""
 
@@ -45,7 +45,7 @@ class Found:
     weights: str
 
 
-def find(engine: Engine, source: Source, order: Order, to: Repository) -> Found:
+def find(engine: EngineArguments, source: Source, order: BuildSpec, to: Repository) -> LanguageFiles:
     """Raises `Refusal` for what the engine cannot serve, or only with the trust of the model's owner."""
     if order.task != "Generate":
         raise unsupported(f"{engine.name} serves task Generate here, not {order.task}.")
@@ -56,11 +56,11 @@ def find(engine: Engine, source: Source, order: Order, to: Repository) -> Found:
         _check_experts(config, order.expert)
     wishes = _wishes(engine, source)
     context = wishes.get(engine.length) or _context(engine, config)
-    return Found(config, wishes, int(context), str(to.root / order.name / VERSION / "weights"))
+    return LanguageFiles(config, wishes, int(context), str(to.root / order.name / VERSION / "weights"))
 
 
 def store(
-    engine: Engine, source: Source, found: Found, arguments: Mapping[str, object], to: Repository
+    engine: EngineArguments, source: Source, found: LanguageFiles, arguments: Mapping[str, object], to: Repository
 ) -> None:
     """Write the weights, the engine's arguments, and our model that runs it on them."""
     order = to.order
@@ -77,7 +77,7 @@ def store(
     to.front(engine.front, GENERATED, told, 0)
 
 
-def _config(engine: Engine, source: Source, order: Order) -> dict:
+def _config(engine: EngineArguments, source: Source, order: BuildSpec) -> dict:
     if source.is_file or not source.has("config.json"):
         raise unsupported(
             f"{engine.name} needs a directory: safetensors, config.json and the tokenizer."
@@ -91,7 +91,7 @@ def _config(engine: Engine, source: Source, order: Order) -> dict:
         )
     if config.get("auto_map") and order.trust != "Code":
         raise Refusal(
-            Reason.CODE_NOT_TRUSTED,
+            RefusalReason.CODE_NOT_TRUSTED,
             "config.json names code of the model's own (auto_map), which runs when it is loaded; "
             "set spec.model.trust to Code if you trust it.",
         )
@@ -119,7 +119,7 @@ def _whole_numbers(config: Mapping, keys: tuple[str, ...]) -> list[int]:
     return [part[key] for part in parts for key in keys if isinstance(part.get(key), int)]
 
 
-def _context(engine: Engine, config: Mapping) -> int:
+def _context(engine: EngineArguments, config: Mapping) -> int:
     found = _whole_numbers(config, CONTEXT)
     if not found or found[0] < 2:
         raise invalid(
@@ -128,7 +128,7 @@ def _context(engine: Engine, config: Mapping) -> int:
     return int(found[0])
 
 
-def _wishes(engine: Engine, source: Source) -> dict:
+def _wishes(engine: EngineArguments, source: Source) -> dict:
     file = engine.file
     if not source.has(file):
         return {}
@@ -151,7 +151,7 @@ def _wishes(engine: Engine, source: Source) -> dict:
     return found
 
 
-def _weights(engine: Engine, source: Source, order: Order, target: Path) -> None:
+def _weights(engine: EngineArguments, source: Source, order: BuildSpec, target: Path) -> None:
     for name in source.files:
         suffix = PurePosixPath(name).suffix
         if suffix in PICKLES or (suffix == ".bin" and is_pickle(source.at(name))):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from preamar_model import triton_tree
 from preamar_model.files import pbtxt_reader
-from preamar_model.order import NAME, Order
+from preamar_model.order import NAME, BuildSpec
 from preamar_model.files.pbtxt_reader import Message, Unreadable
-from preamar_model.refusal import Reason, Refusal, invalid, unsupported
+from preamar_model.refusal import RefusalReason, Refusal, invalid, unsupported
 from preamar_model.build.repository import ASIDE, VERSION, Repository
 from preamar_model.files.source import Source
 from preamar_model.build.trusted import top_fields
@@ -31,7 +31,7 @@ LIBRARY = re.compile(r"\.so(\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class MemberModel:
     name: str
     text: str
     backend: str
@@ -40,7 +40,7 @@ class Model:
     """Whether its configuration names libraries that are loaded with it."""
 
 
-def write(source: Source, order: Order, to: Repository) -> None:
+def write(source: Source, order: BuildSpec, to: Repository) -> None:
     """Raises `Refusal` for what Triton could not load, and for code that its owner does not trust."""
     models = {name: _model(source, name) for name in folders(source)}
     top = _top(models, order.name)
@@ -67,7 +67,7 @@ def _files(source: Source, name: str) -> list[str]:
     return [file for file in source.files if file.startswith(f"{name}/")]
 
 
-def _model(source: Source, name: str) -> Model:
+def _model(source: Source, name: str) -> MemberModel:
     if not NAME.fullmatch(name):
         raise invalid(f"The folder {name!r} cannot be a model's name.")
     try:
@@ -83,7 +83,7 @@ def _model(source: Source, name: str) -> Model:
     steps = (s for e in _messages(told, "ensemble_scheduling") for s in _messages(e, "step"))
     calls = tuple(_word(step, "model_name") for step in steps)
     libraries = "runtime" in told or "model_operations" in told
-    return Model(name, text, backend, calls, libraries)
+    return MemberModel(name, text, backend, calls, libraries)
 
 
 def _word(message: Message, field: str) -> str:
@@ -94,7 +94,7 @@ def _messages(message: Message, field: str) -> list[Message]:
     return [v for v in message.get(field, ()) if isinstance(v, dict)]
 
 
-def _top(models: Mapping[str, Model], wanted: str) -> str:
+def _top(models: Mapping[str, MemberModel], wanted: str) -> str:
     called = {step for model in models.values() for step in model.calls}
     tops = [m.name for m in models.values() if m.backend == ENSEMBLE and m.name not in called]
     if wanted in models and wanted not in called and (wanted in tops or not tops):
@@ -112,7 +112,7 @@ def _top(models: Mapping[str, Model], wanted: str) -> str:
     )
 
 
-def _check(model: Model, models: Mapping[str, Model], source: Source, order: Order) -> None:
+def _check(model: MemberModel, models: Mapping[str, MemberModel], source: Source, order: BuildSpec) -> None:
     files = _files(source, model.name)
     if not model.backend:
         raise invalid(f"{model.name}/config.pbtxt gives no backend.")
@@ -120,7 +120,7 @@ def _check(model: Model, models: Mapping[str, Model], source: Source, order: Ord
     if order.trust != "Code" and (libraries or model.backend not in DATA):
         why = "brings libraries" if libraries else f"is served by {model.backend!r}"
         raise Refusal(
-            Reason.CODE_NOT_TRUSTED,
+            RefusalReason.CODE_NOT_TRUSTED,
             f"The model {model.name!r} {why}, which runs its author's code when it is loaded; set "
             "spec.model.trust to Code if you trust it.",
         )
@@ -140,7 +140,7 @@ def _check(model: Model, models: Mapping[str, Model], source: Source, order: Ord
         raise invalid(f"The model {model.name!r} has no version; its files belong in {VERSION}/.")
 
 
-def _named(model: Model, name: str) -> str:
+def _named(model: MemberModel, name: str) -> str:
     if name == model.name:
         return model.text
     kept = [line for line, field, _ in top_fields(model.text) if field != "name"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from preamar_model.build import warm
 from preamar_model.engine import reading
 from preamar_model.engine.reading import Taken
-from preamar_model.order import Order
-from preamar_model.files.pbtxt import Word
+from preamar_model.order import BuildSpec
+from preamar_model.files.pbtxt import EnumWord
 from preamar_model.files.recognise import PLANS
 from preamar_model.refusal import invalid, unsupported
 from preamar_model.build.repository import Repository, batching
@@ -37,7 +37,7 @@ def capability(name: str) -> str | None:
 
 def configuration(
     name: str,
-    order: Order,
+    order: BuildSpec,
     by_capability: Mapping[str, str],
     default: str | None,
     taken: Taken | None,
@@ -52,12 +52,12 @@ def configuration(
         **(_tensors(order, taken, folder) if taken else {}),
         **({"default_model_filename": default} if default else {}),
         "cc_model_filenames": [{"key": k, "value": v} for k, v in sorted(by_capability.items())],
-        "instance_group": {"count": order.instances, "kind": Word("KIND_GPU")},
+        "instance_group": {"count": order.instances, "kind": EnumWord("KIND_GPU")},
         "parameters": [{"key": "task", "value": {"string_value": order.task}}],
     }
 
 
-def _tensors(order: Order, taken: Taken, folder: Path) -> Mapping[str, object]:
+def _tensors(order: BuildSpec, taken: Taken, folder: Path) -> Mapping[str, object]:
     batch = min(order.max_batch_size, taken.rows)
     return {
         "max_batch_size": batch,
@@ -82,7 +82,7 @@ def _read(source: Source, found: Mapping[str, str], default: str | None) -> Take
     return reader(source.at(name))
 
 
-def write(source: Source, order: Order, to: Repository) -> None:
+def write(source: Source, order: BuildSpec, to: Repository) -> None:
     """Raises `Refusal` where it is not clear which plan is for which GPU."""
     if not order.on_gpu:
         raise unsupported(

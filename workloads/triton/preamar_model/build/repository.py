@@ -15,8 +15,8 @@ from preamar_model.files import onnx_file
 from preamar_model.files import pbtxt
 from preamar_model.build import warm
 from preamar_model.engine import metadata
-from preamar_model.order import Order
-from preamar_model.files.pbtxt import Word
+from preamar_model.order import BuildSpec
+from preamar_model.files.pbtxt import EnumWord
 from preamar_model.files.tensors import Signature
 
 VERSION = "1"
@@ -36,7 +36,7 @@ __all__ = ["TritonPythonModel"]
 @dataclass(slots=True)
 class Repository:
     root: Path
-    order: Order
+    order: BuildSpec
     plan: Path | None = None
     """The engine that was built of the model's graph, for this pod's GPU."""
     finished: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Repository:
             "backend": "python",
             "max_batch_size": batch,
             **tensors,
-            "instance_group": {"count": order.instances, "kind": Word("KIND_CPU")},
+            "instance_group": {"count": order.instances, "kind": EnumWord("KIND_CPU")},
             **(batching(order) if batch else {}),
             "parameters": [
                 {"key": k, "value": {"string_value": v}} for k, v in sorted(told.items())
@@ -108,7 +108,7 @@ class Repository:
             "max_batch_size": batch,
             "input": [tensor.field(batch > 0) for tensor in signature.inputs],
             "output": [tensor.field(batch > 0) for tensor in signature.outputs],
-            "instance_group": {"count": self.order.instances, "kind": Word("KIND_GPU")},
+            "instance_group": {"count": self.order.instances, "kind": EnumWord("KIND_GPU")},
             **(batching(self.order) if batch else {}),
             "parameters": [
                 {"key": k, "value": {"string_value": v}} for k, v in sorted(parameters.items())
@@ -131,11 +131,11 @@ class Repository:
         self.finished.append(name)
 
 
-def graph_name(order: Order) -> str:
+def graph_name(order: BuildSpec) -> str:
     return order.name if order.task == "Infer" else f"{order.name}-graph"
 
 
-def batching(order: Order) -> Mapping[str, object]:
+def batching(order: BuildSpec) -> Mapping[str, object]:
     # Queue sizes, timeouts and priorities here can stall half a second a batch; they live in the gateway.
     delay = order.max_delay_microseconds
     return {"dynamic_batching": {"max_queue_delay_microseconds": delay} if delay > 0 else {}}

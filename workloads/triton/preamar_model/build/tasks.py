@@ -15,10 +15,10 @@ from preamar_model.files import pooling
 from preamar_model.build import routers
 from preamar_model.files import tensors
 from preamar_model.files import weights
-from preamar_model.order import Order
-from preamar_model.files.pbtxt import Word
+from preamar_model.order import BuildSpec
+from preamar_model.files.pbtxt import EnumWord
 from preamar_model.files.pooling import Pooling, json_at
-from preamar_model.files.recognise import Kind
+from preamar_model.files.recognise import ModelKind
 from preamar_model.files.recognise import onnx_file as find_onnx
 from preamar_model.refusal import invalid, unsupported
 from preamar_model.build.repository import Repository, graph_name
@@ -34,7 +34,7 @@ HEAD = "preamar_embedding"
 
 
 def tensor(name: str, kind: str, dims: list[int]) -> Mapping[str, object]:
-    return {"name": name, "data_type": Word("TYPE_" + kind), "dims": dims}
+    return {"name": name, "data_type": EnumWord("TYPE_" + kind), "dims": dims}
 
 
 GENERATED: Mapping[str, object] = {
@@ -50,8 +50,8 @@ GENERATED: Mapping[str, object] = {
 """What a model of task `Generate` takes and gives."""
 
 
-def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
-    if kind is not Kind.ONNX:
+def infer(source: Source, kind: ModelKind, order: BuildSpec, to: Repository) -> None:
+    if kind is not ModelKind.ONNX:
         raise unsupported(
             f"Task Infer serves ONNX models; the files are {kind} (an encoder? then set task to Embed)."
         )
@@ -74,14 +74,14 @@ def infer(source: Source, kind: Kind, order: Order, to: Repository) -> None:
     to.front("infer", fields, {}, batch)
 
 
-def embed(source: Source, kind: Kind, order: Order, to: Repository) -> None:
+def embed(source: Source, kind: ModelKind, order: BuildSpec, to: Repository) -> None:
     if source.is_file:
         raise unsupported(
             "Task Embed needs a directory: the model, config.json and tokenizer.json."
         )
     config = _config(source)
     folder = to.graph_folder()
-    if kind is Kind.SAFETENSORS:
+    if kind is ModelKind.SAFETENSORS:
         form = encoder.shape(config)
         width = encoder.Encoder(folder, form, weights.read(source)).write(pooling.read(source))
         limit = form.positions
@@ -160,7 +160,7 @@ class _Addition:
                 raise unsupported(
                     "The ONNX model takes no attention_mask, so padding would change its embeddings."
                 )
-            pooling.Head(self, onnx_file.opset(self.model)).write(
+            pooling.PoolingHead(self, onnx_file.opset(self.model)).write(
                 tensor_name, "attention_mask", how, HEAD
             )
         del self.model.graph.output[:]
@@ -185,14 +185,14 @@ class _Addition:
         return str(held.name)
 
 
-def generate(source: Source, kind: Kind, order: Order, to: Repository) -> None:
+def generate(source: Source, kind: ModelKind, order: BuildSpec, to: Repository) -> None:
     name = None if source.is_file else find_onnx(source)
-    if kind is Kind.SAFETENSORS and order.on_gpu:
+    if kind is ModelKind.SAFETENSORS and order.on_gpu:
         raise unsupported(
             "Safetensors of a language model are served by vLLM, whose image is another one: set "
             "spec.model.format to VLLM."
         )
-    if kind is Kind.SAFETENSORS or name is None:
+    if kind is ModelKind.SAFETENSORS or name is None:
         raise unsupported(
             "Task Generate needs a directory with model.onnx, config.json and tokenizer.json, as an export writes it."
         )
@@ -297,7 +297,7 @@ def chat_template(source: Source) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def python(source: Source, order: Order, to: Repository) -> None:
+def python(source: Source, order: BuildSpec, to: Repository) -> None:
     """A trusted Triton python-backend model, as its owner wrote it."""
     from preamar_model.build.trusted import configuration
 

@@ -6,7 +6,7 @@ the weights says of the engine is taken where it is in `ENGINE`; names in `CACHE
 """
 
 from preamar_model.build import language
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from preamar_model.refusal import invalid, unsupported
 from preamar_model.build.repository import Repository
 from preamar_model.files.source import Source
@@ -19,7 +19,7 @@ CACHE = {
 """Our names for the fields of KvCacheConfig."""
 BLOCK = 32
 """Tokens of a block of its cache. A prompt is cut into passes of whole blocks."""
-ENGINE = language.Engine(
+ENGINE = language.EngineArguments(
     name="TensorRT-LLM",
     front="trtllm",
     file="trtllm.json",
@@ -38,7 +38,7 @@ ENGINE = language.Engine(
 )
 
 
-def write(source: Source, order: Order, to: Repository) -> None:
+def write(source: Source, order: BuildSpec, to: Repository) -> None:
     """Raises `Refusal` for what TensorRT-LLM cannot serve, or only with the trust of the model's owner."""
     found = language.find(ENGINE, source, order, to)
     if found.wishes.get("max_num_tokens", BLOCK) % BLOCK:

@@ -6,12 +6,12 @@ vllm.json beside the weights says of the engine is taken where it is in `ENGINE`
 """
 
 from preamar_model.build import language
-from preamar_model.order import Order
+from preamar_model.order import BuildSpec
 from preamar_model.refusal import unsupported
 from preamar_model.build.repository import Repository
 from preamar_model.files.source import Source
 
-ENGINE = language.Engine(
+ENGINE = language.EngineArguments(
     name="vLLM",
     front="vllm",
     file="vllm.json",
@@ -39,7 +39,7 @@ main(Path(__file__).parent / "1")
 """
 
 
-def write(source: Source, order: Order, to: Repository) -> None:
+def write(source: Source, order: BuildSpec, to: Repository) -> None:
     """Raises `Refusal` for what vLLM cannot serve, or only with the trust of the model's owner."""
     if order.tensor * order.pipeline % order.stages:
         raise unsupported(
@@ -70,7 +70,7 @@ def write(source: Source, order: Order, to: Repository) -> None:
         (to.folder(order.name).parent / "worker.py").write_text(WORKER_PY)
 
 
-def _spanning(order: Order) -> dict[str, object]:
+def _spanning(order: BuildSpec) -> dict[str, object]:
     """Arguments for several pods; which of them a pod is, it finds when it starts."""
     return {
         "nnodes": order.stages,

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from preamar_model.order import Order
-from preamar_model.files.tensors import Signature, Tensor
+from preamar_model.order import BuildSpec
+from preamar_model.files.tensors import Signature, TensorSpec
 
 FOLDER = "warmup"
 """Where Triton looks for files, beside the versions."""
@@ -27,7 +27,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def calls(
-    order: Order, signature: Signature, batch: int, longest: int, folder: Path
+    order: BuildSpec, signature: Signature, batch: int, longest: int, folder: Path
 ) -> list[Mapping[str, object]]:
     """`model_warmup` of a graph that takes `batch` rows, 0 where rows are a dimension of its own, and
     texts of `longest` tokens; files that it names are written to the model's `folder`."""
@@ -49,7 +49,7 @@ def calls(
 
 
 def _sizes(
-    order: Order, signature: Signature, batch: int, longest: int
+    order: BuildSpec, signature: Signature, batch: int, longest: int
 ) -> Iterator[tuple[int, Shapes]]:
     """The rows that Triton makes of each call, and the shapes of one."""
     if any(t.kind == onnx.TensorProto.STRING for t in signature.inputs):
@@ -69,7 +69,7 @@ def _sizes(
             yield 1, {t.name: _of_decoder(t, tokens) for t in signature.inputs}
 
 
-def _filled(tensor: Tensor, *sizes: int) -> tuple[int, ...]:
+def _filled(tensor: TensorSpec, *sizes: int) -> tuple[int, ...]:
     """The tensor's shape: a free dimension is as large as is said of its place, else 1."""
     free = (*sizes, *[1] * len(tensor.shape))
     return tuple(
@@ -77,7 +77,7 @@ def _filled(tensor: Tensor, *sizes: int) -> tuple[int, ...]:
     )
 
 
-def _of_decoder(tensor: Tensor, tokens: int) -> tuple[int, ...]:
+def _of_decoder(tensor: TensorSpec, tokens: int) -> tuple[int, ...]:
     if tensor.name == "attention_mask":
         return _filled(tensor, 1, tokens + 1)
     if tensor.name in {"input_ids", "position_ids"}:
@@ -85,7 +85,7 @@ def _of_decoder(tensor: Tensor, tokens: int) -> tuple[int, ...]:
     return _filled(tensor)
 
 
-def _data(tensor: Tensor, shapes: Shapes, folder: Path) -> Mapping[str, object]:
+def _data(tensor: TensorSpec, shapes: Shapes, folder: Path) -> Mapping[str, object]:
     if "mask" not in tensor.name.lower() or tensor.kind == onnx.TensorProto.BFLOAT16:
         return {"zero_data": True}
     count = prod(shapes[tensor.name])
@@ -95,9 +95,9 @@ def _data(tensor: Tensor, shapes: Shapes, folder: Path) -> Mapping[str, object]:
     return {"input_data_file": name}
 
 
-def _bytes(tensor: Tensor, shape: tuple[int, ...]) -> int:
+def _bytes(tensor: TensorSpec, shape: tuple[int, ...]) -> int:
     return prod(shape) * _kind(tensor).itemsize
 
 
-def _kind(tensor: Tensor) -> np.dtype:
+def _kind(tensor: TensorSpec) -> np.dtype:
     return onnx.helper.tensor_dtype_to_np_dtype(tensor.kind)

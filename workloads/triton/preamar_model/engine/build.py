@@ -24,7 +24,7 @@ class BuildFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class EngineRecipe:
     """What decides about the engine beside the graph."""
 
     profiles: Mapping[str, Profile]
@@ -72,7 +72,7 @@ def logger(trt: Any, words: Words) -> Any:
     return Listening()
 
 
-class Builder:
+class EngineBuilder:
     """One TensorRT for several engines, so that their timings are shared. ``trt`` is the package."""
 
     def __init__(self, trt: Any, timings: Path) -> None:
@@ -83,7 +83,7 @@ class Builder:
         # Without a driver this raises or returns an empty thing; both are the world's fault.
         self.builder = trt.Builder(self.logger)
 
-    def __call__(self, graph: Path, recipe: Recipe) -> bytes:
+    def __call__(self, graph: Path, recipe: EngineRecipe) -> bytes:
         """The plan. Raises `Refusal` for a graph that TensorRT does not know, `BuildFailed` else."""
         trt = self.trt
         network = self.builder.create_network(

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from preamar_model.engine.build import Recipe
+from preamar_model.engine.build import EngineRecipe
 from preamar_model.engine.device import Gpu
 
 PLAN, METADATA = "model.plan", "engine.json"
@@ -28,7 +28,7 @@ def place(version: str, gpu: Gpu) -> dict[str, str]:
     }
 
 
-def key(graph: bytes, recipe: Recipe, where: Mapping[str, str], wish: str) -> str:
+def key(graph: bytes, recipe: EngineRecipe, where: Mapping[str, str], wish: str) -> str:
     """SHA-256 over canonical JSON. ``graph`` is the serialised graph with its weights; ``wish`` the
     key of the optimisation, in which tools and calibration are."""
     parts = {

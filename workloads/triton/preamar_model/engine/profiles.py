@@ -8,7 +8,7 @@ samples showed, because TensorRT needs a bound and nobody else knows one.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from preamar_model.files.tensors import Signature, Tensor
+from preamar_model.files.tensors import Signature, TensorSpec
 from preamar_model.passes.session import Feed
 
 Shape = tuple[int, ...]
@@ -40,7 +40,7 @@ def profiles(
     }
 
 
-def _profile(tensor: Tensor, batched: bool, bounds: Bounds, samples: Iterable[Feed]) -> Profile:
+def _profile(tensor: TensorSpec, batched: bool, bounds: Bounds, samples: Iterable[Feed]) -> Profile:
     seen = [sample[tensor.name].shape for sample in samples]
     ranges = [
         _range(place, size, batched or bounds.context is not None, bounds, [s[place] for s in seen])

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from preamar_model.engine.build import Words, logger
 from preamar_model.engine.device import Driver, Gpu
-from preamar_model.files.tensors import TYPES, Signature, Tensor
+from preamar_model.files.tensors import TYPES, Signature, TensorSpec
 from preamar_model.refusal import Refusal, invalid, unsupported
 
 
@@ -23,7 +23,7 @@ class Taken:
     rows: int
 
 
-class Reader:
+class PlanReader:
     """The TensorRT and the GPU that are here."""
 
     def __init__(self, trt: Any, gpu: Gpu) -> None:
@@ -46,7 +46,7 @@ class Reader:
         return taken(self.trt, engine)
 
 
-def reader() -> Reader | None:
+def reader() -> PlanReader | None:
     """None where the image has no TensorRT for Python: Triton finds the tensors out then. Raises
     `NoGpu`."""
     from preamar_model.engine.workshop import package
@@ -55,18 +55,20 @@ def reader() -> Reader | None:
         trt = package()
     except Refusal:
         return None
-    return Reader(trt, Driver().gpu())
+    return PlanReader(trt, Driver().gpu())
 
 
 def taken(trt: Any, engine: Any) -> Taken:
     """Rows are joined where each tensor has a free first dimension, up to what the first profile
     allows for all of them."""
-    found: dict[bool, list[Tensor]] = {True: [], False: []}
+    found: dict[bool, list[TensorSpec]] = {True: [], False: []}
     rows = []
     for name in (engine.get_tensor_name(at) for at in range(engine.num_io_tensors)):
         given = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         shape = tuple(n if n >= 0 else None for n in engine.get_tensor_shape(name))
-        found[given].append(Tensor(name, _kind(trt, engine.get_tensor_dtype(name), name), shape))
+        found[given].append(
+            TensorSpec(name, _kind(trt, engine.get_tensor_dtype(name), name), shape)
+        )
         if given:
             least, _, most = engine.get_tensor_profile_shape(name, 0)
             rows.append(int(most[0]) if len(shape) > 1 and least[0] <= 1 else 0)

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from preamar_model.engine import metadata
-from preamar_model.engine.build import Builder, Recipe
+from preamar_model.engine.build import EngineBuilder, EngineRecipe
 from preamar_model.engine.device import Driver, Gpu
 from preamar_model.engine.profiles import Bounds, profiles
 from preamar_model.engine.session import EngineSession
@@ -21,7 +21,7 @@ from preamar_model.files.pooling import json_at
 from preamar_model.files.source import Source
 from preamar_model.files.tokenizer import max_tokens
 from preamar_model.passes.session import Feed, Session
-from preamar_model.passes.wish import Wish, unable
+from preamar_model.passes.wish import OptimizeSpec, unable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Workshop:
     def looked(self) -> Gpu:
         return self.driver.gpu()
 
-    def session(self, builder: Builder, plan: bytes, graph: Path) -> EngineSession | Session:  # noqa: ARG002
+    def session(self, builder: EngineBuilder, plan: bytes, graph: Path) -> EngineSession | Session:  # noqa: ARG002
         """Of a plan just built; ``graph`` is what it was built from."""
         engine, runtime = builder.deserialized(plan)
         session = EngineSession(self.trt, engine, self.driver)
@@ -74,7 +74,7 @@ class Workshop:
 
     def compiled(
         self,
-        wish: Wish,
+        wish: OptimizeSpec,
         found: Source,
         graphs: tuple[onnx.ModelProto, onnx.ModelProto],
         samples: Sequence[Feed],
@@ -82,7 +82,7 @@ class Workshop:
         key: str,
     ) -> Compiled:
         """``graphs``: the model before and after. Raises `Refusal` and `BuildFailed`."""
-        builder = Builder(self.trt, self.timings(Path(wish.target)))
+        builder = EngineBuilder(self.trt, self.timings(Path(wish.target)))
         bounds = Bounds(wish.batch, _context(wish, found))
         made = []
         for name, graph in zip(("plain", "typed"), graphs, strict=True):
@@ -90,7 +90,7 @@ class Workshop:
             onnx.save(graph, str(path))
             sizes = profiles(tensors.signature(graph), bounds, samples)
             sparse = wish.sparsity == "TwoFour" and name == "typed"
-            recipe = Recipe(sizes, sparse, wish.workspace)
+            recipe = EngineRecipe(sizes, sparse, wish.workspace)
             plan = builder(path, recipe)
             made.append((plan, recipe, self.session(builder, plan, path)))
         (_, _, before), (plan, recipe, after) = made
@@ -107,7 +107,7 @@ class Workshop:
         return Compiled(plan, told, before, after)
 
 
-def _context(wish: Wish, found: Source) -> int | None:
+def _context(wish: OptimizeSpec, found: Source) -> int | None:
     if wish.task == "Infer":
         return None
     config = json_at(found, "config.json")

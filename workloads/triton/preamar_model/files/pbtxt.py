@@ -1,13 +1,13 @@
 """How is a Triton model configuration written? As protobuf text, field by field, nothing more.
 
-`Word` is an enum value (bare); a string is quoted with its bytes escaped; a list repeats its
+`EnumWord` is an enum value (bare); a string is quoted with its bytes escaped; a list repeats its
 field; a mapping is a nested message.
 """
 
 from collections.abc import Iterator, Mapping
 
 
-class Word(str):
+class EnumWord(str):
     """A value of a protobuf enum, written without quotes."""
 
     __slots__ = ()
@@ -28,7 +28,7 @@ def _fields(message: Mapping[str, object], indent: str) -> Iterator[str]:
 
 
 def _scalar(value: object) -> str:
-    if isinstance(value, Word):
+    if isinstance(value, EnumWord):
         return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -71,7 +71,7 @@ def json_at(source: Source, name: str) -> dict | list:
         raise invalid(f"{name} is not JSON: {error}.") from error
 
 
-class Head:
+class PoolingHead:
     """Adds the pooling nodes to any graph of opset 13 or later; `graph` has `add` and `small`."""
 
     def __init__(self, graph: object, opset: int) -> None:

@@ -9,11 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from preamar_model.files.source import Source
-from preamar_model.order import Order
-from preamar_model.refusal import Reason, Refusal, unsupported
+from preamar_model.order import BuildSpec
+from preamar_model.refusal import Refusal, RefusalReason, unsupported
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     ONNX = "ONNX"
     SAFETENSORS = "SafeTensors"
     PYTHON = "Python"
@@ -34,21 +34,21 @@ OTHERS = {
     ".tflite": "TensorFlow Lite files",
     ".gguf": "GGUF files",
 }
-ENGINES: dict[str, str] = {Kind.VLLM: "vLLM", Kind.TENSORRT_LLM: "TensorRT-LLM"}
+ENGINES: dict[str, str] = {ModelKind.VLLM: "vLLM", ModelKind.TENSORRT_LLM: "TensorRT-LLM"}
 """Formats of language models that are served by an engine of their own image."""
-ASKED = {kind.value: kind for kind in Kind if kind is not Kind.REPOSITORY}
+ASKED = {kind.value: kind for kind in ModelKind if kind is not ModelKind.REPOSITORY}
 
 
-def recognise(source: Source, order: Order) -> Kind:
+def recognise(source: Source, order: BuildSpec) -> ModelKind:
     """Raises `Refusal` when the format is unknown, not asked for, or needs trust."""
     if order.format != "Auto" and order.format not in ASKED:
         raise unsupported(
             f"Format {order.format} is not served by this image; it serves {', '.join(ASKED)}."
         )
     found = _language(source, order) or _find(source)
-    if found is Kind.PYTHON and order.trust != "Code":
+    if found is ModelKind.PYTHON and order.trust != "Code":
         raise Refusal(
-            Reason.CODE_NOT_TRUSTED,
+            RefusalReason.CODE_NOT_TRUSTED,
             "The model is Python code, which runs when it is loaded; set spec.model.trust to Code if you trust it.",
         )
     if found is None:
@@ -58,7 +58,7 @@ def recognise(source: Source, order: Order) -> Kind:
     return found
 
 
-def _language(source: Source, order: Order) -> Kind | None:
+def _language(source: Source, order: BuildSpec) -> ModelKind | None:
     """Never by itself: the image was chosen before anybody saw the files, and each engine's is another.
     An ONNX export beside the weights is no reason against it."""
     weights = any(name.endswith(".safetensors") for name in source.files)
@@ -68,7 +68,7 @@ def _language(source: Source, order: Order) -> Kind | None:
         raise unsupported(
             f"{ENGINES[order.format]} is served on GPUs only; set spec.accelerator.type to GPU."
         )
-    return Kind(order.format)
+    return ModelKind(order.format)
 
 
 def onnx_file(source: Source) -> str | None:
@@ -85,30 +85,30 @@ def onnx_file(source: Source) -> str | None:
     return top[0] if top else None
 
 
-def _find(source: Source) -> Kind | None:
+def _find(source: Source) -> ModelKind | None:
     if source.is_file:
         name = source.files[0]
         if is_pickle(source.path):
             return None
         if name.endswith(".onnx"):
-            return Kind.ONNX
-        return Kind.TENSORRT if name.endswith(PLANS) else None
+            return ModelKind.ONNX
+        return ModelKind.TENSORRT if name.endswith(PLANS) else None
     if source.has("config.pbtxt") and any(name.endswith("model.py") for name in source.files):
-        return Kind.PYTHON
+        return ModelKind.PYTHON
     if onnx_file(source) is not None:
-        return Kind.ONNX
+        return ModelKind.ONNX
     if any(name.endswith(".safetensors") for name in source.files if "/" not in name):
-        return Kind.SAFETENSORS
+        return ModelKind.SAFETENSORS
     if any(name.endswith(PLANS) for name in source.files if "/" not in name):
-        return Kind.TENSORRT
+        return ModelKind.TENSORRT
     if any(name in {"model.py", "1/model.py"} for name in source.files):
-        return Kind.PYTHON
+        return ModelKind.PYTHON
     if not source.has("config.pbtxt") and any(CONFIGURED.fullmatch(n) for n in source.files):
-        return Kind.REPOSITORY
+        return ModelKind.REPOSITORY
     return None
 
 
-def _unknown(source: Source, order: Order) -> Refusal:
+def _unknown(source: Source, order: BuildSpec) -> Refusal:
     for name in source.files:
         suffix = Path(name).suffix
         pickled = (
@@ -116,7 +116,7 @@ def _unknown(source: Source, order: Order) -> Refusal:
         )
         if pickled and order.trust != "Code":
             return Refusal(
-                Reason.CODE_NOT_TRUSTED,
+                RefusalReason.CODE_NOT_TRUSTED,
                 f"{name} is a pickle, which can run code when it is loaded; save the model as safetensors or ONNX.",
             )
         if pickled:

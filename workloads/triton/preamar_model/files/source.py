@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from preamar_model.refusal import Reason, Refusal, invalid
+from preamar_model.refusal import Refusal, RefusalReason, invalid
 
 MOUNT = Path("/mnt/model")
 MOST_FILES = 10_000
@@ -59,11 +59,13 @@ def find(text: str) -> Source:
     """Raises `Refusal` when there is no such model or it reaches outside the claim."""
     path = Path(os.path.normpath(text))
     if not path.exists():
-        raise Refusal(Reason.MODEL_NOT_FOUND, f"There is no file or directory at {_said(path)}.")
+        raise Refusal(
+            RefusalReason.MODEL_NOT_FOUND, f"There is no file or directory at {_said(path)}."
+        )
     fence = MOUNT if path.is_relative_to(MOUNT) else path.parent
     source = Source(path, (path.name,) if path.is_file() else tuple(sorted(_walk(path))))
     if not source.files:
-        raise Refusal(Reason.MODEL_NOT_FOUND, f"The directory at {_said(path)} is empty.")
+        raise Refusal(RefusalReason.MODEL_NOT_FOUND, f"The directory at {_said(path)} is empty.")
     for name in source.files:
         if not Path(os.path.realpath(source.at(name))).is_relative_to(os.path.realpath(fence)):
             raise invalid(f"The link {name} points outside the model's volume.")
@@ -77,7 +79,7 @@ def check_digest(source: Source, promised: str | None) -> str:
     found = source.digest()
     if promised is not None and promised.lower() != found:
         raise Refusal(
-            Reason.DIGEST_MISMATCH,
+            RefusalReason.DIGEST_MISMATCH,
             f"The model's digest is {found}, but spec.model.digest says {promised}.",
         )
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto as T
 
-from preamar_model.files.pbtxt import Word
+from preamar_model.files.pbtxt import EnumWord
 from preamar_model.refusal import unsupported
 
 TYPES = {
@@ -22,7 +22,7 @@ TIME = ("seq", "time", "len", "frame", "step", "token", "past")
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorSpec:
     name: str
     kind: int
     shape: tuple[int | str | None, ...]
@@ -34,13 +34,13 @@ class Tensor:
         return {"name": self.name, **self.typed(), "dims": dims or [1]}
 
     def typed(self) -> Mapping[str, object]:
-        return {"data_type": Word("TYPE_" + TYPES[self.kind])}
+        return {"data_type": EnumWord("TYPE_" + TYPES[self.kind])}
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
     @property
     def batched(self) -> bool:
@@ -57,10 +57,10 @@ class Signature:
             and not any(name.lower().startswith(TIME) for name in names)
         )
 
-    def input(self, name: str) -> Tensor | None:
+    def input(self, name: str) -> TensorSpec | None:
         return next((tensor for tensor in self.inputs if tensor.name == name), None)
 
-    def output(self, name: str) -> Tensor | None:
+    def output(self, name: str) -> TensorSpec | None:
         return next((tensor for tensor in self.outputs if tensor.name == name), None)
 
 
@@ -71,7 +71,7 @@ def signature(model: onnx.ModelProto) -> Signature:
     return Signature(inputs, tuple(_tensor(value) for value in model.graph.output))
 
 
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
+def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
     held = value.type.WhichOneof("value")
     if held != "tensor_type":
         raise unsupported(
@@ -85,7 +85,9 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
         )
     if not value.type.tensor_type.HasField("shape"):
         raise unsupported(f"{value.name} declares no shape, not even its number of dimensions.")
-    return Tensor(value.name, kind, tuple(_dim(dim) for dim in value.type.tensor_type.shape.dim))
+    return TensorSpec(
+        value.name, kind, tuple(_dim(dim) for dim in value.type.tensor_type.shape.dim)
+    )
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:

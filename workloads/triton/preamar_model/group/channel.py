@@ -25,7 +25,7 @@ class Stranger(Exception):
     """The other side is not of this group, or of another version or model."""
 
 
-class Ended(Exception):
+class ChannelClosed(Exception):
     """The other side is gone."""
 
 
@@ -55,7 +55,7 @@ def _proved(taken: socket.socket, secret: str, me: bytes) -> Connection:
         theirs = _received(connection, PROOF_SECONDS, NONCE)
         connection.send_bytes(_proof(secret, me, mine, theirs))
         shown = _received(connection, PROOF_SECONDS, 64)
-    except Ended as error:
+    except ChannelClosed as error:
         connection.close()
         raise Stranger("it does not say who it is") from error
     if len(theirs) != NONCE or not hmac.compare_digest(shown, _proof(secret, other, theirs, mine)):
@@ -69,15 +69,15 @@ def _proof(secret: str, who: bytes, first: bytes, second: bytes) -> bytes:
 
 
 def say(connection: Connection, **words: object) -> None:
-    """Raises `Ended`."""
+    """Raises `ChannelClosed`."""
     try:
         connection.send_bytes(json.dumps(words).encode())
     except (OSError, ValueError) as error:
-        raise Ended(str(error)) from error
+        raise ChannelClosed(str(error)) from error
 
 
 def hear(connection: Connection, seconds: float) -> dict:
-    """Raises `Ended` when the other side is gone or silent for so long, `Stranger` for noise."""
+    """Raises `ChannelClosed` when the other side is gone or silent for so long, `Stranger` for noise."""
     try:
         words = json.loads(_received(connection, seconds, MOST_WORDS))
     except ValueError as error:
@@ -88,7 +88,7 @@ def hear(connection: Connection, seconds: float) -> dict:
 
 
 def give(connection: Connection, tensors: Mapping[str, np.ndarray]) -> None:
-    """Tensors by name. Raises `Ended`."""
+    """Tensors by name. Raises `ChannelClosed`."""
     say(connection, tensors=list(tensors))
     for value in tensors.values():
         out = io.BytesIO()
@@ -98,11 +98,11 @@ def give(connection: Connection, tensors: Mapping[str, np.ndarray]) -> None:
         try:
             connection.send_bytes(out.getbuffer())
         except (OSError, ValueError) as error:
-            raise Ended(str(error)) from error
+            raise ChannelClosed(str(error)) from error
 
 
 def take(connection: Connection, seconds: float | None) -> dict[str, np.ndarray]:
-    """The other side's tensors. Raises `Ended`; `RuntimeError` with its words where it failed."""
+    """The other side's tensors. Raises `ChannelClosed`; `RuntimeError` with its words where it failed."""
     told = hear(connection, seconds)
     if "error" in told:
         raise RuntimeError(str(told["error"]))
@@ -117,7 +117,7 @@ def take(connection: Connection, seconds: float | None) -> dict[str, np.ndarray]
 def _received(connection: Connection, seconds: float | None, most: int) -> bytes:
     try:
         if not connection.poll(seconds):
-            raise Ended(f"nothing was heard for {seconds:g} s")
+            raise ChannelClosed(f"nothing was heard for {seconds:g} s")
         return connection.recv_bytes(most)
     except (OSError, EOFError) as error:
-        raise Ended(str(error) or "the connection was closed") from error
+        raise ChannelClosed(str(error) or "the connection was closed") from error

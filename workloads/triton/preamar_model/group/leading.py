@@ -13,7 +13,7 @@ import urllib.request
 from multiprocessing.connection import Connection
 
 from preamar_model.group import channel, health
-from preamar_model.group.words import Group
+from preamar_model.group.words import GroupSpec
 
 BEAT_SECONDS, SILENT_SECONDS = 1.0, 6.0
 AGAIN_SECONDS = 0.5
@@ -24,7 +24,7 @@ AGAIN = 75
 
 
 class Leading:
-    def __init__(self, group: Group, plan: str) -> None:
+    def __init__(self, group: GroupSpec, plan: str) -> None:
         self.group, self.plan = group, plan
         self.broken = threading.Event()
         self.leaving = threading.Event()
@@ -82,7 +82,7 @@ class Leading:
                 if channel.hear(connection, SILENT_SECONDS).get("leaving"):
                     self._note(f"Worker {rank} leaves", self.leaving)
                 channel.say(connection, beat=True)
-        except (channel.Ended, channel.Stranger) as error:
+        except (channel.ChannelClosed, channel.Stranger) as error:
             if not self.stopping.is_set():
                 self._note(f"Worker {rank} is gone ({error})", self.broken)
 
@@ -98,7 +98,7 @@ class Leading:
                     return connection
                 connection.close()
                 last = str(answer["error"])
-            except (OSError, channel.Stranger, channel.Ended) as error:
+            except (OSError, channel.Stranger, channel.ChannelClosed) as error:
                 last = str(error) or type(error).__name__
             time.sleep(AGAIN_SECONDS)
         seconds = f"{self.group.seconds:.0f} s"

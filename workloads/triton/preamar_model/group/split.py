@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 
 from preamar_model.group import channel
-from preamar_model.group.stages import Plan
+from preamar_model.group.stages import StagePlan
 
 CALL_SECONDS = 600.0
 
 
 class SplitGraph:
     def __init__(self, folder: str, first: object) -> None:
-        self.plan = Plan.load(Path(folder))
+        self.plan = StagePlan.load(Path(folder))
         self.first = first
         self.inputs = {
             name: SimpleNamespace(name=name, type=kind, shape=list(shape))

@@ -25,29 +25,31 @@ SLACK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class PipelineStage:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StagePlan:
     """``inputs`` (name, type in ONNX Runtime's words, shape) and ``outputs`` are the whole graph's."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[PipelineStage, ...]
     inputs: tuple[tuple[str, str, tuple[int | str | None, ...]], ...]
     outputs: tuple[str, ...]
     digest: str
 
     @classmethod
-    def load(cls, folder: Path) -> "Plan":
+    def load(cls, folder: Path) -> "StagePlan":
         body = json.loads((folder / PLAN).read_text())
-        stages = tuple(Stage(tuple(s["inputs"]), tuple(s["outputs"])) for s in body["stages"])
+        stages = tuple(
+            PipelineStage(tuple(s["inputs"]), tuple(s["outputs"])) for s in body["stages"]
+        )
         inputs = tuple((name, kind, tuple(shape)) for name, kind, shape in body["inputs"])
         return cls(stages, inputs, tuple(body["outputs"]), str(body["digest"]))
 
 
-def keep_stage(folder: Path, count: int, stage: int) -> Plan:
+def keep_stage(folder: Path, count: int, stage: int) -> StagePlan:
     """Replace the graph in ``folder`` by its stage, and write the plan beside it. Raises `Refusal`
     for a graph that cannot be cut so often."""
     path = folder / onnx_file.MODEL
@@ -116,7 +118,7 @@ def crossing(nodes: list[NodeProto], at: int) -> set[str]:
     return {n for node in nodes[at:] for n in needs(node)} & before
 
 
-def _plan(graph: GraphProto, runs: list[list[NodeProto]]) -> Plan:
+def _plan(graph: GraphProto, runs: list[list[NodeProto]]) -> StagePlan:
     weights = {t.name for t in graph.initializer}
     given = [v.name for v in graph.input if v.name not in weights]
     wanted = [v.name for v in graph.output]
@@ -127,7 +129,7 @@ def _plan(graph: GraphProto, runs: list[list[NodeProto]]) -> Plan:
         earlier = {o for other in runs[:number] for node in other for o in node.output if o}
         later = {n for other in runs[number + 1 :] for node in other for n in needs(node)}
         stages.append(
-            Stage(
+            PipelineStage(
                 tuple(sorted((reads & earlier) | (reads & set(given)))),
                 tuple(sorted((made & later) | (made & set(wanted)))),
             )
@@ -140,7 +142,7 @@ def _plan(graph: GraphProto, runs: list[list[NodeProto]]) -> Plan:
         for v in graph.input
         if v.name not in weights
     )
-    return Plan(tuple(stages), inputs, tuple(wanted), seal)
+    return StagePlan(tuple(stages), inputs, tuple(wanted), seal)
 
 
 def _kind(value: onnx.ValueInfoProto) -> str:
@@ -151,7 +153,9 @@ def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return int(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or None
 
 
-def _part(model: onnx.ModelProto, run: Iterable[NodeProto], stage: Stage) -> onnx.ModelProto:
+def _part(
+    model: onnx.ModelProto, run: Iterable[NodeProto], stage: PipelineStage
+) -> onnx.ModelProto:
     graph, nodes = model.graph, list(run)
     inferred = onnx.shape_inference.infer_shapes(model, check_type=False)
     known = {

@@ -18,7 +18,7 @@ class GroupUnreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupSpec:
     """``rank`` 0 leads; ``secret`` is the leader's UID; ``peers`` are the workers by rank, each ``host:port``."""
 
     size: int
@@ -45,7 +45,7 @@ class Group:
         }
 
 
-def read(environment: Mapping[str, str]) -> Group | None:
+def read(environment: Mapping[str, str]) -> GroupSpec | None:
     """None for a replica of one pod. Raises `GroupUnreadable`."""
     text = environment.get("PREAMAR_GROUP")
     if not text:
@@ -60,7 +60,7 @@ def read(environment: Mapping[str, str]) -> Group | None:
         stem, network = f"{body['name']}-group-{key}", body.get("network")
         port = int(environment.get("PREAMAR_GROUP_PORT") or PORT)
         named = [f"{stem}-{number}.{network}:{port}" for number in range(size - 1)]
-        group = Group(
+        group = GroupSpec(
             size=size,
             rank=rank,
             secret=secret,
@@ -78,7 +78,7 @@ def read(environment: Mapping[str, str]) -> Group | None:
     return group
 
 
-def worker(environment: Mapping[str, str]) -> Group:
+def worker(environment: Mapping[str, str]) -> GroupSpec:
     """Of a pod that is a worker. Raises `GroupUnreadable`."""
     group = read(environment)
     if group is None or not group.rank:

@@ -24,8 +24,8 @@ from preamar_model.optimize.error import Judge
 from preamar_model.passes import floats, key, zeros
 from preamar_model.passes import wish as wishes
 from preamar_model.passes.session import Session
-from preamar_model.passes.wish import Wish
-from preamar_model.refusal import Reason, Refusal
+from preamar_model.passes.wish import OptimizeSpec
+from preamar_model.refusal import Refusal, RefusalReason
 
 NAMED = 20
 """Layers named in the termination message; the record beside the model names all."""
@@ -40,7 +40,7 @@ def main() -> int:
     return carried_out(told, "optimised", "Optimising the model failed")
 
 
-def fulfilled(wish: Wish) -> dict[str, object]:
+def fulfilled(wish: OptimizeSpec) -> dict[str, object]:
     """The model is fetched if it lies elsewhere, optimised, and earlier artefacts of it go."""
     since = publish.moment(Path(wish.target))
     if wish.uri is None:
@@ -52,7 +52,7 @@ def fulfilled(wish: Wish) -> dict[str, object]:
     return told
 
 
-def optimize(wish: Wish) -> dict[str, object]:
+def optimize(wish: OptimizeSpec) -> dict[str, object]:
     """What is recorded beside the model. Raises `Refusal` for what the user can mend."""
     found = source.find(wish.source)
     source.check_digest(found, wish.digest)
@@ -84,7 +84,7 @@ def optimize(wish: Wish) -> dict[str, object]:
 
 
 def _made(
-    wish: Wish, found: source.Source, folder: Path, workshop: Workshop | None, name: str
+    wish: OptimizeSpec, found: source.Source, folder: Path, workshop: Workshop | None, name: str
 ) -> tuple[dict[str, object], onnx.ModelProto, Compiled | None]:
     # The model that is compared with is the one that would be served, made by the builder itself.
     command.build(wish.order(), folder / "before")
@@ -95,7 +95,7 @@ def _made(
     reference = Session(str(path))
     prepared = floats.prepared(path)
     if wish.precision == wish.sparsity == "None":  # compiled and nothing else
-        chosen, result = recipe.Recipe(wish, prepared, None), keep.Found(prepared, (), 0.0)
+        chosen, result = recipe.Recipe(wish, prepared, None), keep.KeptLayers(prepared, (), 0.0)
     else:
         recipes = recipe.recipes(wish, prepared, given.calibration, folder)
         chosen, result = _chosen(wish, recipes, reference, given)
@@ -146,8 +146,8 @@ def _made(
 
 
 def _chosen(
-    wish: Wish, recipes: list[recipe.Recipe], reference: Session, given: samples.Samples
-) -> tuple[recipe.Recipe, keep.Found]:
+    wish: OptimizeSpec, recipes: list[recipe.Recipe], reference: Session, given: samples.SampleSets
+) -> tuple[recipe.Recipe, keep.KeptLayers]:
     """The fastest recipe that can be kept within the tolerance."""
     judge = Judge(wish.task, reference, given.selection)
     until = time.monotonic() + wish.seconds
@@ -158,17 +158,17 @@ def _chosen(
     least = float("inf")
     for each in _fastest_first(recipes, given):
         result = keep.search(each, _of(judge, wish), each.layers(), wish.tolerance, left, each.only)
-        if isinstance(result, keep.Found):
+        if isinstance(result, keep.KeptLayers):
             return each, result
         least = min(least, result.error)
     raise _inaccurate(wish, least)
 
 
-def _of(judge: Judge, wish: Wish) -> Callable[[onnx.ModelProto], float]:
+def _of(judge: Judge, wish: OptimizeSpec) -> Callable[[onnx.ModelProto], float]:
     return lambda model: judge(Session(model, as_written=wish.compiles))
 
 
-def _fastest_first(recipes: list[recipe.Recipe], given: samples.Samples) -> list[recipe.Recipe]:
+def _fastest_first(recipes: list[recipe.Recipe], given: samples.SampleSets) -> list[recipe.Recipe]:
     if len(recipes) == 1:
         return recipes
     sessions = [Session(each(frozenset())) for each in recipes]
@@ -177,10 +177,10 @@ def _fastest_first(recipes: list[recipe.Recipe], given: samples.Samples) -> list
     return [recipes[at] for at in order]
 
 
-def _inaccurate(wish: Wish, error: float) -> Refusal:
+def _inaccurate(wish: OptimizeSpec, error: float) -> Refusal:
     wanted = " and ".join(w for w in (wish.sparsity, wish.precision) if w != "None") or wish.engine
     return Refusal(
-        Reason.OPTIMIZATION_TOO_INACCURATE,
+        RefusalReason.OPTIMIZATION_TOO_INACCURATE,
         f"{wanted} changes the model's answers by {error:.2g} at best, spec.optimize.tolerance allows "
         f"{wish.tolerance:g}; nothing was published. Raise the tolerance, choose a milder "
         "optimisation (BF16, FP16, a smaller ratio), or give calibration data of your own.",

@@ -18,7 +18,7 @@ MARGIN = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class KeptLayers:
     model: onnx.ModelProto
     kept: tuple[str, ...]
     error: float
@@ -38,14 +38,14 @@ def search(
     tolerance: float,
     left: Callable[[], float],
     only: Only | None = None,
-) -> Found | NotFound:
+) -> KeptLayers | NotFound:
     """``layers`` in the graph's order; ``left`` says how many seconds may still be used; ``only``
     cuts the model with one layer changed out of that with all, faster than ``apply`` makes it."""
     allowed = tolerance * MARGIN
     model = apply(frozenset())
     error = judge(model)
     if error <= allowed:
-        return Found(model, (), error)
+        return KeptLayers(model, (), error)
     whole, every = model, frozenset(layers)
 
     def single(name: str) -> onnx.ModelProto:
@@ -62,7 +62,7 @@ def search(
         error = judge(model)
         least = min(least, error)
         if error <= allowed:
-            best = Found(model, tuple(name for name in layers if name in set(kept)), error)
+            best = KeptLayers(model, tuple(name for name in layers if name in set(kept)), error)
             high = count - 1
         elif best is None:
             break

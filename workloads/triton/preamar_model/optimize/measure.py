@@ -17,7 +17,7 @@ WARM = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class SpeedFigures:
     p50: float
     p99: float
     """Seconds of a call with one row."""
@@ -30,7 +30,7 @@ def compare(
     one: Feed,
     many: tuple[Feed, int] | None,
     seconds: float = SECONDS,
-) -> list[Speed]:
+) -> list[SpeedFigures]:
     """One figure for each session."""
     single = turns(sessions, one, seconds / 2)
     if many is None:
@@ -39,7 +39,7 @@ def compare(
         feed, count = many
         throughputs = [count / np.median(times) for times in turns(sessions, feed, seconds / 2)]
     return [
-        Speed(float(np.median(times)), float(np.percentile(times, 99)), float(through))
+        SpeedFigures(float(np.median(times)), float(np.percentile(times, 99)), float(through))
         for times, through in zip(single, throughputs, strict=True)
     ]
 

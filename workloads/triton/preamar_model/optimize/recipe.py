@@ -21,12 +21,12 @@ from preamar_model.passes import (
 from preamar_model.passes.eighths import LARGEST, EightBits
 from preamar_model.passes.integers import Quantizer, Scheme
 from preamar_model.passes.session import Feed
-from preamar_model.passes.wish import Wish, unable
+from preamar_model.passes.wish import OptimizeSpec, unable
 
 
 class Recipe:
     def __init__(
-        self, wish: Wish, floats: onnx.ModelProto, quantizer: Quantizer | EightBits | None
+        self, wish: OptimizeSpec, floats: onnx.ModelProto, quantizer: Quantizer | EightBits | None
     ) -> None:
         self.wish = wish
         self.floats = floats
@@ -111,7 +111,7 @@ class Recipe:
 
 
 def recipes(
-    wish: Wish, floats: onnx.ModelProto, samples: Sequence[Feed], folder: Path
+    wish: OptimizeSpec, floats: onnx.ModelProto, samples: Sequence[Feed], folder: Path
 ) -> list[Recipe]:
     """All that are worth a try. Raises `Refusal` when the graph has nothing to change."""
     quantizers: list[Quantizer | EightBits | None] = [None]

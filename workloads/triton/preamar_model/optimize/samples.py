@@ -15,8 +15,8 @@ from preamar_model.optimize import samples_drawn as drawn
 from preamar_model.optimize import sentences, texts
 from preamar_model.optimize.samples_given import arrays, lines
 from preamar_model.passes.session import Feed
-from preamar_model.passes.wish import Wish
-from preamar_model.refusal import Reason, Refusal
+from preamar_model.passes.wish import OptimizeSpec
+from preamar_model.refusal import Refusal, RefusalReason
 
 LEAST = 6
 MOST = 300
@@ -26,7 +26,7 @@ SEED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class SampleSets:
     calibration: Sequence[Feed]
     selection: Sequence[Feed]
     held_out: Sequence[Feed]
@@ -37,7 +37,7 @@ class Samples:
     """The same for several rows at once, and how many; None if the model takes no batches."""
 
 
-def collect(wish: Wish, source: Source, signature: Signature, folder: Path) -> Samples:
+def collect(wish: OptimizeSpec, source: Source, signature: Signature, folder: Path) -> SampleSets:
     """``folder`` holds the unoptimised model as it would be served. Raises `Refusal`."""
     many = None
     if wish.task == "Infer":
@@ -48,7 +48,7 @@ def collect(wish: Wish, source: Source, signature: Signature, folder: Path) -> S
         one = feeds[-1]
     else:
         own = lines(wish.calibration) if wish.calibration else None
-        reader = texts.Reader(source, signature, folder)
+        reader = texts.TextReader(source, signature, folder)
         spoken = own or sentences.draw(TEXTS, SEED)
         spoken = list(dict.fromkeys(spoken))[:MOST]
         feeds = [reader.feed([text]) for text in spoken]
@@ -59,8 +59,8 @@ def collect(wish: Wish, source: Source, signature: Signature, folder: Path) -> S
             one = reader.step(one)
     if len(feeds) < LEAST:
         raise Refusal(
-            Reason.CALIBRATION_INVALID,
+            RefusalReason.CALIBRATION_INVALID,
             f"{len(feeds)} samples are too few to calibrate, choose and judge by: give {LEAST} or more, better 100.",
         )
     parts = [feeds[:MOST][at::3] for at in range(3)]
-    return Samples(*parts, drawn=wish.calibration is None, one=one, many=many)
+    return SampleSets(*parts, drawn=wish.calibration is None, one=one, many=many)

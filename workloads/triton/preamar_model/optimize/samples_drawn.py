@@ -11,7 +11,7 @@ import numpy as np
 from onnx import TensorProto
 
 from preamar_model.files import onnx_file
-from preamar_model.files.tensors import Signature, Tensor
+from preamar_model.files.tensors import Signature, TensorSpec
 from preamar_model.optimize.samples_given import wrong
 from preamar_model.passes.session import Feed, Session
 
@@ -50,7 +50,7 @@ def together(rows: list[Feed]) -> tuple[Feed, int] | None:
     return {name: np.concatenate([row[name] for row in alike]) for name in shape}, len(alike)
 
 
-def _feed(chance: np.random.Generator, inputs: Iterable[Tensor], size: int) -> Feed:
+def _feed(chance: np.random.Generator, inputs: Iterable[TensorSpec], size: int) -> Feed:
     found = {}
     for tensor in inputs:
         dims = [n if isinstance(n, int) else size for n in tensor.shape]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from preamar_model.files.tensors import Signature, Tensor
+from preamar_model.files.tensors import Signature, TensorSpec
 from preamar_model.passes.session import Feed
-from preamar_model.refusal import Reason, Refusal
+from preamar_model.refusal import Refusal, RefusalReason
 
 
 def lines(text: str) -> list[str]:
@@ -46,7 +46,7 @@ def _rows(feed: Feed) -> Iterator[Feed]:
     return ({k: v[at : at + 1] for k, v in feed.items()} for at in range(count))
 
 
-def _fits(path: Path, tensor: Tensor, value: np.ndarray) -> None:
+def _fits(path: Path, tensor: TensorSpec, value: np.ndarray) -> None:
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.kind)
     same = len(tensor.shape) == value.ndim and all(
         not isinstance(n, int) or n == m for n, m in zip(tensor.shape, value.shape, strict=True)
@@ -67,4 +67,4 @@ def _files(text: str, suffix: str) -> list[Path]:
 
 
 def wrong(message: str) -> Refusal:
-    return Refusal(Reason.CALIBRATION_INVALID, message)
+    return Refusal(RefusalReason.CALIBRATION_INVALID, message)

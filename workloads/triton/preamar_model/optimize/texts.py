@@ -19,7 +19,7 @@ MOST_TOKENS = 256
 PAST = "past_key_values."
 
 
-class Reader:
+class TextReader:
     def __init__(self, source: Source, signature: Signature, folder: Path) -> None:
         config = json_at(source, "config.json")
         # RoBERTa's table has two rows that no token uses.

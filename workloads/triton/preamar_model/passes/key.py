@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from preamar_model.passes.wish import Wish
+from preamar_model.passes.wish import OptimizeSpec
 
 METHOD = 2
 """To be raised when this package makes another artefact from the same input."""
@@ -41,7 +41,7 @@ def saturates(where: str) -> bool:
 
 
 def key(
-    wish: Wish, source: str, calibration: str | None, where: Mapping[str, str] | None = None
+    wish: OptimizeSpec, source: str, calibration: str | None, where: Mapping[str, str] | None = None
 ) -> str:
     """SHA-256 over canonical JSON; ``source`` and ``calibration`` are digests, ``where`` is the GPU
     that an engine is built on."""

@@ -17,7 +17,7 @@ LEAST = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class GraphLayer:
     name: str
     op: str
     weight: str
@@ -25,7 +25,7 @@ class Layer:
     """Numbers in the weight."""
 
 
-def find(model: onnx.ModelProto) -> list[Layer]:
+def find(model: onnx.ModelProto) -> list[GraphLayer]:
     """All layers, in the graph's order."""
     weights = held(model)
     found = []
@@ -38,11 +38,11 @@ def find(model: onnx.ModelProto) -> list[Layer]:
             continue
         size = int(np.prod(weight.dims))
         if size >= LEAST:
-            found.append(Layer(node.name, node.op_type, weight.name, size))
+            found.append(GraphLayer(node.name, node.op_type, weight.name, size))
     return found
 
 
-def free(model: onnx.ModelProto, kept: Iterable[str]) -> list[Layer]:
+def free(model: onnx.ModelProto, kept: Iterable[str]) -> list[GraphLayer]:
     """The layers that may be changed: not kept, and sharing no weight with one that is."""
     kept = set(kept)
     layers = find(model)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from preamar_model.order import NAME, Order, OrderUnreadable
-from preamar_model.refusal import Reason, Refusal, invalid
+from preamar_model.order import NAME, BuildSpec, OrderUnreadable
+from preamar_model.refusal import Refusal, RefusalReason, invalid
 
 PRECISIONS = ("None", "FP16", "BF16", "INT8", "FP8")
 SPARSITIES = ("None", "TwoFour", "Unstructured", "Structured")
@@ -25,7 +25,7 @@ WORKSPACE = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class OptimizeSpec:
     name: str
     source: str
     target: str
@@ -60,13 +60,15 @@ class Wish:
     def compiles(self) -> bool:
         return self.engine == "TensorRT"
 
-    def order(self) -> Order:
+    def order(self) -> BuildSpec:
         """The same model as the builder is told of it."""
-        return Order(name=self.name, source=self.source, task=self.task, trust=self.trust)
+        return BuildSpec(name=self.name, source=self.source, task=self.task, trust=self.trust)
 
-    def elsewhere(self) -> Order:
+    def elsewhere(self) -> BuildSpec:
         """What the fetcher is told."""
-        return Order(self.name, "", uri=self.uri, hosts=self.hosts, cache_bytes=self.cache_bytes)
+        return BuildSpec(
+            self.name, "", uri=self.uri, hosts=self.hosts, cache_bytes=self.cache_bytes
+        )
 
     def canonical(self) -> Mapping[str, object]:
         """What decides about the artefact; names and places do not."""
@@ -82,7 +84,7 @@ class Wish:
         }
 
 
-def read(environment: Mapping[str, str]) -> Wish:
+def read(environment: Mapping[str, str]) -> OptimizeSpec:
     """Raises `OrderUnreadable`, or `Refusal` for what cannot be done."""
     text = environment.get("PREAMAR_OPTIMIZE")
     if not text:
@@ -90,7 +92,7 @@ def read(environment: Mapping[str, str]) -> Wish:
     try:
         body = json.loads(text)
         sparsity = body.get("sparsity") or {}
-        wish = Wish(
+        wish = OptimizeSpec(
             name=str(body["name"]),
             source=str(body["source"]) if not body.get("uri") else "",
             target=str(body["target"]),
@@ -118,7 +120,7 @@ def read(environment: Mapping[str, str]) -> Wish:
     return wish
 
 
-def _compilable(wish: Wish) -> None:
+def _compilable(wish: OptimizeSpec) -> None:
     if wish.accelerator != "GPU":
         raise unable(
             "A TensorRT engine is built on a GPU of the kind that serves it; on a CPU leave "
@@ -135,7 +137,7 @@ def _compilable(wish: Wish) -> None:
         )
 
 
-def _possible(wish: Wish) -> None:
+def _possible(wish: OptimizeSpec) -> None:
     if wish.precision in ELSEWHERE and not (wish.compiles and wish.precision == "FP8"):
         raise unable(ELSEWHERE[wish.precision])
     for word, value, known in (
@@ -163,4 +165,4 @@ def _possible(wish: Wish) -> None:
 
 
 def unable(message: str) -> Refusal:
-    return Refusal(Reason.OPTIMIZATION_UNSUPPORTED, message)
+    return Refusal(RefusalReason.OPTIMIZATION_UNSUPPORTED, message)

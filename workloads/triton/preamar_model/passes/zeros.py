@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 
 from preamar_model.passes import layers
-from preamar_model.passes.layers import Layer
+from preamar_model.passes.layers import GraphLayer
 
 OPS = ("MatMul", "Gemm", "Conv")
 
 
-def suited(model: onnx.ModelProto, sparsity: str) -> list[Layer]:
+def suited(model: onnx.ModelProto, sparsity: str) -> list[GraphLayer]:
     """The layers whose shape allows it. Tables are left out: a zeroed word vector means nothing."""
     weights = layers.held(model)
     nodes = {node.name: node for node in model.graph.node}

@@ -10,44 +10,48 @@ from typing import TypeVar
 
 from obstore import exceptions
 
-from preamar_model.refusal import Reason, Refusal
+from preamar_model.refusal import Refusal, RefusalReason
 
 T = TypeVar("T")
 TRIES = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 _USERS = (
-    ((exceptions.NotFoundError, FileNotFoundError), Reason.MODEL_NOT_FOUND, "does not exist"),
+    (
+        (exceptions.NotFoundError, FileNotFoundError),
+        RefusalReason.MODEL_NOT_FOUND,
+        "does not exist",
+    ),
     (
         (exceptions.PermissionDeniedError, PermissionError),
-        Reason.SOURCE_DENIED,
+        RefusalReason.SOURCE_DENIED,
         "may not be read with these credentials",
     ),
     (
         exceptions.UnauthenticatedError,
-        Reason.SOURCE_DENIED,
+        RefusalReason.SOURCE_DENIED,
         "asks for credentials, or does not accept these: see spec.model.secretName",
     ),
-    (exceptions.InvalidPathError, Reason.MODEL_INVALID, "has a name that cannot be used"),
+    (exceptions.InvalidPathError, RefusalReason.MODEL_INVALID, "has a name that cannot be used"),
 )
 
 
-class Unreachable(Exception):
+class SourceUnreachable(Exception):
     """The place did not answer as it should, in all tries."""
 
 
-class Torn(Exception):
+class TornDownload(Exception):
     """An answer ended before its end."""
 
 
 def tried(what: str, act: Callable[[], T], refused: Callable[[], str] = str) -> T:
-    """What `act` returns. Raises `Refusal` for what the user can mend, `Unreachable` otherwise.
+    """What `act` returns. Raises `Refusal` for what the user can mend, `SourceUnreachable` otherwise.
     ``refused`` says why the gate let nobody through; empty where it did."""
     for left in reversed(range(TRIES)):
         try:
             return act()
         except exceptions.PreconditionError:
             raise  # the file has changed: whoever asked knows what that means
-        except (exceptions.BaseError, Torn, OSError) as error:
+        except (exceptions.BaseError, TornDownload, OSError) as error:
             for kind, reason, words in _USERS:
                 if isinstance(error, kind):
                     raise Refusal(reason, f"{what} {words}.") from error
@@ -56,7 +60,9 @@ def tried(what: str, act: Callable[[], T], refused: Callable[[], str] = str) -> 
                 raise closed(what, why) from error
             if not left:
                 said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-                raise Unreachable(f"{what} could not be read in {TRIES} tries: {said}") from error
+                raise SourceUnreachable(
+                    f"{what} could not be read in {TRIES} tries: {said}"
+                ) from error
             time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (TRIES - 1 - left)))
     raise AssertionError("the last try returns or raises")
 
@@ -64,6 +70,6 @@ def tried(what: str, act: Callable[[], T], refused: Callable[[], str] = str) -> 
 def closed(what: str, why: str) -> Refusal:
     """A place that the installation does not allow."""
     return Refusal(
-        Reason.SOURCE_DENIED,
+        RefusalReason.SOURCE_DENIED,
         f"{what} is not read: {why}. Whoever runs Preamar can allow a host by models.allowedHosts.",
     )

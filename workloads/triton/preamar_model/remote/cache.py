@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from preamar_model.refusal import Reason, Refusal
+from preamar_model.refusal import Refusal, RefusalReason
 from preamar_model.remote.files import Remote
 
 LOOK_SECONDS = 1.0
@@ -82,7 +82,7 @@ class Cache:
         """Raises `Refusal` for a model that can never fit, `NoRoom` where others are in use."""
         if size > self.most:
             raise Refusal(
-                Reason.MODEL_INVALID,
+                RefusalReason.MODEL_INVALID,
                 f"The model has {size:,} bytes and the cache holds {self.most:,}: whoever runs "
                 "Preamar can raise models.cache.gib.",
             )

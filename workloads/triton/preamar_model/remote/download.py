@@ -15,8 +15,8 @@ from typing import Any
 import obstore
 from obstore import exceptions
 
-from preamar_model.refusal import Reason, Refusal, invalid
-from preamar_model.remote.attempts import Torn, tried
+from preamar_model.refusal import Refusal, RefusalReason, invalid
+from preamar_model.remote.attempts import TornDownload, tried
 from preamar_model.remote.files import Remote
 
 PIECE_BYTES = 8 * 2**20
@@ -45,7 +45,7 @@ def download(
     if remote.sha256 and _sha256(part) != remote.sha256:
         part.unlink()
         raise Refusal(
-            Reason.DIGEST_MISMATCH,
+            RefusalReason.DIGEST_MISMATCH,
             f"{uri}: {remote.name} does not have the SHA-256 that its place says; it was not kept.",
         )
     part.replace(target)
@@ -73,7 +73,7 @@ def _append(store: Any, remote: Remote, part: Path, told: Callable[[int], None])
         out.flush()
         os.fsync(out.fileno())
     if have != remote.size:
-        raise Torn(f"{have:,} of {remote.size:,} bytes came")
+        raise TornDownload(f"{have:,} of {remote.size:,} bytes came")
 
 
 def _changed(uri: str, remote: Remote) -> Refusal:

@@ -15,13 +15,13 @@ from threading import Lock
 
 from preamar_model.refusal import invalid
 from preamar_model.remote import gate as gates
-from preamar_model.remote.attempts import Unreachable, closed
+from preamar_model.remote.attempts import SourceUnreachable, closed
 from preamar_model.remote.cache import Cache, key_of
 from preamar_model.remote.download import download
 from preamar_model.remote.files import Remote
 from preamar_model.remote.gate import Gate
 from preamar_model.remote.listing import listed
-from preamar_model.remote.place import Place, host_of, place
+from preamar_model.remote.place import SourceLocation, host_of, place
 from preamar_model.remote.stores import forget_environment, opened
 from preamar_model.remote.unpack import is_archive, unpack
 
@@ -30,7 +30,7 @@ TOLD_EVERY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FetchSpec:
     """``hosts`` may be spoken to although they are not public, also without TLS. ``most``: bytes
     that the cache may hold. ``roots``: a file with more certificates to trust."""
 
@@ -43,9 +43,9 @@ class Wish:
 
 
 @contextmanager
-def fetched(wish: Wish) -> Iterator[Path]:
+def fetched(wish: FetchSpec) -> Iterator[Path]:
     """The model's folder, or its one file, which stays while the context lasts. Raises `Refusal` for
-    what the user can mend, `Unreachable` and `NoRoom` for the world's faults."""
+    what the user can mend, `SourceUnreachable` and `NoRoom` for the world's faults."""
     forget_environment()
     where = place(wish.uri, wish.secret)
     _judge_endpoints(where, frozenset(each.lower() for each in wish.hosts))
@@ -58,12 +58,12 @@ def fetched(wish: Wish) -> Iterator[Path]:
         yield found[0] if len(found) == 1 and found[0].is_file() else folder
 
 
-def _ready(wish: Wish, where: Place, cache: Cache, gate: Gate) -> Path:
+def _ready(wish: FetchSpec, where: SourceLocation, cache: Cache, gate: Gate) -> Path:
     roots = wish.roots.read_bytes() if wish.roots else None
     store = opened(where, gate.url, roots)
     try:
         files = listed(where, store, gate, roots)
-    except Unreachable as error:
+    except SourceUnreachable as error:
         kept = cache.last(wish.uri)
         if kept is None:
             raise
@@ -81,10 +81,12 @@ def _ready(wish: Wish, where: Place, cache: Cache, gate: Gate) -> Path:
         return cache.finish(key, wish.uri)
 
 
-def _fetch(wish: Wish, store: object, files: tuple[Remote, ...], target: Path, gate: Gate) -> None:
+def _fetch(
+    wish: FetchSpec, store: object, files: tuple[Remote, ...], target: Path, gate: Gate
+) -> None:
     target.mkdir(exist_ok=True)
     missing = [f for f in files if not (target / f.name).is_file()]
-    progress = Progress(sum(f.size for f in files))
+    progress = FetchProgress(sum(f.size for f in files))
     progress.add(progress.total - sum(f.size for f in missing))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         under_way = [
@@ -117,7 +119,7 @@ def _fetch(wish: Wish, store: object, files: tuple[Remote, ...], target: Path, g
 
 
 @dataclass
-class Progress:
+class FetchProgress:
     """Says how far it is, now and then."""
 
     total: int
@@ -143,7 +145,7 @@ class Progress:
             )
 
 
-def _judge_endpoints(where: Place, allowed: frozenset[str]) -> None:
+def _judge_endpoints(where: SourceLocation, allowed: frozenset[str]) -> None:
     """Raises `Refusal` for an endpoint without TLS that nobody allowed, or that is none."""
     for url in where.endpoints:
         try:

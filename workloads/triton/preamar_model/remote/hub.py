@@ -14,18 +14,18 @@ import urllib.request
 from pathlib import PurePosixPath
 from typing import Any
 
-from preamar_model.refusal import Reason, Refusal, invalid
+from preamar_model.refusal import Refusal, RefusalReason, invalid
 from preamar_model.remote.attempts import tried
 from preamar_model.remote.files import Remote, must_be_plain, not_too_many
 from preamar_model.remote.gate import Gate
-from preamar_model.remote.place import Place
+from preamar_model.remote.place import SourceLocation
 
 MOST_BYTES = 32 * 2**20
 SECONDS = 60
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-def in_hub(place: Place, gate: Gate, roots: bytes | None) -> list[Remote]:
+def in_hub(place: SourceLocation, gate: Gate, roots: bytes | None) -> list[Remote]:
     """Raises `Refusal` where there is no such repository, or it holds no file."""
     if not REVISION.fullmatch(place.revision):
         raise invalid(f"{place.uri}: {place.revision!r} is not a branch, a tag or a commit.")
@@ -42,11 +42,11 @@ def in_hub(place: Place, gate: Gate, roots: bytes | None) -> list[Remote]:
             found.append(each)
         not_too_many(place.uri, len(found))
     if not found:
-        raise Refusal(Reason.MODEL_NOT_FOUND, f"{place.uri} holds no file.")
+        raise Refusal(RefusalReason.MODEL_NOT_FOUND, f"{place.uri} holds no file.")
     return found
 
 
-def _file(place: Place, commit: str, entry: dict[str, Any]) -> Remote | None:
+def _file(place: SourceLocation, commit: str, entry: dict[str, Any]) -> Remote | None:
     name = entry.get("rfilename")
     if not isinstance(name, str) or name.startswith(".git"):
         return None
@@ -70,7 +70,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _answer(place: Place, url: str, gate: Gate, roots: bytes | None) -> dict[str, Any]:
+def _answer(place: SourceLocation, url: str, gate: Gate, roots: bytes | None) -> dict[str, Any]:
     # Plain HTTP is for hosts that were allowed; anything else goes by the gate.
     direct = url.startswith("http://")
     context = ssl.create_default_context(cadata=roots.decode() if roots else None)

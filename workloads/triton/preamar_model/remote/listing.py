@@ -10,12 +10,12 @@ from typing import Any
 
 import obstore
 
-from preamar_model.refusal import Reason, Refusal, invalid
+from preamar_model.refusal import Refusal, RefusalReason, invalid
 from preamar_model.remote.attempts import tried
 from preamar_model.remote.files import Remote, must_be_plain, not_too_many
 from preamar_model.remote.gate import Gate
 from preamar_model.remote.hub import in_hub
-from preamar_model.remote.place import Place
+from preamar_model.remote.place import SourceLocation
 
 UNSERVED = frozenset(
     [
@@ -37,7 +37,9 @@ UNSERVED = frozenset(
 )
 
 
-def listed(place: Place, store: Any, gate: Gate, roots: bytes | None = None) -> tuple[Remote, ...]:
+def listed(
+    place: SourceLocation, store: Any, gate: Gate, roots: bytes | None = None
+) -> tuple[Remote, ...]:
     """All files, by name. Raises `Refusal` where there is none or a name cannot be a file's."""
     if place.scheme == "hf":
         found = in_hub(place, gate, roots)
@@ -53,7 +55,7 @@ def listed(place: Place, store: Any, gate: Gate, roots: bytes | None = None) -> 
     return tuple(sorted(found, key=lambda each: each.name))
 
 
-def _of_bucket(place: Place, store: Any, gate: Gate) -> list[Remote]:
+def _of_bucket(place: SourceLocation, store: Any, gate: Gate) -> list[Remote]:
     def listing() -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         for page in obstore.list(store, place.key or None, chunk_size=1000):
@@ -68,11 +70,11 @@ def _of_bucket(place: Place, store: Any, gate: Gate) -> list[Remote]:
     cut = len(prefix) + 1 if prefix else 0
     found = [_remote(m, m["path"][cut:]) for m in metas if m["path"][cut:] and m["size"]]
     if not found:
-        raise Refusal(Reason.MODEL_NOT_FOUND, f"{place.uri} holds no file.")
+        raise Refusal(RefusalReason.MODEL_NOT_FOUND, f"{place.uri} holds no file.")
     return found
 
 
-def _one(place: Place, store: Any, key: str, gate: Gate) -> Remote:
+def _one(place: SourceLocation, store: Any, key: str, gate: Gate) -> Remote:
     meta = tried(place.uri, lambda: obstore.head(store, key), gate.reason)
     return _remote(meta, PurePosixPath(key).name, key)
 

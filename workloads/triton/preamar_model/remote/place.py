@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from preamar_model.refusal import Reason, Refusal, invalid
+from preamar_model.refusal import Refusal, RefusalReason, invalid
 
 HUB = "https://huggingface.co"
 SCHEMES = ("s3", "gs", "az", "https", "hf")
@@ -20,7 +20,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """What obstore opens (``base``) and what is wanted there (``key``, an object or a prefix)."""
 
     uri: str
@@ -35,7 +35,7 @@ class Place:
     """URLs that a Secret asks to be used instead of the cloud's own."""
 
 
-def place(uri: str, secret: Path | None) -> Place:
+def place(uri: str, secret: Path | None) -> SourceLocation:
     """Raises `Refusal` for a URI or a Secret that cannot be used."""
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES or not rest:
@@ -52,13 +52,13 @@ def place(uri: str, secret: Path | None) -> Place:
             raise invalid(f"{uri} must name one file: a web server cannot list a folder.")
         sent = words.get("authorization")
         headers = {"Authorization": sent} if sent else {}
-        return Place(uri, scheme, f"https://{where}", key, headers=headers)
-    return Place(
+        return SourceLocation(uri, scheme, f"https://{where}", key, headers=headers)
+    return SourceLocation(
         uri, scheme, f"{scheme}://{where}", key.strip("/"), config=words, endpoints=endpoints
     )
 
 
-def _hub(uri: str, rest: str, words: Mapping[str, str]) -> Place:
+def _hub(uri: str, rest: str, words: Mapping[str, str]) -> SourceLocation:
     owner, _, more = rest.partition("/")
     name, _, path = more.partition("/")
     name, _, revision = name.partition("@")
@@ -66,7 +66,7 @@ def _hub(uri: str, rest: str, words: Mapping[str, str]) -> Place:
         raise invalid(f"{uri} must have the form hf://owner/name, with @revision if you like.")
     base = words.get("hf_endpoint", HUB).rstrip("/")
     token = words.get("hf_token")
-    return Place(
+    return SourceLocation(
         uri=uri,
         scheme="hf",
         base=base,
@@ -87,7 +87,8 @@ def read_secret(folder: Path | None) -> dict[str, str]:
         return {each.name.lower(): each.read_text().strip() for each in files}
     except (OSError, UnicodeDecodeError) as error:
         raise Refusal(
-            Reason.SOURCE_DENIED, f"The Secret of spec.model.secretName cannot be read: {error}."
+            RefusalReason.SOURCE_DENIED,
+            f"The Secret of spec.model.secretName cannot be read: {error}.",
         ) from error
 
 

@@ -14,7 +14,7 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from preamar_model.refusal import invalid
-from preamar_model.remote.place import Place
+from preamar_model.remote.place import SourceLocation
 
 REQUEST_SECONDS, CONNECT_SECONDS, STILL_SECONDS = 3600, 10, 60
 RETRIES = 2
@@ -52,7 +52,7 @@ def forget_environment() -> None:
             del os.environ[name]
 
 
-def opened(place: Place, proxy: str, roots: bytes | None = None) -> Any:
+def opened(place: SourceLocation, proxy: str, roots: bytes | None = None) -> Any:
     """The store of a place. ``proxy`` is the gate's URL; plain HTTP is for allowed hosts, which
     were judged before, and goes to them directly. ``roots``: more certificates to trust (PEM).
     Raises `Refusal` for what the library does not take."""
@@ -79,7 +79,7 @@ def opened(place: Place, proxy: str, roots: bytes | None = None) -> Any:
         raise invalid(f"{place.uri} cannot be used: {first}") from error
 
 
-def config_of(place: Place) -> dict[str, str] | None:
+def config_of(place: SourceLocation) -> dict[str, str] | None:
     """What the library is told beside the URL. Raises `Refusal` for keys it has no use for."""
     known = KEYS.get(place.scheme)
     if known is None:

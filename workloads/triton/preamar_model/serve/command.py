@@ -20,7 +20,7 @@ from pathlib import Path
 from preamar_model import triton_tree
 from preamar_model.group import words
 from preamar_model.group.leading import AGAIN, TOLD_SECONDS, Leading
-from preamar_model.group.stages import PLAN, Plan
+from preamar_model.group.stages import PLAN, StagePlan
 from preamar_model.refusal import last_words, sentence
 from preamar_model.serve.callers import connected
 from preamar_model.serve.deaths import OutOfMemory, stubs
@@ -102,10 +102,12 @@ def main(flags: list[str]) -> int:
         last_words(sentence(f"The leader cannot start: {error}."))
         return 1
     if group is None:
-        return Server(command, environment, drain).run()
+        return TritonServer(command, environment, drain).run()
     plan = next(Path(models).glob(f"*/1/{PLAN}"), None)
-    leading = Leading(group, Plan.load(plan.parent).digest if plan else "")
-    return Server(command, environment | group.environment(group.address), drain, leading).run()
+    leading = Leading(group, StagePlan.load(plan.parent).digest if plan else "")
+    return TritonServer(
+        command, environment | group.environment(group.address), drain, leading
+    ).run()
 
 
 def forget_shared_memory(place: Path) -> None:
@@ -114,7 +116,7 @@ def forget_shared_memory(place: Path) -> None:
         region.unlink(missing_ok=True)
 
 
-class Server:
+class TritonServer:
     def __init__(
         self,
         command: list[str],

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from preamar_model.group import channel, health, words
 from preamar_model.group.leading import AGAIN, BEAT_SECONDS, SILENT_SECONDS
-from preamar_model.group.stages import PLAN, Plan
+from preamar_model.group.stages import PLAN, StagePlan
 from preamar_model.refusal import last_words, sentence
 
 CONNECTIONS = 64
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 class Worker:
-    def __init__(self, group: words.Group, models: Path) -> None:
+    def __init__(self, group: words.GroupSpec, models: Path) -> None:
         self.group, self.models = group, models
         self.asked_to_stop = threading.Event()
         self.over = threading.Event()
@@ -58,7 +58,7 @@ class Worker:
         if found is None and own is None:
             raise ValueError(f"{self.models} holds neither a stage of a model nor a {OWN}")
         self.own = own
-        self.plan = Plan.load(found.parent) if found else None
+        self.plan = StagePlan.load(found.parent) if found else None
         if found:
             from preamar_model.backends.runtime import LocalGraph
 
@@ -107,7 +107,7 @@ class Worker:
                 elif self.plan is not None:
                     channel.say(connection, ok=True)
                     self._compute(connection)
-        except (channel.Stranger, channel.Ended, OSError) as error:
+        except (channel.Stranger, channel.ChannelClosed, OSError) as error:
             print(f"group: a connection ended: {error}", file=sys.stderr, flush=True)
         finally:
             self.places.release()
@@ -133,7 +133,7 @@ class Worker:
                     time.sleep(BEAT_SECONDS)
                 else:
                     self.asked_to_stop.wait(BEAT_SECONDS)
-        except (channel.Ended, channel.Stranger):
+        except (channel.ChannelClosed, channel.Stranger):
             pass
         finally:
             self.over.set()

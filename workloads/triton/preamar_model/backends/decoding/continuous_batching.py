@@ -26,7 +26,7 @@ more. So a short stream beside a long one does not pay for the long one's length
 
 
 @dataclass(slots=True)
-class Group:
+class RunningBatch:
     """Streams whose caches are rows of one array, the longest as wide as the array."""
 
     stories: list[Story]
@@ -40,9 +40,9 @@ class Group:
 class Together:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self.groups: list[Group] = []
+        self.groups: list[RunningBatch] = []
         self.reading: deque[tuple[Story, Cache]] = deque()
-        self.fresh: list[Group] = []
+        self.fresh: list[RunningBatch] = []
         """Streams whose prompt has been read, one each; they join the others at the next turn."""
         self.gone: set[Story] = set()
 
@@ -63,7 +63,7 @@ class Together:
             yield from self._step(group)
         yield from self._prompts()
 
-    def _step(self, group: Group) -> Iterator[Told]:
+    def _step(self, group: RunningBatch) -> Iterator[Told]:
         stories, width = group.stories, group.width
         lengths = np.array([story.length for story in stories], np.int64)[:, None]
         ids = np.array([story.pending for story in stories], np.int64)
@@ -98,7 +98,7 @@ class Together:
             if story.pending:
                 self.reading.append((story, cache))  # behind the others: short prompts overtake
                 continue
-            self.fresh.append(Group([story], cache))
+            self.fresh.append(RunningBatch([story], cache))
             yield story, logits
 
     def _settle(self) -> None:
@@ -118,7 +118,7 @@ class Together:
             for part in parts(list(places))
         ]
 
-    def _gathered(self, rows: Sequence[tuple[Group, int]]) -> Group:
+    def _gathered(self, rows: Sequence[tuple[RunningBatch, int]]) -> RunningBatch:
         stories = [group.stories[at] for group, at in rows]
         width, cache = max(story.length for story in stories), {}
         for name, like in self.decoder.empty.items():
@@ -130,7 +130,7 @@ class Together:
                     held[id(group)] = self.decoder.array(group.cache[name])
                 whole[row, :, width - story.length :] = held[id(group)][at, :, -story.length :]
             cache[name] = whole
-        return Group(stories, cache)
+        return RunningBatch(stories, cache)
 
 
 def parts(stories: Sequence[Story]) -> list[list[Story]]:

@@ -9,12 +9,12 @@ import numpy as np
 from preamar_model.backends.decoding.decoder import Decoder
 from preamar_model.backends.decoding.sampling import Sampler
 from preamar_model.backends.decoding.stops import Stops
-from preamar_model.backends.decoding.wish import Wish
+from preamar_model.backends.decoding.wish import GenerateRequest
 from preamar_model.backends.invalid import Invalid
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     text: str
     output_tokens: int
     finish: str
@@ -22,7 +22,7 @@ class Piece:
 
 
 class Story:
-    def __init__(self, decoder: Decoder, wish: Wish) -> None:
+    def __init__(self, decoder: Decoder, wish: GenerateRequest) -> None:
         tokens = decoder.vocabulary.tokenizer.encode(wish.prompt).ids
         if not tokens and decoder.start is not None:
             tokens = [decoder.start]
@@ -50,7 +50,7 @@ class Story:
         self.length += count
         self.pending = self.pending[count:]
 
-    def take(self, logits: np.ndarray) -> Piece:
+    def take(self, logits: np.ndarray) -> TextPiece:
         """``logits`` [vocabulary] follow all that was read. Raises `ValueError` where no token is
         possible."""
         token = self.sampler.pick(logits)
@@ -60,14 +60,14 @@ class Story:
             return self._last(self.text.end(), "stop")
         shown, stopped = self.stops.push(self.text.push(token))
         if stopped:
-            return Piece(shown, self.made, "stop")
+            return TextPiece(shown, self.made, "stop")
         if self.made >= self.limit:
             last = self._last(self.text.end(), "length")
-            return Piece(shown + last.text, self.made, last.finish)
-        return Piece(shown, self.made, "")
+            return TextPiece(shown + last.text, self.made, last.finish)
+        return TextPiece(shown, self.made, "")
 
-    def _last(self, rest: str, finish: str) -> Piece:
+    def _last(self, rest: str, finish: str) -> TextPiece:
         shown, stopped = self.stops.push(rest)
         if stopped:
-            return Piece(shown, self.made, "stop")
-        return Piece(shown + self.stops.end(), self.made, finish)
+            return TextPiece(shown, self.made, "stop")
+        return TextPiece(shown + self.stops.end(), self.made, finish)

@@ -11,7 +11,7 @@ LONGEST_STOP = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class GenerateRequest:
     prompt: str
     max_tokens: int | None = None
     temperature: float = 1.0
@@ -20,7 +20,7 @@ class Wish:
     seed: int | None = None
 
 
-def read(raw: bytes) -> Wish:
+def read(raw: bytes) -> GenerateRequest:
     """Raises `Invalid` with a sentence that names the field."""
     try:
         body = json.loads(raw)
@@ -37,7 +37,7 @@ def read(raw: bytes) -> Wish:
     most, seed = _whole(body, "max_tokens"), _whole(body, "seed")
     if most is not None and most < 1:
         raise Invalid("`max_tokens` must be at least 1.")
-    return Wish(
+    return GenerateRequest(
         prompt=body["prompt"],
         max_tokens=most,
         temperature=_number(body, "temperature", 0.0, 2.0),

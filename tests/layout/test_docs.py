@@ -1,0 +1,39 @@
+"""Can a stranger find each page? Links lead somewhere, and every page stands in its index."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*DOCS.rglob("*.md"), *(ROOT / f"{n}.md" for n in ("README", "CONTRIBUTING", "CHANGELOG"))]
+
+
+def links(page):
+    """Where the links of a page lead on this disk."""
+    found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    return {(page.parent / each).resolve() for each in found if "://" not in each}
+
+
+def test_every_link_leads_to_a_file():
+    dead = {str(p.relative_to(ROOT)): [str(each) for each in links(p) if not each.exists()] for p in PAGES}  # fmt: skip
+    assert not {page: found for page, found in dead.items() if found}
+
+
+def test_every_guide_figure_and_reference_is_in_the_index_of_all_pages():
+    shown = links(DOCS / "README.md")
+    pages = {p for room in ("guides", "measured", "reference") for p in (DOCS / room).glob("*.md")}
+    assert not {p.name for p in pages if p not in shown}
+
+
+def test_every_decision_and_every_page_of_the_inside_is_in_its_index():
+    for room in ("adr", "internals"):
+        index = DOCS / room / "README.md"
+        assert not {p.name for p in (DOCS / room).glob("*.md") if p not in {*links(index), index}}
+
+
+def test_the_readme_shows_the_way_in_at_most_twelve_rows():
+    table = (ROOT / "README.md").read_text().partition("| I want to … | page |")[2]
+    rows = re.match(r"\n\|[-|]+\|\n((?:\|.*\|\n)*)", table)
+    assert rows
+    assert 0 < rows[1].count("\n") <= 12
+    assert DOCS / "README.md" in links(ROOT / "README.md")
