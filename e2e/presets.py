@@ -1,4 +1,4 @@
-"""``python -m e2e.presets [--check]``: write the chart's presets from the rows of ``core/clouds.py``,
+"""``python -m e2e.presets [--check]``: write the chart's presets from the rows of ``core/capacity/clouds.py``,
 or say which are stale."""
 
 import argparse
@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from e2e.stages import ROOT
-from preamar.core.clouds import CLOUDS, Cloud
+from preamar.core.capacity.clouds import CLOUDS, Cloud
 
-MADE = "Made from operator/preamar/core/clouds.py by `make crds`: change it there."
+MADE = "Made from operator/preamar/core/capacity/clouds.py by `make crds`: change it there."
 CHART = ROOT / "charts/preamar"
 
 

@@ -1,4 +1,4 @@
-"""Does each cloud's preset say what is true of that cloud? Holds: core/clouds.py, e2e/presets.py."""
+"""Does each cloud's preset say what is true of that cloud? Holds: core/capacity/clouds.py, e2e/presets.py."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from e2e.presets import CHART, main, preset
-from preamar.core.clouds import CLOUDS
+from preamar.core.capacity.clouds import CLOUDS
 
 NOTICES = {"eks": 120, "gke": 30, "aks": 30, "onprem": 30}
 

@@ -1,9 +1,9 @@
-"""Is spot capacity of every cloud recognised? Holds: core/clouds.py, core/placement.py."""
+"""Is spot capacity of every cloud recognised? Holds: core/capacity/clouds.py, core/placement.py."""
 
 import pytest
 
 from preamar.api.shared import Accelerator, Placement
-from preamar.core.clouds import CLOUDS, SHORTEST_NOTICE
+from preamar.core.capacity.clouds import CLOUDS, SHORTEST_NOTICE
 from preamar.core.placement import scheduling
 
 SPOT_CLOUDS = [cloud for cloud in CLOUDS if cloud.spot]

@@ -9,7 +9,7 @@ from preamar.core.objects import ClaimView
 from preamar.core.plan import digest_of
 from preamar.core.pods import PodView
 from preamar.core.serving.observe import DeploymentView
-from preamar.core.serving.pods.desired import edition_of, revision_of
+from preamar.core.serving.pods.desired import identity_of, revision_of
 from preamar.core.serving.reconcile import reconcile as serve
 from preamar.core.training.observe import JobView
 from preamar.core.training.progress import Outcome, Progress
@@ -57,7 +57,7 @@ labels = st.dictionaries(
 fits = st.none() | st.fixed_dictionaries(
     {"revision": st.sampled_from([revision_of(a_service()), "other"])},
     optional={
-        "edition": st.sampled_from([edition_of(a_service()), "other"]),
+        "edition": st.sampled_from([identity_of(a_service()).edition, "other"]),
         "maxBatchSize": st.integers(-1, 99),
         "asked": st.integers(-1, 99),
         "givenUp": st.booleans(),

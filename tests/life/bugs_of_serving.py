@@ -6,14 +6,19 @@ from preamar.core import needs_apply
 from preamar.core.plan import Applied, digest_of
 from preamar.core.serving import reconcile as serving
 from preamar.core.serving import status as told_serving
+from preamar.core.serving import step
 from preamar.core.serving.artifact import optimized, rollout
 from preamar.core.serving.canary import answer_comparison, canary_analysis
-from preamar.core.serving.health import current, fit, fit_kept
+from preamar.core.serving.health import fit, fit_kept
 from preamar.core.serving.model import source
-from preamar.core.serving.model.source import products
 from preamar.core.serving.pods import desired, scale_down_order
 from preamar.core.serving.sizing import scaling
 from preamar.protocol import canary as protocol_canary
+
+
+def of_other_facts(real, **facts):
+    """The same decision, on facts that are not so."""
+    return lambda seen, *rest: real(dataclasses.replace(seen, **facts), *rest)
 
 
 def never_repairs(patch):
@@ -41,17 +46,16 @@ def forgets_the_version_of_what_it_sent(patch):
 
 def ignores_the_size(patch):
     real = desired.desired
-    patch.setattr(serving, "desired", lambda s, c, n, *rest: real(s, c, 1, *rest))
+    patch.setattr(serving, "desired", lambda template, replicas: real(template, 1))
 
 
 def always_writes_status(patch):
     real = told_serving.status
 
-    def with_the_time(observed, *rest):
-        wanted, told = real(observed, *rest)
-        return wanted | {
-            "url": f"x{observed.now.timestamp()}{observed.service.metadata.resource_version}"
-        }, told
+    def with_the_time(step):
+        wanted, told = real(step)
+        now, version = step.facts.observed.now, step.facts.service.metadata.resource_version
+        return wanted | {"url": f"x{now.timestamp()}{version}"}, told
 
     patch.setattr(serving, "status", with_the_time)
 
@@ -93,7 +97,10 @@ def never_gives_up(patch):
 
 
 def counts_an_old_pod_again(patch):
-    patch.setattr(fit, "made_with", lambda observed, _: current.current_pods(observed))
+    def of_any_batch(pods, facts, _):
+        return tuple(pod for pod in pods if pod in facts.current)
+
+    patch.setattr(fit, "made_with", of_any_batch)
 
 
 def halves_for_a_crash(patch):
@@ -106,24 +113,28 @@ def forgets_the_batch_over_a_restart(patch):
 
 def does_not_release(patch):
     real = desired.desired
-    patch.setattr(serving, "desired", lambda s, c, n, *rest: real(s, c, s.spec.replicas, *rest))
+    patch.setattr(serving, "desired", lambda t, _: real(t, t.service.spec.replicas))
 
 
 def releases_what_answers(patch):
-    patch.setattr(fit, "is_ready", lambda *_: False)
+    def blind(facts):
+        return fit.fit_of(dataclasses.replace(facts, answering=(), down=facts.current))
+
+    patch.setattr(step, "fit_of", blind)
 
 
 def gives_up_what_was_ready(patch):
-    patch.setattr(fit, "loaded_once", lambda _: False)
+    patch.setattr(step, "fit_of", of_other_facts(fit.fit_of, loaded=False))
 
 
 def stays_given_up_after_an_edit(patch):
-    patch.setattr(fit_kept, "edition_of", lambda _: "same")
-    patch.setattr(fit_kept, "revision_of", lambda _: "same")
+    for module, name in ((fit, "known_fit"), (told_serving, "told_fit"), (serving, "steps")):
+        real = getattr(fit_kept, name)
+        patch.setattr(module, name, of_other_facts(real, edition="same", revision="same"))
 
 
 def tells_no_gateway(patch):
-    patch.setattr(serving, "_trouble", lambda *_: None)
+    patch.setattr(step, "_trouble", lambda *_: None)
 
 
 def promotes_what_answers_otherwise(patch):
@@ -149,7 +160,12 @@ def leaves_the_jobs_of_wishes_that_are_past(patch):
 
 def takes_one_engine_for_all(patch):
     # As if the first product stood for the others.
-    patch.setattr(optimized, "products", lambda service: products(service)[:1])
+    def first(facts):
+        made = facts.artefact
+        one = made and dataclasses.replace(made, jobs=made.jobs[:1])
+        return optimized.optimized(dataclasses.replace(facts, artefact=one))
+
+    patch.setattr(step, "optimized", first)
 
 
 def forgets_the_batch_that_an_engine_is_for(patch):

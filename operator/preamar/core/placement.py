@@ -17,7 +17,7 @@ from preamar.api.shared import (
     Placement,
     Resources,
 )
-from preamar.core.clouds import PRODUCT, SPOT_LABELS, SPOT_TAINTS
+from preamar.core.capacity.clouds import PRODUCT, SPOT_LABELS, SPOT_TAINTS
 
 
 def scheduling(placement: Placement, accelerator: Accelerator) -> dict[str, Any]:

@@ -5,8 +5,8 @@ The chart fills these from its values; the shell reads them once at start-up.
 
 from dataclasses import dataclass, field
 
+from preamar.core.capacity.clouds import SHORTEST_NOTICE
 from preamar.core.capacity.hardware import SHIPPED, Fleet
-from preamar.core.clouds import SHORTEST_NOTICE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from preamar.core.serving.health.fit_kept import Fit
 from preamar.core.serving.model.images import read
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.previous_spec import made_of
-from preamar.core.serving.model.source import artefact, part_of
+from preamar.core.serving.model.source import artefact
 from preamar.core.serving.observe import DeploymentView
 from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
@@ -48,7 +48,7 @@ def built(service, product, code=0, said=None, **more):
     return PodView(
         f"w-{product}",
         f"w-{product}",
-        annotations={"preamar.dev/works-for": part_of(service, product)},
+        annotations={"preamar.dev/works-for": f"{artefact(service)}/{product}".rstrip("/")},
         containers=(ContainerView("optimize", ended=ended),),
         **more,
     )

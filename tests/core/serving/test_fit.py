@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from preamar.api.inference import InferenceService
 from preamar.core.plan import Event
 from preamar.core.pods import ContainerView, Ended
+from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.fit import HALVINGS, RELEASED, fit_of
 from preamar.core.serving.health.fit_kept import Fit, as_made
 from preamar.core.serving.observe import DeploymentView
-from preamar.core.serving.pods.desired import edition_of, revision_of
+from preamar.core.serving.pods.desired import identity_of, revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.waking import wake
 from preamar.core.trouble import Trouble
@@ -54,7 +55,7 @@ def told(service, batch, *, given_up=False, reason="OutOfMemory", message="why",
     asked = service.spec.runtime.batching.max_batch_size
     fit = {
         "revision": revision_of(service),
-        "edition": edition or edition_of(service),
+        "edition": edition or identity_of(service).edition,
         "asked": asked,
         "maxBatchSize": batch,
         "attempts": Fit(asked, batch).halvings,
@@ -127,7 +128,7 @@ FOUND = [
 
 @pytest.mark.parametrize(("service", "pods", "fit"), FOUND)
 def test_what_pods_show_decides_over_batch_and_replicas(service, pods, fit):
-    assert fit_of(seen(service, pods=tuple(pods))) == fit
+    assert fit_of(facts_of(seen(service, pods=tuple(pods)))) == fit
 
 
 def deployment(service, wanted=1, batch=None):
@@ -135,13 +136,17 @@ def deployment(service, wanted=1, batch=None):
 
 
 def test_a_batch_that_was_ordered_and_not_yet_told_is_remembered_by_the_deployment():
-    assert fit_of(seen(SERVICE, deployment=deployment(SERVICE, batch=8))) == Fit(16, 8, NOW)
-    assert fit_of(seen(SERVICE, deployment=deployment(OLD, batch=8))) == Fit(16, 16)
+    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(SERVICE, batch=8)))) == Fit(
+        16, 8, NOW
+    )
+    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(OLD, batch=8)))) == Fit(16, 16)
 
 
 def test_replicas_that_were_ordered_away_show_nothing_new():
     pods = (pod(server(KILLED)),)
-    assert fit_of(seen(SERVICE, pods=pods, deployment=deployment(SERVICE, 0))) == Fit(16, 16)
+    assert fit_of(facts_of(seen(SERVICE, pods=pods, deployment=deployment(SERVICE, 0)))) == Fit(
+        16, 16
+    )
 
 
 def template(plan):
@@ -163,7 +168,7 @@ def test_the_next_pods_get_the_smaller_batch_under_the_same_revision():
     words = "Batches of 8 instead of 16: with 16 a replica ran out of memory."
     assert plan.status["status"]["fit"] == {
         "revision": revision_of(SERVICE),
-        "edition": edition_of(SERVICE),
+        "edition": identity_of(SERVICE).edition,
         "asked": 16,
         "maxBatchSize": 8,
         "attempts": 1,
@@ -207,7 +212,7 @@ PASSES = [
 def test_a_second_pass_has_nothing_to_add(service, that, ended):
     first = reconcile(seen(service, pods=(that,)))
     after = with_status(service, first.status["status"])
-    ordered = deployment(service, template(first)[0], fit_of(seen(after)).batch)
+    ordered = deployment(service, template(first)[0], fit_of(facts_of(seen(after))).batch)
     pods = () if ended else (that,)
     second = reconcile(seen(after, pods=pods, deployment=ordered, now=later(40)))
     assert (second.apply, second.events, second.status) == (first.apply, (), None)

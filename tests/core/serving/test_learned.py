@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.pods import ContainerView
+from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.learned import decimal, learned, seeded
 from preamar.core.serving.reconcile import reconcile
 from preamar.protocol.demand import Demand
@@ -22,6 +23,10 @@ def started(service, name, seconds, at=0.0, **more):
 
 def after(found, **status):
     return a_service(status={"learned": found, **status})
+
+
+def learned_of(observed):
+    return learned(facts_of(observed))
 
 
 def cold(found):
@@ -41,24 +46,24 @@ def test_the_median_of_the_last_five_starts_counts():
     service = a_service()
     for number, seconds in enumerate((90, 90, 30, 31, 29, 30, 500)):
         pod = started(service, f"p{number}", seconds, at=100 * number)
-        service = after(learned(seen(service, pods=(pod,))))
-    assert cold(learned(seen(service))) == ("30.0", ["p2", "p3", "p4", "p5", "p6"])
+        service = after(learned_of(seen(service, pods=(pod,))))
+    assert cold(learned_of(seen(service))) == ("30.0", ["p2", "p3", "p4", "p5", "p6"])
 
 
 def test_more_pods_than_are_kept_change_nothing_once_they_are_known():
     service = a_service()
     pods = tuple(started(service, f"p{n}", 10 + n, at=n // 3) for n in range(12))
-    first = learned(seen(service, pods=pods))
+    first = learned_of(seen(service, pods=pods))
     assert len(first["coldStarts"]) == 5
-    assert learned(seen(after(first), pods=pods)) == first
+    assert learned_of(seen(after(first), pods=pods)) == first
 
 
 def test_a_readiness_that_was_lost_for_a_moment_makes_no_start_longer():
     service = a_service()
-    first = learned(seen(service, pods=(started(service, "p", 8),)))
-    flickered = learned(seen(after(first), pods=(started(service, "p", 3000),)))
+    first = learned_of(seen(service, pods=(started(service, "p", 8),)))
+    flickered = learned_of(seen(after(first), pods=(started(service, "p", 3000),)))
     assert flickered == first
-    shorter = learned(seen(after(flickered), pods=(started(service, "p", 7),)))
+    shorter = learned_of(seen(after(flickered), pods=(started(service, "p", 7),)))
     assert cold(shorter) == ("7.00", ["p"])
 
 
@@ -77,13 +82,13 @@ def test_a_readiness_that_was_lost_for_a_moment_makes_no_start_longer():
 def test_a_pod_that_was_not_started_once_and_well_teaches_nothing(more):
     service = a_service()
     pod = replace(started(service, "p", 8), **more)
-    assert learned(seen(service, pods=(pod,))) == {}
+    assert learned_of(seen(service, pods=(pod,))) == {}
 
 
 def test_what_was_learned_before_the_starts_were_kept_stays_until_the_next_start():
     service = a_service(status={"learned": {"coldStartSeconds": "90.0"}})
-    assert learned(seen(service)) == {"coldStartSeconds": "90.0"}
-    assert cold(learned(seen(service, pods=(started(service, "p", 60),)))) == ("60.0", ["p"])
+    assert learned_of(seen(service)) == {"coldStartSeconds": "90.0"}
+    assert cold(learned_of(seen(service, pods=(started(service, "p", 60),)))) == ("60.0", ["p"])
 
 
 def takes(seconds):
@@ -91,9 +96,9 @@ def takes(seconds):
 
 
 def test_how_long_a_request_takes_is_written_when_it_is_first_known():
-    found = learned(seen(a_service(), demand=takes(0.84567)))
+    found = learned_of(seen(a_service(), demand=takes(0.84567)))
     assert found == {"serviceSeconds": "0.846", "measuredAt": "2026-01-01T12:00:00Z"}
-    assert learned(seen(a_service(), demand=takes(None))) == {}
+    assert learned_of(seen(a_service(), demand=takes(None))) == {}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_it_is_written_again_when_it_moved_by_a_tenth_and_a_minute_has_passed(
     seconds, minutes, written
 ):
     before = {"serviceSeconds": "1.00", "measuredAt": "2026-01-01T12:00:00Z"}
-    found = learned(seen(after(before), demand=takes(seconds), now=later(60 * minutes)))
+    found = learned_of(seen(after(before), demand=takes(seconds), now=later(60 * minutes)))
     assert (found != before) == written
     if written:
         assert float(found["serviceSeconds"]) == seconds

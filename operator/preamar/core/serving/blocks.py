@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from preamar.core import volumes
 from preamar.core.needs_apply import taken
+from preamar.core.serving.facts import Facts
 from preamar.core.serving.model.limits import unserved
-from preamar.core.serving.model.source import is_optimized, most_pods
-from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
+from preamar.core.serving.model.source import most_pods
+from preamar.core.serving.observe import Rival, model_name
 
 
 class Block(StrEnum):
@@ -34,23 +35,24 @@ class Blocked(NamedTuple):
 LOOK_AGAIN = 10.0
 
 
-def blocked(observed: Observed) -> Blocked | None:
+def blocked(facts: Facts) -> Blocked | None:
     """The first thing that stands in the way."""
     for judge in (_unsupported, _rivalled, _taken, _volume):
-        found = judge(observed)
+        found = judge(facts)
         if found is not None:
             return found
     return None
 
 
-def _unsupported(observed: Observed) -> Blocked | None:
-    sentence = unserved(observed.service)
-    if not sentence and is_optimized(observed.service) and not observed.settings.model_cache_claim:
+def _unsupported(facts: Facts) -> Blocked | None:
+    sentence, cache = unserved(facts.service), facts.observed.settings.model_cache_claim
+    if not sentence and facts.artefact is not None and not cache:
         sentence = "This installation keeps no optimised models: models.cache.claimName is empty."
     return Blocked(Block.UNSUPPORTED, sentence, None) if sentence else None
 
 
-def _rivalled(observed: Observed) -> Blocked | None:
+def _rivalled(facts: Facts) -> Blocked | None:
+    observed = facts.observed
     if not observed.rivals or observed.service.metadata.creation_timestamp is None:
         return None
     oldest = min(observed.rivals)
@@ -64,9 +66,8 @@ def _rivalled(observed: Observed) -> Blocked | None:
     )
 
 
-def _taken(observed: Observed) -> Blocked | None:
-    service = observed.service
-    ref = taken(children_named(service), service.metadata.uid, observed.children)
+def _taken(facts: Facts) -> Blocked | None:
+    ref = taken(facts.children, facts.service.metadata.uid, facts.observed.children)
     if ref is None:
         return None
     return Blocked(
@@ -77,11 +78,11 @@ def _taken(observed: Observed) -> Blocked | None:
     )
 
 
-def _volume(observed: Observed) -> Blocked | None:
-    service = observed.service
+def _volume(facts: Facts) -> Blocked | None:
+    observed, service = facts.observed, facts.service
     most = most_pods(service)
-    cache = observed.settings.model_cache_claim if is_optimized(service) else ""
-    for name in (*claims_named(service), *([cache] if cache else [])):
+    cache = observed.settings.model_cache_claim if facts.artefact is not None else ""
+    for name in (*facts.claims, *([cache] if cache else [])):
         use = volumes.Use(
             pods=most,
             who=f"Up to {most} pods mount",

@@ -20,11 +20,9 @@ from preamar.core.pods import PodView
 from preamar.core.serving.metering import Drift
 from preamar.core.serving.model.previous_spec import MADE_OF
 from preamar.core.serving.model.source import (
-    fetch_name,
-    is_optimized,
-    may_be_fetched_ahead,
-    optimize_name,
-    products,
+    Artefact,
+    artefact_of,
+    fetch_job,
 )
 from preamar.core.serving.sizing.static_size import Habit
 from preamar.core.settings import Settings
@@ -147,10 +145,16 @@ class Observed:
 
 def children_named(service: InferenceService) -> tuple[Ref, ...]:
     """Where the children of a service are, whether they exist or not."""
+    return children_of(service, artefact_of(service), fetch_job(service))
+
+
+def children_of(
+    service: InferenceService, made: Artefact | None, fetched_by: str
+) -> tuple[Ref, ...]:
+    """The same, where it is known which Jobs may be among them."""
     namespace, name = service.metadata.namespace or "", f"{service.metadata.name}-serve"
-    jobs = [fetch_name(service)] if may_be_fetched_ahead(service) else []
-    if is_optimized(service):
-        jobs += [optimize_name(service, product) for product in products(service)]
+    jobs = [fetched_by] if fetched_by else []
+    jobs += [job.name for job in made.jobs] if made is not None else []
     split = service.spec.parallelism.nodes > 1
     return (
         Ref("apps/v1", "Deployment", namespace, name),

@@ -10,40 +10,32 @@ from typing import Any
 from preamar.api.inference import InferenceService
 from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
-from preamar.core.serving.artifact.optimize_words import Optimized, Stand
-from preamar.core.serving.artifact.rollout import Rollout, verdict
+from preamar.core.serving.artifact.optimize_words import Stand
+from preamar.core.serving.artifact.rollout import verdict
+from preamar.core.serving.facts import Facts
 from preamar.core.serving.groups.gang import Gang
-from preamar.core.serving.health.fit_kept import Fit, told_fit
+from preamar.core.serving.health.fit_kept import told_fit
 from preamar.core.serving.health.learned import learned
 from preamar.core.serving.metering import metering
-from preamar.core.serving.observe import SERVICE_LABEL, Observed
-from preamar.core.serving.pods.desired import revision_of
+from preamar.core.serving.observe import SERVICE_LABEL
 from preamar.core.serving.sizing.scaling import Decision
 from preamar.core.serving.sizing.size import signal
+from preamar.core.serving.step import Step
 from preamar.core.serving.verdicts import verdicts
 from preamar.core.timestamps import stamp
-from preamar.core.trouble import Trouble
 
 KEPT_DECISIONS = 20
 
 
-def status(
-    observed: Observed,
-    decision: Decision | None,
-    trouble: Trouble | None,
-    loaded: bool,
-    work: Optimized,
-    fit: Fit | None,
-    rollout: Rollout | None,
-    gang: Gang | None = None,
-) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
-    """The whole status to write, as JSON, and the verdicts in it. ``decision`` and ``fit`` are None
-    where they are not judged at present; what was told last is then kept."""
-    service, deployment = observed.service, observed.deployment
-    before = service.status
+def status(step: Step) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
+    """The whole status to write, as JSON, and the verdicts in it. What is not judged at present, as
+    size and fit where nothing is served, stays as it was told last."""
+    facts, work, rollout, served = step.facts, step.work, step.rollout, step.served
+    observed, service, before = facts.observed, facts.service, facts.service.status
+    deployment, fit = observed.deployment, served.fit if served else None
     told = (
-        *verdicts(observed, decision, trouble, loaded, work, fit.sentence if fit else ""),
-        *verdict(service, rollout),
+        *verdicts(step, fit.sentence if fit else ""),
+        *verdict(facts, rollout),
         *metering(service, observed.drift),
     )
     now_true: dict[str, Any] = {
@@ -54,8 +46,8 @@ def status(
         "readyReplicas": deployment.ready if deployment else 0,
         "conditions": merge(before.conditions, told, service.metadata.generation, observed.now),
     }
-    if loaded:
-        now_true["revision"] = revision_of(service)
+    if facts.loaded:
+        now_true["revision"] = facts.revision
         now_true["model"] = _model(service)
     elif before.revision:  # what did load once; the present revision has not
         now_true["revision"] = before.revision
@@ -65,11 +57,11 @@ def status(
         now_true["optimization"] = dict(work.told)
     elif before.optimization and work.stand != Stand.UNASKED:  # replicas may start from it yet
         now_true["optimization"] = _dumped(before.optimization)
-    now_true |= _decisions(observed, decision)
-    if measured := learned(observed):
+    now_true |= _decisions(facts, served.size if served else None)
+    now_true |= _groups(service, served.gang if served else None)
+    if measured := learned(facts):
         now_true["learned"] = measured
-    now_true |= _groups(service, gang)
-    if fit is not None and (made := told_fit(observed, fit)):
+    if fit is not None and (made := told_fit(facts, fit)):
         now_true["fit"] = made
     elif fit is None and before.fit is not None:
         now_true["fit"] = _dumped(before.fit)
@@ -92,8 +84,8 @@ def _model(service: InferenceService) -> dict[str, Any]:
     return known
 
 
-def _decisions(observed: Observed, decision: Decision | None) -> dict[str, Any]:
-    service, before = observed.service, observed.service.status
+def _decisions(facts: Facts, decision: Decision | None) -> dict[str, Any]:
+    service, before, observed = facts.service, facts.service.status, facts.observed
     history = [_dumped(d) for d in before.decisions]
     last = _dumped(before.decision) if before.decision else None
     if decision is not None:

@@ -15,11 +15,10 @@ from preamar.core.serving import metering
 from preamar.core.serving.artifact.optimize_words import Optimized, Stand, Why
 from preamar.core.serving.blocks import Block
 from preamar.core.serving.canary.canary_analysis import Judgement
+from preamar.core.serving.facts import Facts
 from preamar.core.serving.groups.gang import INCOMPLETE
-from preamar.core.serving.health.current import current_pods, ready_pods
 from preamar.core.serving.health.faults import BUILDERS, Fault
-from preamar.core.serving.observe import Observed
-from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.step import REFUSED, Step
 from preamar.core.trouble import Trouble
 
 
@@ -31,7 +30,6 @@ class Reason(StrEnum):
     NOT_LOADED = "NotLoadedYet"
     LOADED = "Loaded"
     PROGRESSING = "Progressing"
-    REFUSED = "Refused"
     SIZED = "SizeReached"
     RESIZING = "Resizing"
 
@@ -55,25 +53,19 @@ BAD: frozenset[str] = frozenset(
         Judgement.FAILS,
         Judgement.SLOW,
         Judgement.DIFFERS,
-        Reason.REFUSED,
+        REFUSED,
         *metering.BAD,
     }
 )
 
 
-def verdicts(
-    observed: Observed,
-    decision: Decision | None,
-    trouble: Trouble | None,
-    loaded: bool,
-    work: Optimized,
-    note: str,
-) -> tuple[Verdict, ...]:
+def verdicts(step: Step, note: str) -> tuple[Verdict, ...]:
     """The conditions, in the order in which people read them. ``note``: what is otherwise than it
     was asked for, and no trouble."""
-    wanted = decision.replicas if decision else observed.service.spec.replicas
-    ready = _ready(observed, wanted, trouble, loaded)
-    if work.stand == Stand.WORKING and trouble is None and decision is None:
+    facts, served, work, trouble = step.facts, step.served, step.work, step.trouble
+    wanted = served.size.replicas if served else facts.service.spec.replicas
+    ready = _ready(facts, wanted, trouble)
+    if work.stand == Stand.WORKING and trouble is None and served is None:
         ready = Verdict("Ready", "False", work.stand, "The model is optimised before it is served.")
     if note and trouble is None:
         ready = ready._replace(message=f"{ready.message} {note}")
@@ -83,9 +75,9 @@ def verdicts(
         Verdict("Stalled", "True", trouble.reason, trouble.message)
         if stalled and trouble
         else Verdict("Stalled", "False", Reason.PROGRESSING, "Nothing stands in the way."),
-        _model(trouble, loaded),
-        _optimized(work, current_pods(observed)),
-        _scaled(observed, wanted, decision, trouble),
+        _model(trouble, facts.loaded),
+        _optimized(work, facts.current),
+        _scaled(step, wanted),
     )
 
 
@@ -114,13 +106,12 @@ def _without_engine(pod: PodView) -> str:
     return why if isinstance(why, str) else ""
 
 
-def _ready(observed: Observed, wanted: int, trouble: Trouble | None, loaded: bool) -> Verdict:
-    answering = len(ready_pods(observed))
-    if trouble is not None and (not answering or trouble.reason in set(Block)):
+def _ready(facts: Facts, wanted: int, trouble: Trouble | None) -> Verdict:
+    if trouble is not None and (not facts.ready or trouble.reason in set(Block)):
         return Verdict("Ready", "False", trouble.reason, trouble.message)
     if wanted == 0:
-        mode = observed.service.spec.scaling.mode
-        if loaded:
+        mode = facts.service.spec.scaling.mode
+        if facts.loaded:
             return Verdict(
                 "Ready",
                 "True",
@@ -133,10 +124,10 @@ def _ready(observed: Observed, wanted: int, trouble: Trouble | None, loaded: boo
             Reason.NOT_LOADED,
             "No replica has loaded this model yet; set spec.replicas to 1 to try it.",
         )
-    if answering:
+    if facts.ready:
         # Counts of single pods stay out of the sentence: each would be a write.
         return Verdict("Ready", "True", Reason.SERVING, "Requests are answered.")
-    if any(p.ready and not p.deleting for p in observed.pods):
+    if any(p.ready and not p.deleting for p in facts.observed.pods):
         return Verdict(
             "Ready",
             "False",
@@ -156,17 +147,15 @@ def _model(trouble: Trouble | None, loaded: bool) -> Verdict:
     )
 
 
-def _scaled(
-    observed: Observed, wanted: int, decision: Decision | None, trouble: Trouble | None
-) -> Verdict:
+def _scaled(step: Step, wanted: int) -> Verdict:
+    facts, trouble = step.facts, step.trouble
     if trouble is not None:
         return Verdict("Scaled", "False", trouble.reason, trouble.message)
-    deployment = observed.deployment
+    deployment = facts.observed.deployment
     exist = deployment.replicas if deployment else 0
-    ready = len(ready_pods(observed))
-    if exist != wanted or ready != wanted:
+    if exist != wanted or facts.ready != wanted:
         return Verdict("Scaled", "False", Reason.RESIZING, f"On the way to {_copies(wanted)}.")
-    reason = str(decision.reason) if decision else str(Reason.SIZED)
+    reason = str(step.served.size.reason if step.served else Reason.SIZED)
     return Verdict("Scaled", "True", reason, f"{_copies(wanted)}, as wanted.")
 
 

@@ -9,7 +9,7 @@ from preamar.api.inference import InferenceService
 from preamar.api.scaling import ScalingMode
 from preamar.core.metadata import API_VERSION
 from preamar.core.plan import Event, Plan, Ref, Scale
-from preamar.core.serving.health.current import loaded_once
+from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.fit_kept import as_made
 from preamar.core.serving.observe import KIND, Observed
 from preamar.core.serving.sizing.scaling import Decision
@@ -19,7 +19,7 @@ from preamar.core.serving.sizing.size import signal, size_of
 def wake(observed: Observed) -> Plan:
     """The write that wakes the service and its event; nothing where it is not a plain case."""
     service = observed.service
-    if not observed.demand.queued or not _sleeps(service) or not loaded_once(observed):
+    if not observed.demand.queued or not _sleeps(service) or not facts_of(observed).loaded:
         return Plan()
     decision = size_of(
         as_made(service),

@@ -6,60 +6,58 @@ While either is under way, the replicas that there were are served and sized as 
 
 from dataclasses import replace
 
-from preamar.core.objects import ClaimView
+from preamar.api.inference import InferenceService
 from preamar.core.plan import Delete, Manifest, ref_of
 from preamar.core.serving.artifact.optimize_job import optimize_job
 from preamar.core.serving.artifact.optimize_words import Optimized, Stand
 from preamar.core.serving.artifact.prefetch import prefetch
 from preamar.core.serving.artifact.rollout import Phase, Rollout
-from preamar.core.serving.model.previous_spec import earlier
-from preamar.core.serving.model.source import (
-    artefact,
-    cache_claim,
-    is_fetched,
-    is_optimized,
-    optimize_name,
-    products,
-    usable_cache,
-)
-from preamar.core.serving.observe import Observed, canary_ref, claims_named
-from preamar.core.serving.pods.desired import canary, revision_of
+from preamar.core.serving.facts import Facts, facts_of
+from preamar.core.serving.model.source import artefact_of
+from preamar.core.serving.observe import canary_ref
+from preamar.core.serving.pods.desired import Template, canary
 
 
-def served_of(observed: Observed, work: Optimized, rollout: Rollout | None) -> Observed | None:
-    """With the service as its replicas are made: while the model is being optimised or tried, or
+def served_of(facts: Facts, work: Optimized, rollout: Rollout | None) -> Facts | None:
+    """Of the service as its replicas are made: while the model is being optimised or tried, or
     was refused, as those that there were before; None where there are none."""
     if rollout is not None and rollout.phase != Phase.PROMOTED:
-        return replace(observed, service=rollout.before)
+        return _as(rollout.before, facts)
     if work.stand in {Stand.UNASKED, Stand.DONE}:
-        return observed
-    deployment = observed.deployment
-    if deployment is None or deployment.deleting:
+        return facts
+    deployment = facts.observed.deployment
+    if deployment is None or deployment.deleting or facts.before is None:
         return None
-    before = earlier(observed.service, deployment.made_of)
-    return replace(observed, service=before) if before is not None else None
+    return _as(facts.before, facts)
 
 
-def optimizer(observed: Observed, work: Optimized) -> tuple[Manifest, ...]:
+def _as(service: InferenceService, facts: Facts) -> Facts:
+    return facts if service is facts.service else facts_of(replace(facts.observed, service=service))
+
+
+def optimizer(facts: Facts, work: Optimized) -> tuple[Manifest, ...]:
     """The Jobs that optimise the model. One that is there is never changed, as all Jobs."""
-    service, settings = observed.service, observed.settings
-    cache = observed.claims.get(settings.model_cache_claim)
-    if work.stand != Stand.WORKING or cache is None:
+    made, cache, observed = facts.artefact, facts.claim, facts.observed
+    if work.stand != Stand.WORKING or cache is None or made is None:
         return ()
-    kept = _served(observed)
-    jobs = (optimize_job(service, settings, cache, kept, each) for each in work.missing)
-    return tuple(job for job in jobs if ref_of(job) not in observed.children)
+    kept = _served(facts)
+    missing = [job for job in made.jobs if job.product in work.missing]
+    jobs = [
+        optimize_job(facts.service, observed.settings, cache, made, each, kept) for each in missing
+    ]
+    refs = [ref_of(job) for job in jobs]
+    return tuple(job for job, ref in zip(jobs, refs, strict=True) if ref not in observed.children)
 
 
-def abandoned(observed: Observed, work: Optimized) -> tuple[Delete, ...]:
+def abandoned(facts: Facts, work: Optimized) -> tuple[Delete, ...]:
     """The Jobs of wishes that were changed since: what they would say is no longer asked, and the
     artefact that they made may be gone when it is asked for again. And those whose artefact is."""
-    service, namespace = observed.service, observed.service.metadata.namespace or ""
-    asked = set(products(service)) - set(work.stale) if is_optimized(service) else set()
-    wanted = {optimize_name(service, product) for product in asked}
+    service, namespace = facts.service, facts.service.metadata.namespace or ""
+    jobs = facts.artefact.jobs if facts.artefact is not None else ()
+    wanted = {job.name for job in jobs if job.product not in work.stale}
     return tuple(
         Delete(ref, child.uid)
-        for ref, child in observed.children.items()
+        for ref, child in facts.observed.children.items()
         if (ref.kind, ref.namespace) == ("Job", namespace)
         and "-optimize-" in ref.name
         and ref.name not in wanted
@@ -68,61 +66,52 @@ def abandoned(observed: Observed, work: Optimized) -> tuple[Delete, ...]:
     )
 
 
-def _served(observed: Observed) -> tuple[str, ...]:
+def _served(facts: Facts) -> tuple[str, ...]:
     """Artefacts that replicas may start from meanwhile: the last that was made, which may be on
     trial, and the one that the Deployment is made of, which may be older."""
-    service, deployment = observed.service, observed.deployment
-    known = service.status.optimization
+    known, before = facts.service.status.optimization, facts.before
     found = {known.artefact} if known and known.artefact else set()
-    before = earlier(service, deployment.made_of) if deployment else None
-    if before is not None and is_optimized(before):
-        found.add(artefact(before))
+    made = artefact_of(before) if before is not None else None
+    if made is not None:
+        found.add(made.name)
     return tuple(sorted(found))
 
 
-def fetcher(observed: Observed, claim: ClaimView | None, loaded: bool) -> tuple[Manifest, ...]:
+def fetcher(facts: Facts) -> tuple[Manifest, ...]:
     """The Job that fetches the model. One that is there is never changed, as all Jobs."""
-    job = None if loaded else prefetch(observed.service, observed.settings, claim)
+    # An artefact's own Jobs fetch what it is made of.
+    if facts.loaded or not facts.fetch_job or facts.artefact is not None:
+        return ()
+    observed, claim = facts.observed, facts.claim
+    job = prefetch(facts.service, observed.settings, claim, facts.fetch_job)
     return (job,) if job is not None and ref_of(job) not in observed.children else ()
 
 
 def tried(
-    observed: Observed, rollout: Rollout | None, beside: int
+    facts: Facts, rollout: Rollout | None, beside: int
 ) -> tuple[tuple[Manifest, ...], tuple[Delete, ...]]:
     """The Deployment of a revision on trial, or its end. After a promotion it stays until the
     others are replaced: capacity is not lost."""
-    service = observed.service
-    child = observed.children.get(canary_ref(service))
+    service = facts.service
     if rollout is not None and rollout.phase == Phase.TRYING:
-        claim = claim_of(observed)
-        replicas = rollout.replicas(service, beside)
-        return (canary(service, observed.settings, replicas, claim),), ()
-    replaced = _replaced(observed)
+        batch, settings = service.spec.runtime.batching.max_batch_size, facts.observed.settings
+        made = Template(service, settings, facts.claim, batch, facts.revision, facts.made_of)
+        return (canary(made, rollout.replicas(service, beside)),), ()
+    ref = canary_ref(service)
+    child = facts.observed.children.get(ref)
     if child is None or child.deleting or child.owner != service.metadata.uid:
         return (), ()
-    if rollout is not None and rollout.phase == Phase.PROMOTED and not replaced:
+    if rollout is not None and rollout.phase == Phase.PROMOTED and not _replaced(facts):
         return (), ()
-    return (), (Delete(canary_ref(service), child.uid),)
+    return (), (Delete(ref, child.uid),)
 
 
-def _replaced(observed: Observed) -> bool:
+def _replaced(facts: Facts) -> bool:
     """Whether all replicas are of the present revision and ready."""
-    made = observed.deployment
+    made = facts.observed.deployment
     return (
         made is not None
-        and made.revision == revision_of(observed.service)
+        and made.revision == facts.revision
         and made.observed_generation >= made.generation
         and made.updated == made.replicas == made.ready
     )
-
-
-def claim_of(observed: Observed) -> ClaimView | None:
-    """The volume that the model lies on, or is fetched to."""
-    service = observed.service
-    name = cache_claim(service, observed.settings)
-    cache = observed.claims.get(name) if name else None
-    if is_optimized(service):
-        return cache
-    if is_fetched(service):
-        return usable_cache(service, cache)
-    return next((observed.claims.get(name) for name in claims_named(service)), None)

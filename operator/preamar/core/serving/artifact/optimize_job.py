@@ -19,11 +19,9 @@ from preamar.core.serving.model.images import image_of
 from preamar.core.serving.model.source import (
     ARTEFACTS,
     CACHE,
-    artefact,
-    compiles,
+    Artefact,
+    OptimizeJob,
     mounted_source,
-    optimize_name,
-    part_of,
 )
 from preamar.core.serving.observe import WORK_LABEL, model_name
 from preamar.core.serving.pods.pod import GPU_DEFAULTS
@@ -40,11 +38,12 @@ def optimize_job(
     service: InferenceService,
     settings: Settings,
     cache: ClaimView,
+    made: Artefact,
+    job: OptimizeJob,
     kept: Sequence[str],
-    product: str,
 ) -> Manifest:
-    """The Job. ``kept`` are earlier artefacts that replicas may still start from; ``product`` is
-    what an engine is for, empty where any will do."""
+    """The one ``job`` of those that make what is to be ``made``. ``kept`` are earlier artefacts that
+    replicas may still start from."""
     spec, runtime = service.spec, service.spec.runtime
     source = mounted_source(service, settings, cache)
     volumes, mounts = list(source.volumes), list(source.mounts)
@@ -54,7 +53,7 @@ def optimize_job(
     words = {
         **source.words,
         "name": model_name(service),
-        "target": f"{CACHE}/{ARTEFACTS}/{artefact(service)}",
+        "target": f"{CACHE}/{ARTEFACTS}/{made.name}",
         "kept": list(kept),
         "digest": spec.model.digest,
         "trust": spec.model.trust.value,
@@ -70,8 +69,8 @@ def optimize_job(
         mounts.append({"name": "calibration", "mountPath": CALIBRATION, "readOnly": True})
         words["calibration"] = f"{CALIBRATION}/{uri.path}".rstrip("/")
     accelerator, defaults = CPU, CPU_DEFAULTS
-    if compiles(service):
-        narrow = {"count": 1, "products": (product,) if product else ()}
+    if made.compiled:
+        narrow = {"count": 1, "products": (job.product,) if job.product else ()}
         accelerator, defaults = spec.accelerator.model_copy(update=narrow), GPU_DEFAULTS
         words |= {
             "accelerator": accelerator.type.value,
@@ -90,19 +89,18 @@ def optimize_job(
         "resources": resources_of(runtime.resources, accelerator, defaults),
         "volumeMounts": mounts,
     }
-    job = worker(
+    body = worker(
         service,
         settings,
-        optimize_name(service, product),
+        job.name,
         container,
         volumes,
         kept_seconds=KEPT_SECONDS,
         accelerator=accelerator,
     )
-    marked = {WORK_LABEL: part_of(service, product)}
-    job["spec"]["template"]["metadata"]["annotations"] = marked
+    body["spec"]["template"]["metadata"]["annotations"] = {WORK_LABEL: job.part}
     # A pod that a drained node took away is no try.
-    policy = job["spec"]["podFailurePolicy"]["rules"]
+    policy = body["spec"]["podFailurePolicy"]["rules"]
     taken = [{"type": "DisruptionTarget", "status": "True"}]
     policy.append({"action": "Ignore", "onPodConditions": taken})
-    return job
+    return body

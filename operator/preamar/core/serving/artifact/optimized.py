@@ -20,16 +20,9 @@ from preamar.core.serving.artifact.optimize_words import (
     figures,
     refused,
 )
-from preamar.core.serving.model.source import (
-    artefact,
-    compiles,
-    is_optimized,
-    optimize_name,
-    part_of,
-    products,
-)
-from preamar.core.serving.observe import REVISION, WORK_LABEL, Observed
-from preamar.core.serving.pods.desired import revision_of
+from preamar.core.serving.facts import Facts
+from preamar.core.serving.model.source import Artefact, OptimizeJob
+from preamar.core.serving.observe import REVISION, WORK_LABEL
 from preamar.core.serving.pods.memory import REFUSED
 from preamar.core.serving.pods.worker import HOURS, TRIES
 
@@ -38,15 +31,16 @@ MISSING = "ArtefactMissing"
 OF_JOB = "batch.kubernetes.io/controller-uid"
 
 
-def optimized(observed: Observed) -> Optimized:
+def optimized(facts: Facts) -> Optimized:
     """How the present wish stands."""
-    service = observed.service
-    if not is_optimized(service):
+    made = facts.artefact
+    if made is None:
         return Optimized(Stand.UNASKED)
-    wanted, gone = products(service), _gone(observed)
+    wanted, gone = [job.product for job in made.jobs], _gone(facts)
     parts = [
-        (_known(observed, product) if gone is None else None) or _part(observed, product, gone)
-        for product in wanted
+        (_known(facts, made, job.product) if gone is None else None)
+        or _part(facts, made, job, gone)
+        for job in made.jobs
     ]
     for product, part in zip(wanted, parts, strict=True):
         if part.stand == Stand.REFUSED:
@@ -57,19 +51,19 @@ def optimized(observed: Observed) -> Optimized:
         stale = tuple(product for part in parts for product in part.stale)
         return Optimized(Stand.WORKING, message=_waits(parts), missing=missing, stale=stale)
     told = dict(parts[0].told)
-    if compiles(service):
+    if made.compiled:
         told["engines"] = [engine for part in parts for engine in part.told["engines"]]
     return Optimized(Stand.DONE, told=told)
 
 
-def _known(observed: Observed, product: str) -> Optimized | None:
+def _known(facts: Facts, made: Artefact, product: str) -> Optimized | None:
     """What status remembers of it."""
-    service, known = observed.service, observed.service.status.optimization
-    if known is None or known.artefact != artefact(service):
+    known = facts.service.status.optimization
+    if known is None or known.artefact != made.name:
         return None
     told: dict[str, Any] = known.model_dump(by_alias=True, exclude_none=True, mode="json")
     built = told.pop("engines")
-    if not compiles(service):
+    if not made.compiled:
         return Optimized(Stand.DONE, told=told)
     engines = [each for each in built if product in {"", each.get("product")}]
     if not engines:
@@ -78,9 +72,9 @@ def _known(observed: Observed, product: str) -> Optimized | None:
     return Optimized(Stand.DONE, told=told | figures | {"engines": engines})
 
 
-def _gone(observed: Observed) -> datetime | None:
+def _gone(facts: Facts) -> datetime | None:
     """When a replica last found no artefact where it should be: somebody has emptied the volume."""
-    revision = revision_of(observed.service)
+    observed, revision = facts.observed, facts.revision
     ends = [
         container.last_end
         for pod in (*observed.pods, *observed.canaries)
@@ -98,16 +92,15 @@ def _gone(observed: Observed) -> datetime | None:
     )
 
 
-def _part(observed: Observed, product: str, gone: datetime | None) -> Optimized:
+def _part(facts: Facts, made: Artefact, job: OptimizeJob, gone: datetime | None) -> Optimized:
     """What its Job has made of it. What was made before ``gone`` is no more."""
-    service = observed.service
-    name, part = artefact(service), part_of(service, product)
-    job = optimize_name(service, product)
-    child = observed.children.get(Ref("batch/v1", "Job", service.metadata.namespace or "", job))
+    observed, product = facts.observed, job.product
+    namespace = facts.service.metadata.namespace or ""
+    child = observed.children.get(Ref("batch/v1", "Job", namespace, job.name))
     pods = [
         pod
         for pod in observed.workers
-        if pod.annotations.get(WORK_LABEL) == part
+        if pod.annotations.get(WORK_LABEL) == job.part
         and (child is None or pod.labels.get(OF_JOB, child.uid) == child.uid)
     ]
     ends = [
@@ -120,8 +113,8 @@ def _part(observed: Observed, product: str, gone: datetime | None) -> Optimized:
     if done is not None and gone is not None and (done.finished is None or done.finished < gone):
         return Optimized(Stand.WORKING, message="What was made is gone.", stale=(product,))
     if done is not None:
-        told = figures(done, name)
-        engines = {"engines": [engine(done, product, told)]} if compiles(service) else {}
+        told = figures(done, made.name)
+        engines = {"engines": [engine(done, product, told)]} if made.compiled else {}
         return Optimized(Stand.DONE, told=told | engines)
     refusal = next((end for _, end in ends if end.exit_code == REFUSED), None)
     if refusal is not None:
@@ -135,7 +128,7 @@ def _part(observed: Observed, product: str, gone: datetime | None) -> Optimized:
         return Optimized(
             Stand.REFUSED,
             Why.FAILS,
-            f"The Job {job} did not end{late if child.failed == LATE else ' well and its pods are gone'}. "
+            f"The Job {job.name} did not end{late if child.failed == LATE else ' well and its pods are gone'}. "
             "Delete it to try again.",
         )
     stuck = next((pod.unschedulable for pod in pods if pod.unschedulable), "")

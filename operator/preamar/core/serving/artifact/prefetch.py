@@ -13,11 +13,7 @@ from preamar.core.objects import ClaimView
 from preamar.core.plan import Manifest
 from preamar.core.serving.model.source import (
     ALL,
-    fetch_name,
-    is_optimized,
-    may_be_fetched_ahead,
     mounted_source,
-    usable_cache,
 )
 from preamar.core.serving.observe import model_name
 from preamar.core.serving.pods.worker import worker
@@ -27,12 +23,9 @@ KEPT_SECONDS = 600
 
 
 def prefetch(
-    service: InferenceService, settings: Settings, claim: ClaimView | None
+    service: InferenceService, settings: Settings, cache: ClaimView | None, name: str
 ) -> Manifest | None:
-    """The Job, where one helps. ``claim`` is the cache's."""
-    cache = usable_cache(service, claim)
-    if not may_be_fetched_ahead(service) or is_optimized(service):  # which fetches it itself
-        return None
+    """The Job called ``name``, where one helps. ``cache`` is the claim that replicas share."""
     if cache is None or ALL not in cache.access_modes:
         return None
     source = mounted_source(service, settings, cache)
@@ -48,5 +41,4 @@ def prefetch(
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
         "volumeMounts": source.mounts,
     }
-    name = fetch_name(service)
     return worker(service, settings, name, container, source.volumes, kept_seconds=KEPT_SECONDS)

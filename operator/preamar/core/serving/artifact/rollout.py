@@ -15,16 +15,16 @@ from typing import Any
 
 from preamar.api.inference import InferenceService
 from preamar.core.conditions import Verdict, shortened
-from preamar.core.placement import on_gpu
 from preamar.core.serving.artifact.optimize_words import Optimized, Stand
 from preamar.core.serving.canary.answer_comparison import allowed
 from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS, Judgement, judge
-from preamar.core.serving.health.faults import Fault, Finding, Made, find, is_ready
-from preamar.core.serving.model.previous_spec import earlier
-from preamar.core.serving.observe import Observed, has_canary
-from preamar.core.serving.pods.desired import revision_of
+from preamar.core.serving.facts import Facts
+from preamar.core.serving.health.faults import Fault, Finding, Made, find
+from preamar.core.serving.observe import REVISION
+from preamar.core.serving.pods.readiness import down, is_ready
 from preamar.core.timestamps import moment, stamp
 from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.demand import Demand
 
 WAITS = frozenset({Fault.UNSCHEDULABLE})
 """Of no fault of the revision: it may have a node later."""
@@ -82,23 +82,23 @@ class Rollout:
         return words | ({"since": stamp(self.since)} if self.since else {})
 
 
-def rollout_of(observed: Observed, work: Optimized) -> Rollout | None:
+def rollout_of(facts: Facts, work: Optimized) -> Rollout | None:
     """What becomes of a new revision now; None where there is none on its way in steps."""
-    service = observed.service
-    if not has_canary(service) or work.stand not in {Stand.UNASKED, Stand.DONE}:
+    observed = facts.observed
+    if not facts.canary or work.stand not in {Stand.UNASKED, Stand.DONE}:
         return None
-    known = known_rollout(observed)
+    known = known_rollout(facts)
     if known is None or known.phase != Phase.TRYING:
         return known
-    finding = _finding(observed)
+    finding = _finding(facts)
     if finding is not None and finding.fault not in WAITS:
         return _back(known, str(finding.fault), finding.message)
     ready = [pod for pod in observed.canaries if is_ready(pod, observed.now)]
     if known.since is None and not ready:
         return replace(known, message=finding.message) if finding else known
     since = known.since or observed.now
-    trial = _trial(observed, known.revision)
-    wish = service.spec.rollout.canary
+    trial = _trial(observed.demand, known.revision)
+    wish = facts.service.spec.rollout.canary
     seconds = (observed.now - since).total_seconds()
     lasted = seconds >= wish.interval_seconds
     # Not for ever: some traffic cannot be compared, and then the rest has to do.
@@ -119,9 +119,10 @@ def rollout_of(observed: Observed, work: Optimized) -> Rollout | None:
     return replace(now, message=judged.sentence)
 
 
-def verdict(service: InferenceService, rollout: Rollout | None) -> tuple[Verdict, ...]:
+def verdict(facts: Facts, rollout: Rollout | None) -> tuple[Verdict, ...]:
     """The condition ``RolledOut``, with strategy Canary."""
-    if not has_canary(service):
+    service = facts.service
+    if not facts.canary:
         return ()
     if rollout is None:
         return (Verdict("RolledOut", "True", "Current", "There is no other revision."),)
@@ -140,14 +141,13 @@ def verdict(service: InferenceService, rollout: Rollout | None) -> tuple[Verdict
     return (Verdict("RolledOut", "Unknown", rollout.phase, sentence),)
 
 
-def known_rollout(observed: Observed) -> Rollout | None:
+def known_rollout(facts: Facts) -> Rollout | None:
     """As status has it; begun where the replicas that there are were made otherwise."""
-    service, deployment = observed.service, observed.deployment
-    revision, told = revision_of(service), service.status.rollout
+    service, deployment, before = facts.service, facts.observed.deployment, facts.before
+    revision, told = facts.revision, service.status.rollout
     if deployment is None or deployment.deleting:
         return None
-    before = earlier(service, deployment.made_of)
-    if before is None or revision_of(before) == revision:
+    if before is None or facts.before_revision == revision:
         if told is not None and told.revision == revision and told.phase == Phase.PROMOTED:
             return Rollout(revision, service, Phase.PROMOTED, told.step, moment(told.since),
                            told.requests, told.reason, told.message)  # fmt: skip
@@ -165,24 +165,22 @@ def known_rollout(observed: Observed) -> Rollout | None:
             allowed(before, service),
         )
     # Nothing is known of one that has never loaded: there is nothing to compare with.
-    if service.status.revision != revision_of(before):
+    if service.status.revision != facts.before_revision:
         return None
     return Rollout(revision, before, tolerance=allowed(before, service))
 
 
-def _finding(observed: Observed) -> Finding | None:
-    service = observed.service
-    gpu = on_gpu(service.spec.accelerator)
-    revision = revision_of(service)
-    mine = tuple(
-        pod for pod in observed.canaries if pod.labels.get("preamar.dev/revision") == revision
-    )
-    found = find(mine, observed.now, Made(gpu, service.spec.runtime.batching.max_batch_size))
+def _finding(facts: Facts) -> Finding | None:
+    canaries, batching = facts.observed.canaries, facts.service.spec.runtime.batching
+    mine = tuple(pod for pod in canaries if pod.labels.get(REVISION) == facts.revision)
+    made = Made(facts.gpu, batching.max_batch_size)
+    now = facts.observed.now
+    found = find(down(mine, now), now, made)
     return found if found is not None and found.in_grace is None else None
 
 
-def _trial(observed: Observed, revision: str) -> Trial:
-    told = [trial for trial in observed.demand.trials if trial.revision == revision]
+def _trial(demand: Demand, revision: str) -> Trial:
+    told = [trial for trial in demand.trials if trial.revision == revision]
     return Trial(
         revision,
         reduce(Side.plus, (trial.old for trial in told), Side()),

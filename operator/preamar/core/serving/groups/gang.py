@@ -8,14 +8,13 @@ hold half of what there is would wait for each other again. An edit of the spec 
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from preamar.core.backoff import INCOMPLETE_GANG, pause
 from preamar.core.conditions import shortened
 from preamar.core.pods import PodView
-from preamar.core.serving.observe import Observed
-from preamar.core.serving.pods.desired import edition_of
-from preamar.core.serving.pods.group import grouped, members_of
+from preamar.core.serving.facts import Facts
+from preamar.core.serving.pods.group import members_of
 from preamar.core.timestamps import moment, stamp
 
 INCOMPLETE = "GroupIncomplete"
@@ -31,39 +30,43 @@ class Gang:
     message: str = ""
     recheck_in: float | None = None
 
-    def at_most(self, replicas: int) -> int:
-        """The size that is made of one that is wanted."""
-        return replicas if self.limit is None else min(replicas, self.limit)
+
+class _Group(NamedTuple):
+    """The pods of one replica."""
+
+    leader: PodView
+    workers: tuple[PodView, ...]
 
 
-def gang_of(observed: Observed, wanted: int) -> Gang:
+def gang_of(facts: Facts, wanted: int) -> Gang:
     """What holds now for a size of ``wanted``."""
-    if not grouped(observed.service):
+    if not facts.grouped:
         return Gang()
-    leaders = [pod for pod in observed.pods if not pod.deleting and not pod.over]
-    complete = sum(is_complete(observed, leader) for leader in leaders)
-    known = _known(observed)
+    now, members = facts.observed.now, members_of(facts.here, facts.observed.workers)
+    groups = [_Group(leader, members[leader.uid]) for leader in facts.here]
+    complete = sum([_is_complete(facts, group) for group in groups])
+    known = _known(facts)
     if known is not None and complete >= wanted:
         known = None
     late, soonest = [], None
-    for leader in leaders:
-        left = _seconds_left(observed, leader)
+    for group in groups:
+        left = _seconds_left(facts, group)
         if left is not None and left <= 0:
-            late.append(leader)
+            late.append(group)
         elif left is not None:
             soonest = left if soonest is None else min(soonest, left)
-    if late and complete < wanted and not (known and _pausing(known, observed.now) > 0):
+    if late and complete < wanted and not (known and _pausing(known, now) > 0):
         before = known["incomplete"] if known and known["limit"] >= complete else 0
         known = {
             "incomplete": before + 1,
             "limit": complete,
-            "at": stamp(observed.now),
-            "edition": edition_of(observed.service),
-            "message": _explanation(observed, late),
+            "at": stamp(now),
+            "edition": facts.edition,
+            "message": _explanation(facts, late),
         }
     if known is None:
         return Gang(recheck_in=soonest)
-    left = _pausing(known, observed.now)
+    left = _pausing(known, now)
     if left > 0:
         return Gang(known["limit"], known, known["message"], left)
     # What has become complete stays; the next is tried at once.
@@ -71,31 +74,32 @@ def gang_of(observed: Observed, wanted: int) -> Gang:
     return Gang(limit, known, known["message"], soonest)
 
 
-def is_complete(observed: Observed, leader: PodView) -> bool:
+def _is_complete(facts: Facts, group: _Group) -> bool:
     """Whether all pods of a replica have started."""
-    if leader.ready:
+    if group.leader.ready:
         return True
-    pods = (leader, *members_of(leader, observed.workers))
+    pods = (group.leader, *group.workers)
     started = [pod for pod in pods if not pod.deleting and pod.phase != "Pending"]
-    return len(started) >= observed.service.spec.parallelism.nodes
+    return len(started) >= facts.service.spec.parallelism.nodes
 
 
-def _seconds_left(observed: Observed, leader: PodView) -> float | None:
+def _seconds_left(facts: Facts, group: _Group) -> float | None:
     """Until what a replica holds is freed; None where it holds nothing, or only starts slowly."""
-    pods = (leader, *members_of(leader, observed.workers))
+    pods = (group.leader, *group.workers)
     placed = [pod for pod in pods if pod.phase != "Pending" or pod.scheduled or pod.node]
-    if is_complete(observed, leader) or not placed or leader.created is None:
+    if _is_complete(facts, group) or not placed or group.leader.created is None:
         return None
-    if len(placed) >= observed.service.spec.parallelism.nodes:
+    if len(placed) >= facts.service.spec.parallelism.nodes:
         return None  # images are pulled and models fetched: a new start would begin anew
     # Since the last was added or lost: a replica that has served and lost a worker gets its time too.
     since = max([pod.created for pod in pods if pod.created is not None])
+    observed = facts.observed
     return observed.settings.gang_seconds - (observed.now - since).total_seconds()
 
 
-def _known(observed: Observed) -> dict[str, Any] | None:
-    told = observed.service.status.groups
-    if told is None or told.edition != edition_of(observed.service):
+def _known(facts: Facts) -> dict[str, Any] | None:
+    told = facts.service.status.groups
+    if told is None or told.edition != facts.edition:
         return None
     dumped: dict[str, Any] = told.model_dump(by_alias=True, exclude_none=True, mode="json")
     return dumped
@@ -109,9 +113,9 @@ def _pausing(known: dict[str, Any], now: datetime) -> float:
     return max(0.0, wait - (now - at).total_seconds())
 
 
-def _explanation(observed: Observed, late: list[PodView]) -> str:
-    nodes = observed.service.spec.parallelism.nodes
-    pods = [p for leader in late for p in (leader, *members_of(leader, observed.workers))]
+def _explanation(facts: Facts, late: list[_Group]) -> str:
+    nodes = facts.service.spec.parallelism.nodes
+    pods = [pod for group in late for pod in (group.leader, *group.workers)]
     waiting = sorted((p for p in pods if p.phase == "Pending"), key=lambda p: p.name)
     why = next((pod.unschedulable for pod in waiting if pod.unschedulable), "")
     named = f" ({waiting[0].name})" if waiting else ""
@@ -119,5 +123,5 @@ def _explanation(observed: Observed, late: list[PodView]) -> str:
     reason = f": {why.rstrip('.')}" if why else ""
     return shortened(
         f"{what} of {nodes} pods could not start as a whole within "
-        f"{observed.settings.gang_seconds} s{named}{reason}. Its accelerators are freed meanwhile."
+        f"{facts.observed.settings.gang_seconds} s{named}{reason}. Its accelerators are freed meanwhile."
     )

@@ -8,39 +8,38 @@ from collections.abc import Iterable
 from preamar.core.needs_apply import due
 from preamar.core.plan import Manifest
 from preamar.core.pods import PodView
-from preamar.core.serving.artifact.artifacts import claim_of
-from preamar.core.serving.observe import GROUP_LABEL, REVISION, Observed, batch_of
-from preamar.core.serving.pods.desired import revision_of
-from preamar.core.serving.pods.group import grouped, workers
+from preamar.core.serving.facts import Facts
+from preamar.core.serving.observe import GROUP_LABEL, REVISION, batch_of
+from preamar.core.serving.pods.group import workers
 from preamar.core.serving.pods.pod import pod_spec
 
 
-def made(of: Observed, leaders: Iterable[PodView]) -> tuple[Manifest, ...]:
-    """The workers that must be sent now for those of the leaders that are of ``of``'s revision."""
-    service = of.service
-    if not grouped(service):
+def made(facts: Facts, leaders: Iterable[PodView]) -> tuple[Manifest, ...]:
+    """The workers that must be sent now for those of the leaders that are of the revision."""
+    if not facts.grouped:
         return ()
-    claim, revision = claim_of(of), revision_of(service)
+    service, of = facts.service, facts.observed
     found: list[Manifest] = []
     for leader in leaders:
-        if leader.deleting or leader.over or leader.labels.get(REVISION) != revision:
+        if leader.deleting or leader.over or leader.labels.get(REVISION) != facts.revision:
             continue
         batch = batch_of(leader.labels) or service.spec.runtime.batching.max_batch_size
-        pod = pod_spec(service, of.settings, claim, batch)
+        pod = pod_spec(service, of.settings, facts.claim, batch)
         wanted = workers(pod, service, of.settings, leader)
         # The leader owns them, so that it is its UID that says whether they are ours.
         found += due((wanted,), leader.uid, of.children, of.applied, of.refused)
     return tuple(found)
 
 
-def current_workers(observed: Observed, batch: int) -> tuple[PodView, ...]:
+def current_workers(facts: Facts, batch: int) -> tuple[PodView, ...]:
     """The workers of the present revision and batch."""
-    revision = revision_of(observed.service)
-    asked = observed.service.spec.runtime.batching.max_batch_size
+    if not facts.grouped:
+        return ()
+    asked = facts.service.spec.runtime.batching.max_batch_size
     return tuple(
         pod
-        for pod in observed.workers
+        for pod in facts.observed.workers
         if GROUP_LABEL in pod.labels
-        and pod.labels.get(REVISION) == revision
+        and pod.labels.get(REVISION) == facts.revision
         and (batch_of(pod.labels) or asked) == batch
     )

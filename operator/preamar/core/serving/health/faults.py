@@ -4,18 +4,17 @@ The pods of the present revision are asked in an order from the surest cause to 
 may heal within seconds is given a grace first; the answer then says when to look again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from preamar.core.pods import ContainerView, Ended, PodView
 from preamar.core.serving.pods.memory import REFUSED, exceeded, sentence
-from preamar.core.stuck import Judge, misconfigured, unschedulable, without_image
+from preamar.core.serving.pods.readiness import CRASHES
+from preamar.core.stuck import Stuck, misconfigured, unschedulable, without_image
 
-STEADY = timedelta(seconds=60)
-"""A container that has crashed before is trusted again once it has run for so long."""
-CRASHES = 2
 LONGEST_TAIL = 600
 
 
@@ -69,112 +68,100 @@ class Made:
     batch: int = 1
 
 
-Found = Callable[[PodView, datetime], Finding | None]
+def find(down: Sequence[PodView], now: datetime, made: Made) -> Finding | None:
+    """The surest finding over all pods that are down; one that counts before one in grace."""
+    image = [without_image(pod, now) for pod in down]
+    configuration = [misconfigured(pod, now) for pod in down]
+    place = [unschedulable(pod, now) for pod in down]
+    surest_first = (
+        *refused_by_builder(down),
+        *_not_started(image),
+        *_not_started(configuration),
+        *out_of_memory(down, made),
+        *crashing(down),
+        *_not_started(place),
+    )
+    counting = [finding for finding in surest_first if finding.in_grace is None]
+    return next(iter(counting or surest_first), None)
 
 
-def find(pods: Iterable[PodView], now: datetime, made: Made) -> Finding | None:
-    """The surest finding over all pods that are not ready; one that counts before one in grace."""
-    found = [
-        finding
-        for judge in judges(made)
-        for pod in pods
-        if not pod.deleting and not pod.over and not is_ready(pod, now)
-        for finding in (judge(pod, now),)
-        if finding is not None
-    ]
-    counting = [finding for finding in found if finding.in_grace is None]
-    return next(iter(counting or found), None)
+def refused_by_builder(pods: Iterable[PodView]) -> list[Finding]:
+    """What a builder says of a model that it cannot or may not take."""
+    models = [pod.container("model") for pod in pods]
+    ends = [model.last_end for model in models if model is not None]
+    refusals = [end for end in ends if end is not None and end.exit_code == REFUSED]
+    explained = [_explained(end, end.words) for end in refusals]
+    return [Finding(reason, sentence) for reason, sentence in explained]
 
 
-def is_ready(pod: PodView, now: datetime) -> bool:
-    """Whether a pod answers and has not only just come back from a crash."""
-    return pod.ready and not pod.deleting and steadies_in(pod, now) <= 0
-
-
-def steadies_in(pod: PodView, now: datetime) -> float:
-    """Seconds until a pod that kept crashing is trusted again; 0 if it is trusted."""
-    waits = [
-        (c.running_since + STEADY - now).total_seconds()
-        for c in pod.containers
-        if not c.init and c.restarts >= CRASHES and c.running_since is not None
-    ]
-    return max([0.0, *waits])
-
-
-def _refused_by_builder(pod: PodView, _now: datetime) -> Finding | None:
-    model = pod.container("model")
-    end = model.last_end if model else None
-    if end is None or end.exit_code != REFUSED:
-        return None
-    reason, sentence = _explained(end)
-    return Finding(reason, sentence)
-
-
-def _explained(end: Ended) -> tuple[Fault, str]:
-    reason, sentence = end.words.get("reason"), end.words.get("message")
+def _explained(end: Ended, words: Mapping[str, Any]) -> tuple[Fault, str]:
+    reason, sentence = words.get("reason"), words.get("message")
     fault = Fault(reason) if isinstance(reason, str) and reason in BUILDERS else Fault.MODEL_INVALID
     if not isinstance(sentence, str) or not sentence:
         sentence = f"The model cannot be prepared: {_tail(end.message)}"
     return fault, sentence
 
 
-def out_of_memory(made: Made) -> Found:
-    """Finds the container that ran out of memory, and says of which."""
+def out_of_memory(pods: Iterable[PodView], made: Made) -> list[Finding]:
+    """For each pod the container that ran out of memory, if one did, and of which."""
+    containers = _containers(pods)
+    memories = [exceeded(c, gpu=made.gpu) for _, c in containers]
+    told = [
+        None
+        if memory is None
+        else Finding(Fault.MEMORY, sentence(memory, c, _times(c), made.batch), container=c)
+        for (_, c), memory in zip(containers, memories, strict=True)
+    ]
+    return _first_of_each(containers, told)
 
-    def found(pod: PodView, _now: datetime) -> Finding | None:
-        for c in pod.containers:
-            memory = exceeded(c, gpu=made.gpu)
-            if memory is not None:
-                words = sentence(memory, c, _times(c), made.batch)
-                return Finding(Fault.MEMORY, words, container=c)
+
+def crashing(pods: Iterable[PodView]) -> list[Finding]:
+    """For each pod the container that ends again and again, if one does."""
+    containers = _containers(pods)
+    ends = [c.last_end for _, c in containers]
+    crashes = [_crash(c, end) for (_, c), end in zip(containers, ends, strict=True)]
+    return _first_of_each(containers, crashes)
+
+
+def _crash(c: ContainerView, end: Ended | None) -> Finding | None:
+    if end is None or (end.exit_code == 0 and c.init):
         return None
-
-    return found
-
-
-def crashing(pod: PodView, _now: datetime) -> Finding | None:
-    """The container that ends again and again."""
-    for c in pod.containers:
-        end = c.last_end
-        if end is None or (end.exit_code == 0 and c.init):
-            continue
-        if c.restarts < CRASHES and c.waiting != "CrashLoopBackOff":
-            continue
-        said = f" It said: {_tail(end.message)}" if end.message else ""
-        if c.init:
-            return Finding(
-                Fault.PREPARATION,
-                f"Preparing the model fails with exit code {end.exit_code} ({_times(c)}) and is "
-                f"tried again.{said}",
-                container=c,
-            )
+    if c.restarts < CRASHES and c.waiting != "CrashLoopBackOff":
+        return None
+    said = f" It said: {_tail(end.message)}" if end.message else ""
+    if c.init:
         return Finding(
-            Fault.CRASH,
-            f"The model server ends with exit code {end.exit_code} ({_times(c)}) while it loads "
-            f"or serves the model.{said}",
+            Fault.PREPARATION,
+            f"Preparing the model fails with exit code {end.exit_code} ({_times(c)}) and is "
+            f"tried again.{said}",
             container=c,
         )
-    return None
-
-
-def _not_started(judge: Judge) -> Found:
-    def found(pod: PodView, now: datetime) -> Finding | None:
-        cause = judge(pod, now)
-        return Finding(Fault(cause.cause), cause.message, cause.in_grace) if cause else None
-
-    return found
-
-
-def judges(made: Made) -> tuple[Found, ...]:
-    """The surest first."""
-    return (
-        _refused_by_builder,
-        _not_started(without_image),
-        _not_started(misconfigured),
-        out_of_memory(made),
-        crashing,
-        _not_started(unschedulable),
+    return Finding(
+        Fault.CRASH,
+        f"The model server ends with exit code {end.exit_code} ({_times(c)}) while it loads "
+        f"or serves the model.{said}",
+        container=c,
     )
+
+
+def _not_started(causes: Iterable[Stuck | None]) -> list[Finding]:
+    return [Finding(Fault(c.cause), c.message, c.in_grace) for c in causes if c is not None]
+
+
+def _containers(pods: Iterable[PodView]) -> list[tuple[int, ContainerView]]:
+    """All containers, each with the number of its pod."""
+    return [(number, c) for number, pod in enumerate(pods) for c in pod.containers]
+
+
+def _first_of_each(
+    containers: Iterable[tuple[int, ContainerView]], findings: Iterable[Finding | None]
+) -> list[Finding]:
+    """The first finding of each pod."""
+    first: dict[int, Finding] = {}
+    for (number, _), finding in zip(containers, findings, strict=True):
+        if finding is not None:
+            first.setdefault(number, finding)
+    return list(first.values())
 
 
 def _times(container: ContainerView) -> str:

@@ -12,19 +12,11 @@ from dataclasses import replace
 
 from preamar.api.inference import InferenceService
 from preamar.api.models import Format
-from preamar.core.placement import on_gpu
 from preamar.core.pods import PodView
-from preamar.core.serving.health.current import current_pods, loaded_once
-from preamar.core.serving.health.faults import (
-    Fault,
-    Finding,
-    Made,
-    crashing,
-    is_ready,
-    out_of_memory,
-)
+from preamar.core.serving.facts import Facts
+from preamar.core.serving.health.faults import Fault, Finding, Made, crashing, out_of_memory
 from preamar.core.serving.health.fit_kept import Fit, known_fit
-from preamar.core.serving.observe import Observed, batch_of
+from preamar.core.serving.observe import REVISION, batch_of
 from preamar.core.serving.pods.memory import REFUSED, exceeded
 from preamar.core.trouble import Trouble
 
@@ -36,29 +28,29 @@ RELEASED = (
 )
 
 
-def fit_of(observed: Observed) -> Fit:
+def fit_of(facts: Facts) -> Fit:
     """What is so after what the pods show now."""
-    known = known_fit(observed)
-    if known.given_up is not None or _ordered_away(observed):
+    known, now = known_fit(facts), facts.observed.now
+    if known.given_up is not None or _ordered_away(facts):
         return known
-    pods = tuple(p for p in made_with(observed, known) if not p.deleting and not p.over)
-    gpu = on_gpu(observed.service.spec.accelerator)
-    servers = [c for pod in pods for c in pod.containers if not c.init]
-    if _smaller_helps(observed.service, known) and any(exceeded(c, gpu=gpu) for c in servers):
-        return replace(known, batch=known.batch // 2, at=observed.now)
-    if any(is_ready(pod, observed.now) for pod in observed.pods):
+    servers = [c for pod in made_with(facts.here, facts, known) for c in pod.containers]
+    exceeding = [c for c in servers if not c.init and exceeded(c, gpu=facts.gpu)]
+    if exceeding and _smaller_helps(facts.service, known):
+        return replace(known, batch=known.batch // 2, at=now)
+    if facts.answering:
         return known  # of whatever revision: who answers is not taken away
-    found = _hopeless(pods, observed, Made(gpu, known.batch))
+    found = _hopeless(facts, known)
     if found is None:
         return known
     trouble = Trouble(found.fault, f"{found.message} {RELEASED}")
-    return replace(known, at=observed.now, given_up=trouble)
+    return replace(known, at=now, given_up=trouble)
 
 
-def made_with(observed: Observed, fit: Fit) -> tuple[PodView, ...]:
-    """The pods of the present revision and batch."""
-    current = current_pods(observed)
-    return tuple(p for p in current if (batch_of(p.labels) or fit.asked) == fit.batch)
+def made_with(pods: Iterable[PodView], facts: Facts, fit: Fit) -> tuple[PodView, ...]:
+    """Those that are of the present revision and batch."""
+    current = [pod for pod in pods if pod.labels.get(REVISION) == facts.revision]
+    batches = [batch_of(pod.labels) or fit.asked for pod in current]
+    return tuple(p for p, batch in zip(current, batches, strict=True) if batch == fit.batch)
 
 
 def _smaller_helps(service: InferenceService, known: Fit) -> bool:
@@ -67,25 +59,22 @@ def _smaller_helps(service: InferenceService, known: Fit) -> bool:
     return not own and known.batch > 1 and known.halvings < HALVINGS
 
 
-def _hopeless(pods: Iterable[PodView], observed: Observed, made: Made) -> Finding | None:
-    """Why these pods will not come up, where that is certain enough to take them away. Of a model
+def _hopeless(facts: Facts, known: Fit) -> Finding | None:
+    """Why pods that are down will not come up, where that is certain enough to take them away. Of a model
     that was ready before, only a smallest batch that is too large again and again: all else may
     pass."""
-    loaded = loaded_once(observed)
-    for judge in (out_of_memory(made), crashing):
-        for pod in pods:
-            found = judge(pod, observed.now)
-            if found is None or found.container is None or is_ready(pod, observed.now):
-                continue
-            c = found.container
-            if c.init and c.last_end is not None and c.last_end.exit_code == REFUSED:
-                continue  # heals by itself once the right model is on the volume
-            again = c.restarts >= RESTARTS and c.running_since is None
-            if (again or not loaded) if found.fault == Fault.MEMORY else (again and not loaded):
-                return found
+    loaded, pods = facts.loaded, made_with(facts.down, facts, known)
+    for found in (*out_of_memory(pods, Made(facts.gpu, known.batch)), *crashing(pods)):
+        c = found.container
+        if c is None or (c.init and c.last_end is not None and c.last_end.exit_code == REFUSED):
+            continue  # heals by itself once the right model is on the volume
+        again = c.restarts >= RESTARTS and c.running_since is None
+        if (again or not loaded) if found.fault == Fault.MEMORY else (again and not loaded):
+            return found
     return None
 
 
-def _ordered_away(observed: Observed) -> bool:
+def _ordered_away(facts: Facts) -> bool:
     """Whether no pod should be there: what is left of those that were ended shows nothing new."""
-    return observed.deployment is not None and observed.deployment.wanted == 0
+    deployment = facts.observed.deployment
+    return deployment is not None and deployment.wanted == 0

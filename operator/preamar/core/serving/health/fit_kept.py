@@ -13,9 +13,10 @@ from typing import Any
 from preamar.api.inference import InferenceService
 from preamar.api.inference_status import Fit as Told
 from preamar.core.plan import Event
+from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault
-from preamar.core.serving.observe import REVISION, Observed
-from preamar.core.serving.pods.desired import edition_of, revision_of, with_batch
+from preamar.core.serving.observe import REVISION
+from preamar.core.serving.pods.desired import revision_of, with_batch
 from preamar.core.timestamps import moment, stamp
 from preamar.core.trouble import Trouble
 
@@ -52,14 +53,14 @@ class Fit:
         )
 
 
-def known_fit(observed: Observed) -> Fit:
+def known_fit(facts: Facts) -> Fit:
     """What was found before, of the present revision."""
-    service, deployment = observed.service, observed.deployment
+    service, deployment = facts.service, facts.observed.deployment
     asked = service.spec.runtime.batching.max_batch_size
-    revision, told = revision_of(service), service.status.fit
+    revision, told = facts.revision, service.status.fit
     fit = Fit(asked, asked)
     if told is not None and told.revision == revision:
-        if told.given_up and told.edition != edition_of(service):
+        if told.given_up and told.edition != facts.edition:
             return fit
         # Another version may have had other words; a condition needs one.
         reason = Fault(told.reason) if told.reason in set(Fault) else Fault.CRASH
@@ -69,7 +70,7 @@ def known_fit(observed: Observed) -> Fit:
         # Smaller than what is told: an operator died before it could tell.
         batch = _within(deployment.batch, asked)
         if batch < fit.batch:
-            return replace(fit, batch=batch, at=observed.now)
+            return replace(fit, batch=batch, at=facts.observed.now)
     return fit
 
 
@@ -81,33 +82,32 @@ def as_made(service: InferenceService) -> InferenceService:
     return with_batch(service, _within(told.max_batch_size, asked))
 
 
-def told_fit(observed: Observed, fit: Fit) -> dict[str, Any]:
+def told_fit(facts: Facts, fit: Fit) -> dict[str, Any]:
     """``status.fit`` as it should be, as JSON; empty where all is as asked."""
-    service, before = observed.service, observed.service.status.fit
-    revision = revision_of(service)
+    before = facts.service.status.fit
     if fit.batch < fit.asked or fit.given_up is not None:
         why = fit.given_up or Trouble(Fault.MEMORY, fit.sentence)
         return {
-            "revision": revision,
-            "edition": edition_of(service),
+            "revision": facts.revision,
+            "edition": facts.edition,
             "asked": fit.asked,
             "maxBatchSize": fit.batch,
             "attempts": fit.halvings,
             "givenUp": fit.given_up is not None,
             "reason": str(why.reason),
             "message": why.message,
-            "at": stamp(fit.at or observed.now),
+            "at": stamp(fit.at or facts.observed.now),
         }
-    if before is not None and not before.given_up and _lives(observed, before):
+    if before is not None and not before.given_up and _lives(facts, before):
         # Of an earlier revision: gateways send no more at once while its replicas take no more.
         kept: dict[str, Any] = before.model_dump(by_alias=True, exclude_none=True, mode="json")
         return kept
     return {}
 
 
-def steps(observed: Observed, fit: Fit) -> tuple[Event, ...]:
+def steps(facts: Facts, fit: Fit) -> tuple[Event, ...]:
     """What is told of a change, once."""
-    told = _told(observed)
+    told = _told(facts)
     found = []
     if fit.batch < (told.max_batch_size if told else fit.asked):
         found.append(Event(Step.HALVED, fit.sentence, "Warning"))
@@ -116,19 +116,20 @@ def steps(observed: Observed, fit: Fit) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def _told(observed: Observed) -> Told | None:
+def _told(facts: Facts) -> Told | None:
     """What status says of the present revision and edition."""
-    service, told = observed.service, observed.service.status.fit
-    if told is None or told.revision != revision_of(service):
+    told = facts.service.status.fit
+    if told is None or told.revision != facts.revision:
         return None
-    return None if told.given_up and told.edition != edition_of(service) else told
+    return None if told.given_up and told.edition != facts.edition else told
 
 
-def _lives(observed: Observed, told: Told) -> bool:
+def _lives(facts: Facts, told: Told) -> bool:
     """Whether another revision than the present one has pods that this was told of."""
-    if told.revision == revision_of(observed.service):
+    if told.revision == facts.revision:
         return False
-    return any(p.labels.get(REVISION) == told.revision and not p.over for p in observed.pods)
+    told_of = [p for p in facts.observed.pods if p.labels.get(REVISION) == told.revision]
+    return bool([p for p in told_of if not p.over])
 
 
 def _within(batch: int, asked: int) -> int:

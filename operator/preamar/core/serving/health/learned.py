@@ -14,8 +14,7 @@ from statistics import median_low
 from typing import Any, NamedTuple
 
 from preamar.api.inference import InferenceService
-from preamar.core.serving.health.faults import is_ready
-from preamar.core.serving.observe import Observed
+from preamar.core.serving.facts import Facts
 from preamar.core.timestamps import moment, stamp
 from preamar.protocol.demand import Demand
 
@@ -32,11 +31,11 @@ class _Start(NamedTuple):
     seconds: float
 
 
-def learned(observed: Observed) -> dict[str, Any]:
+def learned(facts: Facts) -> dict[str, Any]:
     """``status.learned`` as it should be, as JSON; empty while nothing is known."""
-    before = observed.service.status.learned
+    before = facts.service.status.learned
     known = before.model_dump(by_alias=True, exclude_none=True, mode="json") if before else {}
-    found: dict[str, Any] = known | _starts(observed) | _service(observed)
+    found: dict[str, Any] = known | _starts(facts) | _service(facts)
     return {name: value for name, value in found.items() if value != []}
 
 
@@ -48,9 +47,9 @@ def seeded(service: InferenceService, demand: Demand) -> Demand:
     return replace(demand, service_seconds=float(before.service_seconds))
 
 
-def _service(observed: Observed) -> dict[str, Any]:
-    now, seconds = observed.now, observed.demand.service_seconds
-    before = observed.service.status.learned
+def _service(facts: Facts) -> dict[str, Any]:
+    now, seconds = facts.observed.now, facts.observed.demand.service_seconds
+    before = facts.service.status.learned
     if seconds is None:
         return {}
     if before is not None and before.service_seconds is not None:
@@ -62,9 +61,9 @@ def _service(observed: Observed) -> dict[str, Any]:
     return {"serviceSeconds": decimal(seconds), "measuredAt": stamp(now)}
 
 
-def _starts(observed: Observed) -> dict[str, Any]:
+def _starts(facts: Facts) -> dict[str, Any]:
     starts: dict[str, _Start] = {}
-    for start in (*_known(observed.service), *_seen(observed)):
+    for start in (*_known(facts.service), *_seen(facts)):
         other = starts.get(start.pod)
         # A readiness that was lost for a moment makes a start look longer and never shorter.
         starts[start.pod] = start if other is None or start.seconds < other.seconds else other
@@ -74,24 +73,24 @@ def _starts(observed: Observed) -> dict[str, Any]:
     return {
         "coldStartSeconds": decimal(median_low(start.seconds for start in last)),
         "coldStarts": [
-            {"pod": start.pod, "at": stamp(start.at), "seconds": decimal(start.seconds)}
-            for start in last
+            {"pod": start.pod, "at": at, "seconds": decimal(start.seconds)}
+            for start, at in zip(last, [stamp(start.at) for start in last], strict=True)
         ],
     }
 
 
 def _known(service: InferenceService) -> Iterator[_Start]:
     before = service.status.learned
-    for start in before.cold_starts if before else ():
-        at = moment(start.at)
+    starts = before.cold_starts if before else ()
+    for start, at in zip(starts, [moment(start.at) for start in starts], strict=True):
         if at is not None:
             yield _Start(at, start.pod, float(start.seconds))
 
 
-def _seen(observed: Observed) -> Iterator[_Start]:
+def _seen(facts: Facts) -> Iterator[_Start]:
     """Pods that are ready and whose containers have never been started again."""
-    for pod in observed.pods:
-        first = all(c.restarts == 0 for c in pod.containers) and is_ready(pod, observed.now)
+    for pod in facts.answering:
+        first = all(c.restarts == 0 for c in pod.containers)
         if first and pod.created is not None and pod.ready_at is not None:
             seconds = (pod.ready_at - pod.created).total_seconds()
             if seconds >= 0:

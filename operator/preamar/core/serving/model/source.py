@@ -6,6 +6,7 @@ its replicas can share, else a volume that comes and goes with the pod. The cred
 that the kubelet mounts; the operator never reads it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,24 @@ class Supply:
     volumes: tuple[dict[str, Any], ...]
     mounts: tuple[dict[str, Any], ...]
     words: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeJob:
+    """The Job that makes an artefact's ``part``, which is for that GPU ``product``, or for any."""
+
+    name: str
+    product: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """An optimised model. ``compiled``: it is made of engines; ``jobs``: who makes which part."""
+
+    name: str
+    compiled: bool
+    jobs: tuple[OptimizeJob, ...]
 
 
 def is_fetched(service: InferenceService) -> bool:
@@ -71,20 +90,30 @@ def artefact(service: InferenceService) -> str:
     return f"{service.metadata.name}-{digest_of(words)[:10]}"
 
 
-def part_of(service: InferenceService, product: str) -> str:
-    """What one Job makes of the artefact."""
-    return f"{artefact(service)}/{product}" if product else artefact(service)
+def artefact_of(service: InferenceService) -> Artefact | None:
+    """The optimised model that is asked for; None where it is served as it came."""
+    if not is_optimized(service):
+        return None
+    asked, compiled, name = products(service), compiles(service), artefact(service)
+    endings = [digest_of({name: product})[:10] if product else name[-10:] for product in asked]
+    return Artefact(
+        name,
+        compiled,
+        tuple(
+            OptimizeJob(
+                f"{name[:-11][:40]}-optimize-{ending}",
+                product,
+                f"{name}/{product}" if product else name,
+            )
+            for product, ending in zip(asked, endings, strict=True)
+        ),
+    )
 
 
-def optimize_name(service: InferenceService, product: str) -> str:
-    """The Job that makes it for that product."""
-    name = artefact(service)
-    ending = digest_of({name: product})[:10] if product else name[-10:]
-    return f"{name[:-11][:40]}-optimize-{ending}"
-
-
-def fetch_name(service: InferenceService) -> str:
-    """The Job that fetches this very model ahead of its replicas."""
+def fetch_job(service: InferenceService) -> str:
+    """The Job that fetches this very model ahead of its replicas; empty where there may be none."""
+    if not (is_fetched(service) and on_gpu(service.spec.accelerator)):
+        return ""
     model = service.spec.model
     words = {"uri": model.uri, "digest": model.digest, "secret": model.secret_name}
     words |= {"of": service.metadata.name}
@@ -97,9 +126,21 @@ def cache_claim(service: InferenceService, settings: Settings) -> str | None:
     return settings.model_cache_claim or None if wanted else None
 
 
-def may_be_fetched_ahead(service: InferenceService) -> bool:
-    """Whether there may be a Job that does."""
-    return is_fetched(service) and on_gpu(service.spec.accelerator)
+def volume_of(
+    service: InferenceService,
+    artefact: Artefact | None,
+    claims: Mapping[str, ClaimView],
+    cache: str,
+    named: tuple[str, ...],
+) -> ClaimView | None:
+    """The claim that the model lies on, or is fetched to: that of the name ``cache``, or the first of
+    those that the service has ``named``."""
+    kept = claims.get(cache) if cache else None
+    if artefact is not None:
+        return kept
+    if is_fetched(service):
+        return usable_cache(service, kept)
+    return claims.get(named[0]) if named else None
 
 
 def usable_cache(service: InferenceService, claim: ClaimView | None) -> ClaimView | None:
@@ -130,12 +171,25 @@ def mounted_source(
     """The same for the model as it came."""
     uri = ModelUri.parse(service.spec.model.uri)
     if uri.scheme == "pvc":
-        place = {"persistentVolumeClaim": {"claimName": uri.claim, "readOnly": True}}
-        return _mounted(place, f"{MODEL}/{uri.path}".rstrip("/"))
-    if uri.scheme in MOUNTED:
-        reference = str(uri).partition("://")[2]
-        pull = settings.image_pull_policy
-        return _mounted({"image": {"reference": reference, "pullPolicy": pull}}, MODEL)
+        path = f"{MODEL}/{uri.path}".rstrip("/")
+        volume: dict[str, Any] = {
+            "persistentVolumeClaim": {"claimName": uri.claim, "readOnly": True}
+        }
+    elif uri.scheme in MOUNTED:
+        path, pull = MODEL, settings.image_pull_policy
+        volume = {"image": {"reference": str(uri).partition("://")[2], "pullPolicy": pull}}
+    else:
+        return _fetched(str(uri), service, settings, claim)
+    return Supply(
+        ({"name": "source", **volume},),
+        ({"name": "source", "mountPath": MODEL, "readOnly": True},),
+        {"source": path},
+    )
+
+
+def _fetched(
+    uri: str, service: InferenceService, settings: Settings, claim: ClaimView | None
+) -> Supply:
     cache = usable_cache(service, claim)
     where = {"persistentVolumeClaim": {"claimName": cache.name}} if cache else {"emptyDir": {}}
     volumes = [{"name": "cache", **where}]
@@ -147,7 +201,7 @@ def mounted_source(
         volumes.append({"name": "credentials", "secret": source})
         mounts.append({"name": "credentials", "mountPath": CREDENTIALS, "readOnly": True})
     words = {
-        "uri": str(uri),
+        "uri": uri,
         "hosts": list(settings.model_hosts),
         "cacheBytes": settings.model_cache_bytes,
     }
@@ -159,11 +213,3 @@ def most_pods(service: InferenceService) -> int:
     spec = service.spec
     most = max(spec.scaling.max, 1) if spec.scaling.mode == ScalingMode.MANAGED else spec.replicas
     return most * spec.parallelism.nodes
-
-
-def _mounted(place: dict[str, Any], path: str) -> Supply:
-    return Supply(
-        ({"name": "source", **place},),
-        ({"name": "source", "mountPath": MODEL, "readOnly": True},),
-        {"source": path},
-    )

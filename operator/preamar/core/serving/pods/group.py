@@ -22,7 +22,6 @@ from preamar.core.serving.observe import (
     KIND,
     MEMBER_LABEL,
     REVISION,
-    SERVICE_LABEL,
     WORK_LABEL,
 )
 from preamar.core.settings import Settings
@@ -200,13 +199,11 @@ def _told(
     ]
 
 
-def members_of(leader: PodView, pods: Iterable[PodView]) -> tuple[PodView, ...]:
-    """The workers of a leader that there are."""
-    key = key_of(leader.uid)
-    return tuple(pod for pod in pods if pod.labels.get(GROUP_LABEL) == key)
-
-
-def member_selector(service: InferenceService) -> dict[str, str]:
-    """Of the pods that a disruption counts: one that takes a worker takes its whole replica."""
-    label = MEMBER_LABEL if grouped(service) else SERVICE_LABEL
-    return {label: service.metadata.name}
+def members_of(
+    leaders: Iterable[PodView], pods: Iterable[PodView]
+) -> dict[str, tuple[PodView, ...]]:
+    """The workers that there are of each leader, by its UID."""
+    by_key: dict[str, list[PodView]] = {}
+    for pod in pods:
+        by_key.setdefault(pod.labels.get(GROUP_LABEL, ""), []).append(pod)
+    return {leader.uid: tuple(by_key.get(key_of(leader.uid), ())) for leader in leaders}

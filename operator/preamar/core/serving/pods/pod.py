@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from json import dumps
 from typing import Any
 
-from preamar.api.inference import InferenceService
+from preamar.api.inference import InferenceService, InferenceServiceSpec
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.objects import ClaimView
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
@@ -31,24 +31,41 @@ def pod_spec(
 ) -> dict[str, Any]:
     """The spec of a replica's pod. ``claim`` is the model's, or that of the cache; ``batch`` may be
     less than was asked for."""
-    spec, runtime = service.spec, service.spec.runtime
-    gpu = on_gpu(spec.accelerator)
-    source = supply(service, settings, claim)
-    order = _order(service, source, batch)
+    spec, runtime, name = service.spec, service.spec.runtime, model_name(service)
+    split, source = is_split(spec), supply(service, settings, claim)
+    order = _order(spec, name, source, batch, split=split)
+    ready = f"/v2/models/{name}/ready"
+    probes = {
+        "startupProbe": _probe(ready, period=1, failures=LOADING_MINUTES * 60),
+        "readinessProbe": _probe(ready, period=2, failures=3),
+        "livenessProbe": _probe("/v2/health/live", period=10, failures=6),
+    }
+    ports = [{"name": name, "containerPort": port} for name, port in PORTS]
+    image, gpu = image_of(service, settings), on_gpu(spec.accelerator)
+    defaults = GPU_DEFAULTS if gpu else CPU_DEFAULTS
+    resources = resources_of(runtime.resources, spec.accelerator, defaults)
+    to_builder = {"PREAMAR_MODEL": order, "HOME": "/tmp"}  # noqa: S108
+    to_server = {
+        "PREAMAR_MODEL": order,
+        "PREAMAR_DRAIN_SECONDS": str(spec.drain.seconds),
+        "OMP_NUM_THREADS": threads(runtime.resources),
+        "HOME": "/tmp",  # noqa: S108
+    }
+    for_builder = environment(to_builder, runtime.env)
+    for_server = environment(to_server, runtime.env)
+    where = scheduling(spec.placement, spec.accelerator)
     common = {
-        "image": image_of(service, settings),
+        "image": image,
         "imagePullPolicy": settings.image_pull_policy,
         "securityContext": restricted_container(),
         # The builder explains itself there; of a crash the last lines of the log are the best.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    defaults = GPU_DEFAULTS if gpu else CPU_DEFAULTS
-    resources = resources_of(runtime.resources, spec.accelerator, defaults)
     model = {
         **common,
         "name": "model",
         "command": ["preamar-model", "build"],
-        "env": environment({"PREAMAR_MODEL": order, "HOME": "/tmp"}, runtime.env),  # noqa: S108
+        "env": for_builder,
         "resources": resources,
         "volumeMounts": [
             *source.mounts,
@@ -56,24 +73,15 @@ def pod_spec(
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
     }
-    ours = {
-        "PREAMAR_MODEL": order,
-        "PREAMAR_DRAIN_SECONDS": str(spec.drain.seconds),
-        "OMP_NUM_THREADS": threads(runtime.resources),
-        "HOME": "/tmp",  # noqa: S108
-    }
-    ready = f"/v2/models/{model_name(service)}/ready"
     triton = {
         **common,
         "name": "triton",
         "command": ["preamar-model", "serve"],
         "args": list(runtime.args),
-        "env": environment(ours, runtime.env),
-        "ports": [{"name": name, "containerPort": port} for name, port in PORTS],
+        "env": for_server,
+        "ports": ports,
         "resources": resources,
-        "startupProbe": _probe(ready, period=1, failures=LOADING_MINUTES * 60),
-        "readinessProbe": _probe(ready, period=2, failures=3),
-        "livenessProbe": _probe("/v2/health/live", period=10, failures=6),
+        **probes,
         "lifecycle": {"preStop": {"sleep": {"seconds": PRESTOP_SECONDS}}},
         "volumeMounts": [
             {"name": "models", "mountPath": "/models"},
@@ -96,10 +104,10 @@ def pod_spec(
             {"name": "tmp", "emptyDir": {}},
             {
                 "name": "shm",
-                "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SPLIT if is_split(spec) else SHM},
+                "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SPLIT if split else SHM},
             },
         ],
-        **scheduling(spec.placement, spec.accelerator),
+        **where,
     }
     if runtime.service_account_name:
         pod["serviceAccountName"] = runtime.service_account_name
@@ -108,11 +116,12 @@ def pod_spec(
     return pod
 
 
-def _order(service: InferenceService, source: Supply, batch: int) -> str:
+def _order(
+    spec: InferenceServiceSpec, name: str, source: Supply, batch: int, *, split: bool
+) -> str:
     """What the init container should build, as inside.md says."""
-    spec = service.spec
     order: dict[str, Any] = {
-        "name": model_name(service),
+        "name": name,
         "format": spec.model.format.value,
         "task": spec.model.task.value,
         "trust": spec.model.trust.value,
@@ -122,11 +131,11 @@ def _order(service: InferenceService, source: Supply, batch: int) -> str:
         | {"maxBatchSize": batch},
         "instances": spec.runtime.instances,
     }
-    if is_split(spec):
-        split = spec.parallelism
-        order["parallelism"] = {"tensor": split.tensor, "pipeline": split.pipeline}
-        if split.expert > 1:  # not always: pods that are there would be made anew for a word
-            order["parallelism"]["expert"] = split.expert
+    if split:
+        shape = spec.parallelism
+        order["parallelism"] = {"tensor": shape.tensor, "pipeline": shape.pipeline}
+        if shape.expert > 1:  # not always: pods that are there would be made anew for a word
+            order["parallelism"]["expert"] = shape.expert
     order |= source.words
     if spec.parallelism.nodes > 1:
         order["stages"] = spec.parallelism.nodes

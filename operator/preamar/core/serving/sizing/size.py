@@ -68,12 +68,10 @@ def cold_start_of(service: InferenceService) -> float | None:
 
 
 def fleet_of(pods: Iterable[PodView], cold_start: float | None, now: datetime) -> Fleet:
-    """Replicas that are ready, and when the others should be."""
+    """Replicas that are ready, and when the others should be. ``pods`` are those that count."""
     usual = COLD_START_SECONDS if cold_start is None else cold_start
     ready, starting = 0, []
     for pod in pods:
-        if pod.deleting or pod.over:
-            continue
         if pod.ready:
             ready += 1
             continue
