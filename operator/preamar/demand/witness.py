@@ -15,6 +15,7 @@ from zlib import crc32
 import aiohttp
 
 from preamar.demand.triton import Reading, in_flight, read
+from preamar.protocol import ports
 from preamar.protocol.demand import Demand
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,6 @@ EVERY_SECONDS, DEADLINE_SECONDS, STALE_SECONDS = 5.0, 2.0, 15.0
 TURNS = 20
 AT_ONCE = 50
 LARGEST_ANSWER = 2**18
-METRICS_PORT = 8002
 
 
 def witnessed(demand: Demand, seen: int | None) -> Demand:
@@ -60,7 +60,7 @@ class Witness:
     """Asks the pods of the services that passes name; ``changed`` hears of a service whose answer
     is another one now."""
 
-    def __init__(self, changed: Callable[[str], None], port: int = METRICS_PORT) -> None:
+    def __init__(self, changed: Callable[[str], None], port: int = ports.MODEL_METRICS) -> None:
         self._changed = changed
         self._port = port
         self._services: dict[str, _Service] = {}

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from preamar.core.needs_apply import taken
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.source import is_optimized, most_pods
-from preamar.core.serving.observe import Observed, Rival, children_named, claims_named, model_name
+from preamar.core.serving.observe import Observed, children_named, claims_named
 from preamar.core.serving.pods.desired import shareable
+from preamar.protocol.ownership import Claimant, owner
 
 
 class Block(StrEnum):
@@ -51,15 +52,17 @@ def _unsupported(observed: Observed) -> Blocked | None:
 
 
 def _rivalled(observed: Observed) -> Blocked | None:
-    if not observed.rivals or observed.service.metadata.creation_timestamp is None:
+    metadata = observed.service.metadata
+    if not observed.rivals or metadata.creation_timestamp is None:
         return None
-    oldest = min(observed.rivals)
-    if oldest > Rival.of(observed.service):
+    claimant = Claimant.of(metadata.model_dump(by_alias=True, mode="json"))
+    holder = owner((claimant, *observed.rivals))
+    if holder == claimant:
         return None
     return Blocked(
         Block.NAME_TAKEN,
-        f"The model name {model_name(observed.service)!r} belongs to the older InferenceService "
-        f"{oldest.namespace}/{oldest.name}. Choose another spec.model.name in a new resource.",
+        f"The model name {observed.service.model_name!r} belongs to the older InferenceService "
+        f"{holder.namespace}/{holder.name}. Choose another spec.model.name in a new resource.",
         30.0,
     )
 

@@ -12,18 +12,10 @@ from json import dumps, loads
 from typing import Any, Self
 
 from preamar.core.timestamps import moment, stamp
+from preamar.protocol import labels
 
-STOP = "preamar.dev/stop"
-"""Annotation of an attempt that must stop for another size."""
-RESIZE = "preamar.dev/resize"
-"""Annotation of an attempt, or of a conversion, that takes a checkpoint to another size."""
-REFUSED = "preamar.dev/refused"
-"""Annotation of an attempt that went back to the size before, because a resize failed."""
-FEWER = "preamar.dev/fewer"
-"""Annotation of an attempt with fewer workers than were asked for: the others found no place."""
-RESIZED = "preamar.dev/resized"
-"""Annotation of an attempt: how many before it, or it itself, began at another size. No limit
-counts those."""
+STOP, RESIZE, REFUSED = labels.STOP, labels.RESIZE, labels.REFUSED
+FEWER, RESIZED = labels.FEWER, labels.RESIZED
 
 
 @dataclass(frozen=True, slots=True)

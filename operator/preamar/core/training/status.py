@@ -18,7 +18,7 @@ from preamar.core.training.data.preparing import prepared
 from preamar.core.training.elastic import gang, placeholder_pods
 from preamar.core.training.elastic.resize import resized_before
 from preamar.core.training.elastic.resizes import resizes, samples
-from preamar.core.training.observe import JOB_LABEL, JobView, Observed, last_attempt
+from preamar.core.training.observe import ATTEMPT_LABEL, JOB_LABEL, JobView, Observed, last_attempt
 from preamar.core.training.planner.quote import measured, quote
 from preamar.core.training.planner.quote import told as quoted
 from preamar.core.training.planner.sizes import world_sizes
@@ -139,7 +139,7 @@ def running(observed: Observed, last: JobView | None) -> int:
     return sum(
         1
         for p in observed.pods
-        if p.labels.get("preamar.dev/attempt") == number and p.phase == "Running" and not p.deleting
+        if p.labels.get(ATTEMPT_LABEL) == number and p.phase == "Running" and not p.deleting
     )
 
 

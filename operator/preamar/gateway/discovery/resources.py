@@ -12,9 +12,10 @@ from math import isfinite
 from typing import Any
 
 from preamar.ledger.tables.prices import FREE, Price
-
-SERVICE_LABEL = "preamar.dev/inferenceservice"
-DNS_SERVICE_LABEL = "kubernetes.io/service-name"
+from preamar.protocol import ports
+from preamar.protocol.labels import SERVICE_LABEL
+from preamar.protocol.names import is_canary
+from preamar.protocol.ownership import name_claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Address:
     grpc: int
     pod: str
     uid: str
-    metrics: int = 8002
+    metrics: int = ports.MODEL_METRICS
     canary: bool = False
     """Whether it is of the revision that is on trial."""
 
@@ -83,7 +84,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
         conditions = _conditions(status, meta.get("generation", 0))
         return Model(
             service=f"{meta['namespace']}/{meta['name']}",
-            name=str((spec.get("model") or {}).get("name") or meta["name"]),
+            name=name_claimed(body),
             uid=str(meta.get("uid", "")),
             created=str(meta.get("creationTimestamp") or ""),
             task=str((spec.get("model") or {}).get("task", "Infer")),
@@ -168,11 +169,6 @@ def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:
     return max(4, 2 * batch * instances, int(2 * float(target.get("value", 8))))
 
 
-def of_trial(pod: str, service: str) -> bool:
-    """Whether a pod is of a service's Deployment for revisions on trial, by its name."""
-    return pod.startswith(f"{service}-canary-")
-
-
 def starting_of(body: Mapping[str, Any]) -> frozenset[Address]:
     """Addresses of an EndpointSlice that are not ready and do not leave."""
     known = addresses_of(body)
@@ -192,7 +188,7 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
         service = str(labels.get(SERVICE_LABEL) or "")
         if body.get("addressType") not in {"IPv4", "IPv6"}:
             return {}
-        ports = {str(port.get("name")): int(port["port"]) for port in body.get("ports") or ()}
+        named = {str(port.get("name")): int(port["port"]) for port in body.get("ports") or ()}
         found = {}
         for endpoint in body.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
@@ -204,12 +200,12 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
             pod = str(target.get("name") or ip)
             address = Address(
                 ip=ip,
-                http=ports.get("http", 8000),
-                grpc=ports.get("grpc", 8001),
+                http=named.get("http", ports.MODEL_HTTP),
+                grpc=named.get("grpc", ports.MODEL_GRPC),
                 pod=pod,
                 uid=str(target.get("uid") or ""),
-                metrics=ports.get("metrics", 8002),
-                canary=of_trial(pod, service),
+                metrics=named.get("metrics", ports.MODEL_METRICS),
+                canary=is_canary(pod, service),
             )
             found[address] = usable and not conditions.get("terminating")
         return found

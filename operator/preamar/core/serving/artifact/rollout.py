@@ -21,7 +21,7 @@ from preamar.core.serving.canary.answer_comparison import allowed
 from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS, Judgement, judge
 from preamar.core.serving.health.faults import Fault, Finding, Made, find, is_ready
 from preamar.core.serving.model.previous_spec import earlier
-from preamar.core.serving.observe import Observed, has_canary
+from preamar.core.serving.observe import REVISION, Observed, has_canary
 from preamar.core.serving.pods.desired import revision_of
 from preamar.core.timestamps import moment, stamp
 from preamar.protocol.canary import Apart, Side, Trial
@@ -174,9 +174,7 @@ def _finding(observed: Observed) -> Finding | None:
     service = observed.service
     gpu = on_gpu(service.spec.accelerator)
     revision = revision_of(service)
-    mine = tuple(
-        pod for pod in observed.canaries if pod.labels.get("preamar.dev/revision") == revision
-    )
+    mine = tuple(pod for pod in observed.canaries if pod.labels.get(REVISION) == revision)
     found = find(mine, observed.now, Made(gpu, service.spec.runtime.batching.max_batch_size))
     return found if found is not None and found.in_grace is None else None
 

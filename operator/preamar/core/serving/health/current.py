@@ -2,7 +2,7 @@
 
 from preamar.core.pods import PodView
 from preamar.core.serving.health.faults import is_ready
-from preamar.core.serving.observe import Observed
+from preamar.core.serving.observe import REVISION, Observed
 from preamar.core.serving.pods.desired import revision_of
 
 
@@ -15,7 +15,7 @@ def loaded_once(observed: Observed) -> bool:
 def current_pods(observed: Observed) -> tuple[PodView, ...]:
     """The pods of the present revision."""
     revision = revision_of(observed.service)
-    return tuple(p for p in observed.pods if p.labels.get("preamar.dev/revision") == revision)
+    return tuple(p for p in observed.pods if p.labels.get(REVISION) == revision)
 
 
 def ready_pods(observed: Observed) -> tuple[PodView, ...]:

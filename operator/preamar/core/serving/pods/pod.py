@@ -15,15 +15,19 @@ from preamar.core.placement import environment, on_gpu, resources_of, scheduling
 from preamar.core.serving.model.images import image_of
 from preamar.core.serving.model.limits import is_split
 from preamar.core.serving.model.source import Supply, supply
-from preamar.core.serving.observe import model_name
 from preamar.core.settings import Settings
+from preamar.protocol import ports
 
 PRESTOP_SECONDS = 5  # until every gateway and kube-proxy has heard that the pod is leaving
 LOADING_MINUTES = 30
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "256Mi"}
 GPU_DEFAULTS: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
 SHM, SHM_SPLIT = "1Gi", "8Gi"  # accelerators that share a model talk through it
-PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002))
+PORTS = (
+    ("http", ports.MODEL_HTTP),
+    ("grpc", ports.MODEL_GRPC),
+    ("metrics", ports.MODEL_METRICS),
+)
 
 
 def pod_spec(
@@ -62,7 +66,7 @@ def pod_spec(
         "OMP_NUM_THREADS": threads(runtime.resources),
         "HOME": "/tmp",  # noqa: S108
     }
-    ready = f"/v2/models/{model_name(service)}/ready"
+    ready = f"/v2/models/{service.model_name}/ready"
     triton = {
         **common,
         "name": "triton",
@@ -112,7 +116,7 @@ def _order(service: InferenceService, source: Supply, batch: int) -> str:
     """What the init container should build, as inside.md says."""
     spec = service.spec
     order: dict[str, Any] = {
-        "name": model_name(service),
+        "name": service.model_name,
         "format": spec.model.format.value,
         "task": spec.model.task.value,
         "trust": spec.model.trust.value,

@@ -14,17 +14,10 @@ from preamar.core.settings import Settings
 from preamar.core.training.observe import ATTEMPT_LABEL, JOB_LABEL
 from preamar.core.training.planner.sizes import Split
 from preamar.core.training.pods.pod import AGENT_PORT, MASTER_PORT, pod_spec
+from preamar.protocol import labels as words
 
 KIND = "TrainingJob"
-RESTARTS = "preamar.dev/restarts"
-"""Annotation of an attempt: the restarts that count and came before it. It is written with the
-attempt in one step, so that no crash of ours can forget one."""
-STREAK = "preamar.dev/streak"
-"""Annotation of an attempt: failures in a row at one place before it, as 2@417 for step 417."""
-LEDGER = "preamar.dev/ledger"
-"""Annotation of an attempt: where the time before it went (``goodput``)."""
-ORDER = "preamar.dev/order"
-"""Annotation of an attempt: what it was told to do, in ten characters."""
+RESTARTS, STREAK, LEDGER, ORDER = words.RESTARTS, words.STREAK, words.LEDGER, words.ORDER
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # Fields which concern us and not the ranks.
 NOT_IN_ORDER = {
