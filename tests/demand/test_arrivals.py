@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from preamar.demand.arrivals import LONGEST_SECONDS, MOST_HISTORIES, SLACK_SECONDS, Arrivals, spread
 from preamar.demand.book import FORGOTTEN_SECONDS, MOST_SERVICES, DemandBook
-from preamar.demand.receiver import parse
-from preamar.demand.report import Load, Report
+from preamar.protocol.demand import Load, Report, decode
 
 CHAT = "demo/chat"
 T0 = 1000.0
@@ -182,7 +181,7 @@ def test_ten_thousand_services_cost_a_fraction_of_a_second_and_few_bytes() -> No
         services = {name: busy if at % 10 == 0 else idle for at, name in enumerate(names)}
         body = json.dumps({"gateway": "a", "sequence": second + 1, "services": services})
         began = time.process_time()
-        book.take(parse(json.loads(body)), T0 + second)
+        book.take(decode(json.loads(body)), T0 + second)
         worst = max(worst, time.process_time() - began)
     assert worst < 0.5, worst
     assert book._arrivals.bytes < 1000 * 2 * 32

@@ -17,7 +17,6 @@ from preamar.api.scaling import Strategy
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
-from preamar.core.serving.metering import Drift
 from preamar.core.serving.model.previous_spec import MADE_OF
 from preamar.core.serving.model.source import (
     fetch_name,
@@ -29,6 +28,7 @@ from preamar.core.serving.model.source import (
 from preamar.core.serving.sizing.static_size import Habit
 from preamar.core.settings import Settings
 from preamar.protocol import labels
+from preamar.protocol.accounts import Drift
 from preamar.protocol.demand import Demand
 from preamar.protocol.names import canary_name
 from preamar.protocol.ownership import Claimant
