@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preamar import __version__
+from preamar.protocol import ports
 
 if TYPE_CHECKING:  # each process loads its own half only
     from preamar.core.capacity.hardware import Fleet
@@ -87,10 +88,13 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
     )
     flag("--identity", "POD_NAME", "", "the name under which this replica holds the Lease")
     flag("--host", "PREAMAR_HOST", "0.0.0.0", "address to listen on")  # noqa: S104
-    flag("--probe-port", "PREAMAR_PROBE_PORT", "8090", "port of probes and metrics")
-    flag("--demand-port", "PREAMAR_DEMAND_PORT", "8091", "port of the gateways' demand reports")
-    flag("--agent-port", "PREAMAR_AGENT_PORT", "29400", "port of the training agents")
-    flag("--metrics-port", "PREAMAR_METRICS_PORT", "8002", "port of the model servers' metrics")
+    flag("--probe-port", "PREAMAR_PROBE_PORT", str(ports.PROBES), "port of probes and metrics")
+    flag(
+        "--demand-port",
+        "PREAMAR_DEMAND_PORT",
+        str(ports.DEMAND),
+        "port of the gateways' demand reports",
+    )
     flag("--workers", "PREAMAR_WORKERS", "16", "passes at once")
     flag("--secrets-dir", "PREAMAR_SECRETS_DIR", "/etc/preamar/secrets", "holds internal-key")
     flag("--log-level", "PREAMAR_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
@@ -110,7 +114,7 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
     flag(
         "--gateway-url",
         "PREAMAR_GATEWAY_URL",
-        "http://preamar-gateway.preamar-system.svc.cluster.local:8080",
+        f"http://preamar-gateway.preamar-system.svc.cluster.local:{ports.GATEWAY_HTTP}",
         "what status.url says to users",
     )
     flag(
@@ -189,8 +193,6 @@ def _run_operator(given: argparse.Namespace) -> int:
             host=given.host,
             probe_port=int(given.probe_port),
             demand_port=int(given.demand_port),
-            agent_port=int(given.agent_port),
-            metrics_port=int(given.metrics_port),
             workers=int(given.workers),
         )
     except BadFleet as error:

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from preamar.cli.simulate.ahead import looking_ahead
-from preamar.cli.simulate.engine import World, run
+from preamar.cli.simulate.engine import View, World, run
 from preamar.cli.simulate.generate import LOADS, generate
 from preamar.cli.simulate.optimum import Costs, Steps, sizes
+from preamar.cli.simulate.ours import Preamar
 from preamar.cli.simulate.rules import families, fixed
 from preamar.cli.simulate.trace import Load
 from preamar.cli.simulate.tuning import tune, tune_fixed
+from preamar.demand.book import DemandBook
+from preamar.protocol.demand import Load as Told
+from preamar.protocol.demand import Report
 
 
 def cv(times: list[float]) -> float:
@@ -112,3 +116,22 @@ def test_a_tuned_rule_keeps_the_share_or_says_that_it_does_not():
     assert kept.outcome.within_goal >= 0.5
     assert not not_kept.kept
     assert not_kept.outcome.within_goal >= kept.outcome.within_goal
+
+
+def test_service_times_are_learned_as_the_operator_learns_them():
+    """From the same requests, each second a few: the first five are slow, as in a replica that is
+    warming up."""
+    seconds = [5.0] * 5 + [0.5] * 95
+    view, rule = View(), Preamar(World(slots=4, cold_start=30.0, goal=10.0, min=1, max=9), 5.0)
+    book, learned = DemandBook(), []
+    book.take(Report("g", 1, {"demo/m": Told(0, 0)}), 0.0)
+    for at in range(1, 51):
+        done = seconds[: 2 * at]
+        view.ended.append(2)
+        view.busy_seconds.append(sum(done[-2:]))
+        totals = Told(0, 0, len(done), len(done), sum(done))
+        book.take(Report("g", at + 1, {"demo/m": totals}), float(at))
+        learned.append((rule._learn(view), book.demand("demo/m", float(at)).service_seconds))
+    assert [ours for ours, _ in learned] == pytest.approx([theirs for _, theirs in learned])
+    assert learned[1] == (None, None)
+    assert learned[-1][0] < 1.0

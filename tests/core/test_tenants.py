@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from preamar.api.tenant import Tenant
-from preamar.core.tenants import Account, Observed, reconcile
+from preamar.core.tenants import Observed, reconcile
+from preamar.protocol.accounts import Account
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 MONTHLY = {"currency": "USD", "amount": "100.00"}

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from preamar.core.serving.metering import Drift
-from preamar.core.tenants import Account
 from preamar.demand.accounts import AccountBook
+from preamar.protocol.accounts import Account, Drift, decode
 
 from .test_receiver import Receiver
 
@@ -63,10 +62,10 @@ async def test_what_is_no_report_changes_nothing(tmp_path: Path, wrong) -> None:
 
 def test_a_tenant_or_service_that_is_gone_is_forgotten_and_the_book_has_a_bound() -> None:
     book = AccountBook()
-    book.take(REPORT)
+    book.take(decode(REPORT))
     book.forget_tenant("acme")
     book.forget_service("demo/gpt")
     assert book.account("acme") is None
     assert book.drift("demo/gpt") is None
     with pytest.raises(ValueError, match="more than"):
-        book.take({"tenants": {f"t{n}": ACME for n in range(20_001)}})
+        book.take(decode({"tenants": {f"t{n}": ACME for n in range(20_001)}}))

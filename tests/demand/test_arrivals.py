@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from preamar.demand.arrivals import LONGEST_SECONDS, MOST_HISTORIES, SLACK_SECONDS, Arrivals, spread
 from preamar.demand.book import FORGOTTEN_SECONDS, MOST_SERVICES, DemandBook
-from preamar.demand.receiver import parse
-from preamar.demand.report import Load, Report
+from preamar.protocol.demand import Load, Report, decode
 
 CHAT = "demo/chat"
 T0 = 1000.0
@@ -201,7 +200,7 @@ def told(services: int, seconds: int) -> tuple[DemandBook, int]:
         loads = {name: busy if at % 10 == 0 else idle for at, name in enumerate(names)}
         report = {"gateway": "a", "sequence": second + 1, "services": loads}
         found = json.loads(json.dumps(report))
-        worst = max(worst, calls(lambda found=found, at=T0 + second: book.take(parse(found), at)))
+        worst = max(worst, calls(lambda found=found, at=T0 + second: book.take(decode(found), at)))
     return book, worst
 
 

@@ -10,8 +10,7 @@ from preamar.demand.book import (
     DemandBook,
     TooMany,
 )
-from preamar.demand.report import Load, Report
-from preamar.protocol.demand import Carried
+from preamar.protocol.demand import Carried, Load, Report
 
 CHAT = "demo/chat"
 T0 = 1000.0

@@ -7,9 +7,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from preamar.demand.accounts import AccountBook
 from preamar.demand.book import Changes, DemandBook
-from preamar.demand.receiver import InternalKey, application, parse
-from preamar.demand.report import Load
-from preamar.protocol.demand import Carried
+from preamar.demand.receiver import InternalKey, application
+from preamar.protocol.demand import Carried, Load, decode
 
 REPORT = {
     "gateway": "preamar-gateway-6d",
@@ -54,7 +53,7 @@ def test_everything_that_is_said_of_a_service_is_understood() -> None:
         "firstTokens": 100, "firstTokenSeconds": 9, "oldestWait": 1.25,
         "pods": {"10.0.0.1": {"running": 5, "tokensLeft": 300}, "fd00::1": {"running": 0}},
     }  # fmt: skip
-    (load,) = parse(REPORT | {"services": {"demo/minilm": said}}).services.values()
+    (load,) = decode(REPORT | {"services": {"demo/minilm": said}}).services.values()
     pods = {"10.0.0.1": Carried(5, 300), "fd00::1": Carried(0, 0)}
     assert load == Load(3, 5, 120, 110, 44.5, 100, 9.0, 1.25, pods)
 
@@ -64,7 +63,7 @@ def test_an_older_gateway_leaves_out_what_it_does_not_know(left_out: str) -> Non
     said = {"queued": 1, "running": 2, "arrived": 3, "oldestWait": 0.5, "finished": 7,
             "busySeconds": 1.5, "pods": {}}  # fmt: skip
     del said[left_out]
-    (load,) = parse(REPORT | {"services": {"demo/minilm": said}}).services.values()
+    (load,) = decode(REPORT | {"services": {"demo/minilm": said}}).services.values()
     full = Load(1, 2, 3, 7, 1.5, 0, 0.0, 0.5, {})
     field = {"busySeconds": "busy_seconds", "oldestWait": "oldest_wait"}.get(left_out, left_out)
     assert load == full._replace(**{field: Load(0, 0)._asdict()[field]})

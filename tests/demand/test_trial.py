@@ -3,8 +3,8 @@
 import pytest
 
 from preamar.demand.book import DemandBook
-from preamar.demand.receiver import parse
 from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.demand import decode
 from preamar.protocol.histogram import BOUNDS
 
 TOOK = [0] * len(BOUNDS) + [2]
@@ -23,7 +23,7 @@ def words(new=3):
 def test_each_gateways_count_is_told():
     book = DemandBook()
     for name, new in (("a", 3), ("b", 4)):
-        book.take(parse(report(name, trial=words(new))), 10.0)
+        book.take(decode(report(name, trial=words(new))), 10.0)
     old = Side(5, 1, tuple(TOOK))
     told = book.demand("demo/m", 10.5).trials
     assert told == (Trial("r2", old, Side(3, 0, (1,))), Trial("r2", old, Side(4, 0, (1,))))
@@ -34,14 +34,14 @@ def test_how_far_answers_were_apart_is_told():
     book = DemandBook()
     for name, apart in (("a", [2, 0.5, [-1, 0.25]]), ("b", None)):
         told = words() | ({"apart": apart} if apart else {})
-        book.take(parse(report(name, trial=told)), 10.0)
+        book.take(decode(report(name, trial=told)), 10.0)
     trials = book.demand("demo/m", 10.5).trials
     assert [t.apart for t in trials] == [Apart(2, 0.5, (-1.0, 0.25)), Apart()]
 
 
 def test_a_report_without_a_trial_has_none():
     book = DemandBook()
-    book.take(parse(report()), 10.0)
+    book.take(decode(report()), 10.0)
     assert book.demand("demo/m", 10.5).trials == ()
 
 
@@ -62,4 +62,4 @@ def test_a_report_without_a_trial_has_none():
 )  # fmt: skip
 def test_what_is_no_trial_is_refused(trial):
     with pytest.raises((ValueError, KeyError, TypeError)):
-        parse(report(trial=trial))
+        decode(report(trial=trial))

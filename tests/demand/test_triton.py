@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.demand.triton import MOST_LINES, Reading, in_flight, read
+from preamar.demand.triton import Reading, in_flight, read
+from preamar.protocol.engine_gauges import MOST_LINES
 
 REAL = (Path(__file__).parent / "triton-2.51.txt").read_text()
 TRT = "nv_trt_llm_request_metrics"

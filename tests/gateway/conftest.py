@@ -6,9 +6,11 @@ import aiohttp
 import pytest
 import sqlalchemy
 
+from preamar.gateway.reporting import demand
 from preamar.gateway.server import Gateway
 from preamar.gateway.settings import Secrets, settings_of
 from preamar.ledger.tables.schema import requests
+from preamar.protocol.demand import encode_load
 from tests.ledgers import an_empty_ledger, tmp_path, tmp_path_factory
 
 __all__ = ["tmp_path", "tmp_path_factory"]
@@ -44,6 +46,11 @@ def endpoints(name, *ports, ready=True, terminating=False):
         }
         for port in ports
     ]  # fmt: skip
+
+
+def load(line):
+    """What a report says of a model, as JSON."""
+    return encode_load(demand.load(line))
 
 
 async def until(true, seconds=30):

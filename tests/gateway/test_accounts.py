@@ -7,7 +7,7 @@ from aiohttp import web
 
 from preamar.demand.accounts import AccountBook
 from preamar.gateway.reporting import accounts
-from preamar.gateway.reporting.drift import Drift
+from preamar.protocol.accounts import Drift, decode
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton
@@ -27,7 +27,7 @@ class Operator:
             assert request.headers["Authorization"] == "Bearer " + "internal" * 4
             body = await request.json()
             self.heard.append(body)
-            self.book.take(body)
+            self.book.take(decode(body))
             return web.Response(status=self.status)
 
         app = web.Application()
@@ -105,7 +105,7 @@ async def test_what_an_operator_did_not_take_is_told_again(rig, http):
 async def test_a_disagreement_of_ledger_and_model_servers_is_told_by_service(rig):
     async with Operator() as operator:
         rig.know([service("gpt", price=PRICE)], endpoints("gpt", 1))
-        drift = Drift("tokens", 90, 100, -0.1, 5, 9)
+        drift = Drift("tokens", 90, 100, 5, 9, -0.1)
         rig.gateway.reconciler.found = {"gpt": drift, "deleted": drift}
         await told(rig, operator).tell()
         assert operator.book.drift("demo/gpt").ratio == -0.1

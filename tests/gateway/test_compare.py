@@ -15,12 +15,11 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import serialize_byte_tensor
 
 from preamar.gateway.relay import shadow, tensors
-from preamar.gateway.reporting.demand import load
 from preamar.gateway.wire import compression
 from preamar.protocol.answer_distance import Tensor
 from tests.hunting import examples
 
-from .conftest import until
+from .conftest import load, until
 from .fake_triton import FakeTriton
 from .test_routing import vector
 from .test_trial import line, slices, trying

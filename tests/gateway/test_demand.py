@@ -8,11 +8,11 @@ from aiohttp import web
 
 from preamar.gateway.discovery.resources import model_of
 from preamar.gateway.reporting import demand as demands
-from preamar.gateway.reporting.demand import Reporter, load
+from preamar.gateway.reporting.demand import Reporter
 from preamar.gateway.routing.queue import Line
 from preamar.gateway.settings import UNBOUNDED_TOKENS
 
-from .conftest import endpoints, running_gateway, service, until
+from .conftest import endpoints, load, running_gateway, service, until
 from .fake_triton import FakeTriton
 from .test_serving import ask
 

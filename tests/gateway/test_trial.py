@@ -4,11 +4,10 @@ import asyncio
 
 import pytest
 
-from preamar.gateway.reporting.demand import load
 from preamar.gateway.routing.canary_stats import WARM
 from preamar.protocol.histogram import BOUNDS
 
-from .conftest import endpoints, service
+from .conftest import endpoints, load, service
 from .fake_triton import FakeTriton
 from .test_routing import vector
 

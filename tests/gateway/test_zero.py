@@ -328,9 +328,9 @@ async def test_a_request_between_two_tries_is_still_queued(rig, http, fake, monk
     task = asyncio.create_task(ask(http, rig))
     await until(lambda: fake.hang_up == 0)
     await until(lambda: rig.line("gpt").running == 0)
-    assert demand.load(rig.line("gpt"))["queued"] == 1
+    assert demand.load(rig.line("gpt")).queued == 1
     assert (await task)[0] == 200
-    assert demand.load(rig.line("gpt"))["queued"] == 0
+    assert demand.load(rig.line("gpt")).queued == 0
 
 
 class Operator:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
-RENAMED: Mapping[str, str] = {}
+RENAMED: Mapping[str, str] = {"Rival": "Claimant"}
 """Classes that have another name now: the one that is kept, and today's."""
 RENAMED_FIELDS: Mapping[tuple[str, str], str] = {}
 """Fields that have: the class and the field as they are kept, and today's field."""

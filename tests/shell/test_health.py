@@ -8,10 +8,11 @@ import kopf
 import pytest
 from kopf._cogs.clients import api, watching
 
+from preamar.protocol.labels import OURS
 from preamar.shell.audit import Audit
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.probes import SILENT_SECONDS, Health
-from preamar.shell.watching.keys import OURS, SERVICE_KIND, Key
+from preamar.shell.watching.keys import SERVICE_KIND, Key
 from preamar.shell.watching.mirror import Mirror, Watched
 from preamar.shell.watching.watch_health import Ears, hearing
 

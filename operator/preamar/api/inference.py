@@ -7,7 +7,7 @@ from pydantic import Field
 
 from preamar.api import GROUP, VERSION
 from preamar.api.fields.collections import Distinct
-from preamar.api.fields.names import MODEL_NAME_STAYS, NAME_RULES
+from preamar.api.fields.names import MODEL_NAME_STAYS, NAME_RULES, model_name
 from preamar.api.fields.scalars import (
     Currency,
     Image,
@@ -208,4 +208,4 @@ class InferenceService(Word):
     @property
     def model_name(self) -> str:
         """The name callers use."""
-        return self.spec.model.name or self.metadata.name
+        return model_name(self.spec.model.name, self.metadata.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from preamar.api import GROUP, VERSION
 from preamar.api.meta import ObjectMeta
+from preamar.protocol.labels import MANAGED_BY_LABEL, MANAGER
 
 API_VERSION = f"{GROUP}/{VERSION}"
 
@@ -38,7 +39,7 @@ def labels_of(label: str, resource: str, name: str, component: str) -> dict[str,
     """The labels of a child of ``resource`` and of its pods."""
     return {
         label: resource,
-        "app.kubernetes.io/managed-by": "preamar",
+        MANAGED_BY_LABEL: MANAGER,
         "app.kubernetes.io/name": name,
         "app.kubernetes.io/component": component,
         "app.kubernetes.io/instance": resource,

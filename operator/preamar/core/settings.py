@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from preamar.core.capacity.clouds import SHORTEST_NOTICE
 from preamar.core.capacity.hardware import SHIPPED, Fleet
+from preamar.protocol.ports import GATEWAY_HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Settings:
     deepspeed_gpu_image: str = "localhost/preamar/deepspeed-gpu:latest"
     image_pull_policy: str = "IfNotPresent"
     cluster_domain: str = "cluster.local"
-    gateway_url: str = "http://preamar-gateway.preamar-system.svc.cluster.local:8080"
+    gateway_url: str = f"http://preamar-gateway.preamar-system.svc.cluster.local:{GATEWAY_HTTP}"
     free_restarts: int = 100
     node_local_storage_class: str = ""
     gang_seconds: int = 600

@@ -13,6 +13,7 @@ from preamar.api.tenant import Period, Tenant
 from preamar.core.conditions import Verdict, merge
 from preamar.core.metadata import status_of
 from preamar.core.plan import Plan
+from preamar.protocol.accounts import Account
 
 KIND = "Tenant"
 
@@ -22,18 +23,6 @@ class Reason(StrEnum):
     NO_BUDGET = "NoBudget"
     SPENT = "BudgetSpent"
     UNKNOWN = "NotReported"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a gateway read in the ledger: decimals of ``currency``, in ``period`` (a month such as
-    2026-11, or ``prepaid``). ``reserved`` and ``remaining`` are None where there is no budget."""
-
-    currency: str
-    period: str
-    spent: str
-    reserved: str | None = None
-    remaining: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

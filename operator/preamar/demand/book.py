@@ -15,8 +15,7 @@ from types import MappingProxyType
 
 from preamar.demand.arrivals import Arrivals
 from preamar.demand.means import Mean
-from preamar.demand.report import Load, Report
-from preamar.protocol.demand import Carried, Demand
+from preamar.protocol.demand import MOST_SERVICES, Carried, Demand, Load, Report
 
 FRESH_SECONDS = 5.0
 FORGOTTEN_SECONDS = 120.0
@@ -26,7 +25,6 @@ REORDER_SECONDS = 1.0
 NEWBORN = 8
 PRUNE_SECONDS = 60.0
 MOST_GATEWAYS = 64
-MOST_SERVICES = 10_000
 NOTHING = Load(0, 0)
 
 

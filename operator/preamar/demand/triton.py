@@ -14,8 +14,9 @@ from math import isfinite
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from preamar.protocol.engine_gauges import ANSWERED, lines_of
+
 WAITING = "nv_inference_pending_request_count"
-ANSWERED = "nv_inference_request_success"
 EXECUTED = (
     "nv_inference_compute_input_duration_us",
     "nv_inference_compute_infer_duration_us",
@@ -23,9 +24,7 @@ EXECUTED = (
 )
 TENSORRT_LLM = "nv_trt_llm_request_metrics"
 VLLM = ("vllm:num_requests_waiting", "vllm:num_requests_running")
-# The rest is many lines more, and the parser takes its time for each.
 _WANTED = (WAITING, ANSWERED, *EXECUTED, TENSORRT_LLM, *VLLM)
-MOST_LINES, LONGEST_LINE = 1000, 4096
 
 
 @dataclass(slots=True)
@@ -42,9 +41,7 @@ def read(text: str) -> dict[str, Reading]:
     """Readings by model, its versions added up. Raises ``ValueError`` where it is no such text."""
     found: dict[str, Reading] = {}
     gauges: dict[str, dict[str, float]] = {}
-    lines = [line for line in text.splitlines() if line.startswith(_WANTED)]
-    if len(lines) > MOST_LINES or any(len(line) > LONGEST_LINE for line in lines):
-        raise ValueError("more than any model server says")
+    lines = lines_of(text, _WANTED)
     try:
         families = text_string_to_metric_families("\n".join(lines))
         samples = [sample for family in families for sample in family.samples]

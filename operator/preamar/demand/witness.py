@@ -15,15 +15,15 @@ from zlib import crc32
 import aiohttp
 
 from preamar.demand.triton import Reading, in_flight, read
+from preamar.protocol import ports
 from preamar.protocol.demand import Demand
+from preamar.protocol.engine_gauges import LARGEST_ANSWER, url_of
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, DEADLINE_SECONDS, STALE_SECONDS = 5.0, 2.0, 15.0
 # Pods are asked in turns, so that many do not all answer in the same moment.
 TURNS = 20
 AT_ONCE = 50
-LARGEST_ANSWER = 2**18
-METRICS_PORT = 8002
 
 
 def witnessed(demand: Demand, seen: int | None) -> Demand:
@@ -60,7 +60,7 @@ class Witness:
     """Asks the pods of the services that passes name; ``changed`` hears of a service whose answer
     is another one now."""
 
-    def __init__(self, changed: Callable[[str], None], port: int = METRICS_PORT) -> None:
+    def __init__(self, changed: Callable[[str], None], port: int = ports.MODEL_METRICS) -> None:
         self._changed = changed
         self._port = port
         self._services: dict[str, _Service] = {}
@@ -135,8 +135,7 @@ class Witness:
             self._changed(pod.service)
 
     async def _get(self, session: aiohttp.ClientSession, ip: str) -> str:
-        host = f"[{ip}]" if ":" in ip else ip
-        async with session.get(f"http://{host}:{self._port}/metrics") as response:
+        async with session.get(url_of(ip, self._port)) as response:
             response.raise_for_status()
             body = bytearray()
             async for piece in response.content.iter_chunked(65536):

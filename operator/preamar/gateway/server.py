@@ -29,7 +29,7 @@ from preamar.gateway.relay.shadow import Comparer
 from preamar.gateway.relay.upstream import Limits, Upstream
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter
-from preamar.gateway.reporting.drift import Drift, Reconciler
+from preamar.gateway.reporting.drift import Reconciler
 from preamar.gateway.reporting.engine_scraper import Engines
 from preamar.gateway.routing.queue import Fleet
 from preamar.gateway.settings import (
@@ -44,6 +44,7 @@ from preamar.gateway.wire.listener import Port
 from preamar.ledger.store.backend import Home, OneFile, Shared
 from preamar.ledger.store.sqlite import StoreUnusable
 from preamar.ledger.tables.schema import SchemaMismatch
+from preamar.protocol.accounts import Drift
 
 log = logging.getLogger(__name__)
 FLUSH_SECONDS = 15.0

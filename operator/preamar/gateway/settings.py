@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preamar import __version__
+from preamar.protocol import ports
 
 
 class Unset(Exception):
@@ -31,7 +32,7 @@ class Flag(NamedTuple):
 
 FLAGS = (
     Flag("host", "0.0.0.0", "address to listen on"),  # noqa: S104
-    Flag("port", 8080, "port of the data API"),
+    Flag("port", ports.GATEWAY_HTTP, "port of the data API"),
     Flag("admin-port", 8081, "port of the admin API"),
     Flag("grpc-port", 8082, "port of KServe v2 gRPC; -1 for none"),
     Flag("secrets-dir", "/etc/preamar/secrets", "folder with admin-key, internal-key and pepper"),

@@ -1,11 +1,15 @@
 """What do gateways count of a revision on trial beside the one before it, and the operator judge by?
 
-Requests, failures and seconds of both since the trial began, and how far apart their answers are.
+Requests, failures and seconds of both since the trial began, and how far apart their answers are; and
+how that is written in a report, and read.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from preamar.protocol.sequential_test import NOTHING, above, together
+from preamar.protocol import fields
+from preamar.protocol.histogram import BOUNDS
+from preamar.protocol.sequential_test import NOTHING, STAKES, above, together
 
 LEAST_COMPARED = 20
 CHANCE = 0.001
@@ -67,3 +71,40 @@ class Trial:
     old: Side = Side()
     new: Side = Side()
     apart: Apart = field(default_factory=Apart)
+
+
+def encode(trial: Trial) -> dict[str, Any]:
+    """As JSON. While nothing was compared, nothing is said of it."""
+    sides = {"old": _encode_side(trial.old), "new": _encode_side(trial.new)}
+    apart = trial.apart
+    compared = [apart.compared, apart.total, list(apart.bets)]
+    return {"revision": trial.revision} | sides | ({"apart": compared} if apart.compared else {})
+
+
+def decode(body: Any) -> Trial:
+    """The reverse. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    said = fields.mapping(body)
+    return Trial(
+        fields.name(said["revision"]),
+        _decode_side(said["old"]),
+        _decode_side(said["new"]),
+        _decode_apart(said["apart"]) if "apart" in said else Apart(),
+    )
+
+
+def _encode_side(side: Side) -> list[Any]:
+    return [side.requests, side.failures, list(side.took)]
+
+
+def _decode_side(body: Any) -> Side:
+    requests, failures, took = body
+    if not isinstance(took, list) or len(took) > len(BOUNDS) + 1:
+        raise ValueError("a trial counts answers in buckets")
+    return Side(fields.count(requests), fields.count(failures), tuple(map(fields.count, took)))
+
+
+def _decode_apart(body: Any) -> Apart:
+    compared, total, bets = body
+    if not isinstance(bets, list) or len(bets) != len(STAKES):
+        raise ValueError("a trial bets by two stakes")
+    return Apart(fields.count(compared), fields.seconds(total), tuple(map(fields.logarithm, bets)))

@@ -8,10 +8,11 @@ from preamar.api.inference import InferenceService
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Applied, Plan, Ref, Refusal, Scale, digest_of, ref_of
 from preamar.core.serving.model.limits import UNSERVED
-from preamar.core.serving.observe import DeploymentView, Rival, children_named
+from preamar.core.serving.observe import DeploymentView, children_named
 from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.protocol.demand import Demand
+from preamar.protocol.ownership import Claimant
 from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
 
 
@@ -37,7 +38,7 @@ BLOCKS = [
     pytest.param({}, {"claims": {}}, "VolumeMissing", "'models' does not exist", id="a missing volume"),
     pytest.param({}, {"claims": {"models": ClaimView("models", "Lost", ("ReadWriteMany",))}}, "VolumeLost", "lost", id="a lost volume"),
     pytest.param({}, {"claims": {"models": ClaimView("models", "Bound", ("ReadWriteOnce",))}}, "VolumeNotShared", "ReadWriteOnce", id="a volume for one node and many replicas"),
-    pytest.param({}, {"rivals": (Rival(datetime(2020, 1, 1, tzinfo=UTC), "other", "m"),)}, "ModelNameTaken", "other/m", id="a model name that an older service has"),
+    pytest.param({}, {"rivals": (Claimant(datetime(2020, 1, 1, tzinfo=UTC), "other", "m"),)}, "ModelNameTaken", "other/m", id="a model name that an older service has"),
     pytest.param({}, {"children": {Ref("v1", "Service", "demo", "m-serve"): Child("x", "1", None)}}, "ObjectNameTaken", "m-serve", id="somebody else's object under our name"),
 ]  # fmt: skip
 
@@ -93,7 +94,7 @@ def test_a_wish_that_cannot_be_fulfilled_is_named(row):
 
 
 def test_the_oldest_service_keeps_its_name():
-    young = Rival(later(0), "other", "m")
+    young = Claimant(later(0), "other", "m")
     assert made(reconcile(seen(a_service(), rivals=(young,)))) >= {"Deployment"}
 
 

@@ -25,8 +25,13 @@ NAME_RULES = (
 )
 
 
+def model_name(given: str | None, resource: str) -> str:
+    """By which callers know a model: the one that was given to it, or the resource's own."""
+    return given or resource
+
+
 def _model_name(resource: Any) -> str:
-    return str(resource.spec.model.name or resource.metadata.name)
+    return model_name(resource.spec.model.name, resource.metadata.name)
 
 
 MODEL_NAME_STAYS = Change(

@@ -10,9 +10,8 @@ from preamar.cli.look import common
 from preamar.cluster.port import ClusterError
 from preamar.cluster.reading import lines, listed
 from preamar.core.pods import PodView
-from preamar.core.serving.observe import SERVICE_LABEL
 from preamar.core.training.attempts.endings import rank as index_of
-from preamar.core.training.observe import ATTEMPT_LABEL, JOB_LABEL
+from preamar.protocol.labels import ATTEMPT_LABEL, JOB_LABEL, SERVICE_LABEL
 
 WAIT_SECONDS = 2.0
 

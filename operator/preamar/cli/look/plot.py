@@ -46,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
 
 async def _of_job(client: Any, namespace: str, given: argparse.Namespace) -> int:
     from preamar.cluster.reading import listed, served
-    from preamar.core.training.observe import ATTEMPT_LABEL, JOB_LABEL
+    from preamar.protocol import ports
+    from preamar.protocol.labels import ATTEMPT_LABEL, JOB_LABEL
 
     job = await common.job_named(client, namespace, given.name)
     if job is None:
@@ -61,7 +62,7 @@ async def _of_job(client: Any, namespace: str, given: argparse.Namespace) -> int
             "and name it with --file"
         )
     pod = running[0]["metadata"]["name"]
-    data = await served(client, namespace, pod, 29400, "losses")
+    data = await served(client, namespace, pod, ports.AGENT, "losses")
     try:
         return _draw(given, {given.name: parse(data.decode(errors="replace"), given.name)})
     except BadCurve as error:

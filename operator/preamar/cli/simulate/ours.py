@@ -18,11 +18,10 @@ from preamar.core.serving.sizing.demand_size import Aim, Fleet, Learned, goal_of
 from preamar.core.serving.sizing.scaling import Decision, Policy, Situation, decide
 from preamar.core.serving.sizing.size import ALMOST
 from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, Habit, habit
+from preamar.demand.means import Mean
 from preamar.protocol.demand import Demand
 
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
-FORGET = 1 / 500
-"""Of the learned service time: about the last 500 requests count."""
 
 
 class Preamar:
@@ -33,7 +32,7 @@ class Preamar:
         self._world = world
         self._policy = Policy(world.min, world.max, aim, Scaling().idle_seconds)
         self._last: Decision | None = None
-        self._service: float | None = None
+        self._service = Mean()
         self._seconds = 0
         self._habit: Habit | None = None
         self._habit_at = 0.0
@@ -66,18 +65,12 @@ class Preamar:
         return self._last.replicas
 
     def _learn(self, view: View) -> float | None:
-        """The mean time on a replica, older requests counting less."""
+        """The mean time on a replica, as the operator learns it from reports."""
         for second in range(self._seconds, len(view.ended)):
-            count = view.ended[second]
-            if not count:
-                continue
-            mean = view.busy_seconds[second] / count
-            if self._service is None:
-                self._service = mean
-            else:
-                self._service += (mean - self._service) * (1 - (1 - FORGET) ** count)
+            if count := view.ended[second]:
+                self._service.add(count, view.busy_seconds[second])
         self._seconds = len(view.ended)
-        return self._service
+        return self._service.value
 
 
 def queue_seconds(load: Load, world: World) -> float:

@@ -13,7 +13,7 @@ from preamar.core.needs_apply import taken
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.source import most_pods
-from preamar.core.serving.observe import Rival, model_name
+from preamar.protocol.ownership import Claimant, owner
 
 
 class Block(StrEnum):
@@ -53,15 +53,17 @@ def _unsupported(facts: Facts) -> Blocked | None:
 
 def _rivalled(facts: Facts) -> Blocked | None:
     observed = facts.observed
-    if not observed.rivals or observed.service.metadata.creation_timestamp is None:
+    metadata = observed.service.metadata
+    if not observed.rivals or metadata.creation_timestamp is None:
         return None
-    oldest = min(observed.rivals)
-    if oldest > Rival.of(observed.service):
+    claimant = Claimant.of(metadata.model_dump(by_alias=True, mode="json"))
+    holder = owner((claimant, *observed.rivals))
+    if holder == claimant:
         return None
     return Blocked(
         Block.NAME_TAKEN,
-        f"The model name {model_name(observed.service)!r} belongs to the older InferenceService "
-        f"{oldest.namespace}/{oldest.name}. Choose another spec.model.name in a new resource.",
+        f"The model name {observed.service.model_name!r} belongs to the older InferenceService "
+        f"{holder.namespace}/{holder.name}. Choose another spec.model.name in a new resource.",
         30.0,
     )
 

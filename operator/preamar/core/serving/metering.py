@@ -4,28 +4,14 @@ A gateway compares them; this says it to people, who must find out why: callers 
 through a gateway, rows that were lost, or a model server that counts wrongly.
 """
 
-from typing import NamedTuple
-
 from preamar.api.inference import InferenceService
 from preamar.core.conditions import Verdict
 from preamar.core.timestamps import utc
+from preamar.protocol.accounts import Drift
 
 TYPE = "MeteringDrift"
-BOUND = 0.001
 TOO_LITTLE, TOO_MUCH = "ChargedTooLittle", "ChargedTooMuch"
 BAD = frozenset({TOO_LITTLE, TOO_MUCH})
-
-
-class Drift(NamedTuple):
-    """Both counted the same ``unit`` from ``since`` to ``until`` (seconds since 1970); ``ratio`` is
-    what the difference is beyond what may well be so, below 0 where the ledger has less."""
-
-    unit: str
-    ledger: int
-    engine: int
-    since: int
-    until: int
-    ratio: float
 
 
 def metering(service: InferenceService, drift: Drift | None) -> tuple[Verdict, ...]:
@@ -34,7 +20,7 @@ def metering(service: InferenceService, drift: Drift | None) -> tuple[Verdict, .
     if drift is None:
         was = service.status.condition(TYPE)
         return () if was is None else (Verdict(TYPE, was.status, was.reason, was.message),)
-    if abs(drift.ratio) <= BOUND:
+    if not drift.drifts:
         return (
             Verdict(
                 TYPE,

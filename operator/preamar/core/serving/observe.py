@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from preamar.api.fields.uri import ModelUri
 from preamar.api.inference import InferenceService
@@ -17,7 +17,6 @@ from preamar.api.scaling import Strategy
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
-from preamar.core.serving.metering import Drift
 from preamar.core.serving.model.previous_spec import MADE_OF
 from preamar.core.serving.model.source import (
     Artefact,
@@ -26,44 +25,23 @@ from preamar.core.serving.model.source import (
 )
 from preamar.core.serving.sizing.static_size import Habit
 from preamar.core.settings import Settings
-from preamar.core.timestamps import moment
+from preamar.protocol import labels
+from preamar.protocol.accounts import Drift
 from preamar.protocol.demand import Demand
+from preamar.protocol.names import canary_name
+from preamar.protocol.ownership import Claimant
 
-SERVICE_LABEL = "preamar.dev/inferenceservice"
-ROLE_LABEL = "preamar.dev/role"
+SERVICE_LABEL, ROLE_LABEL, WORK_LABEL = labels.SERVICE_LABEL, labels.ROLE_LABEL, labels.WORK_LABEL
+GROUP_LABEL, MEMBER_LABEL = labels.GROUP_LABEL, labels.MEMBER_LABEL
+REVISION, BATCH_LABEL = labels.REVISION, labels.BATCH_LABEL
 CANARY = "canary"
-WORK_LABEL = "preamar.dev/works-for"
-"""Of pods that do something for a service and serve nothing: no Service may select them."""
-GROUP_LABEL = "preamar.dev/group"
-"""Of the workers of one leader, in a replica of several pods."""
-MEMBER_LABEL = "preamar.dev/member-of"
-"""Of all pods of such replicas, leaders and workers."""
 KIND = "InferenceService"
-REVISION = "preamar.dev/revision"
-
-BATCH_LABEL = "preamar.dev/batch"
 
 
-def batch_of(labels: Mapping[str, str]) -> int | None:
+def batch_of(carried: Mapping[str, str]) -> int | None:
     """The batch that a pod was made with, where that is less than was asked for."""
-    text = labels.get(BATCH_LABEL, "")
+    text = carried.get(BATCH_LABEL, "")
     return int(text) if text.isascii() and text.isdigit() else None
-
-
-class Rival(NamedTuple):
-    """Another service that claims the same model name. The oldest has it."""
-
-    created: datetime
-    namespace: str
-    name: str
-
-    @classmethod
-    def of(cls, service: InferenceService) -> Self:
-        metadata = service.metadata
-        created = moment(metadata.creation_timestamp)
-        if created is None:
-            raise ValueError("a resource from the API server has a creationTimestamp")
-        return cls(created, metadata.namespace or "", metadata.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +76,7 @@ class DeploymentView:
             version=metadata["resourceVersion"],
             generation=int(metadata.get("generation") or 0),
             observed_generation=int(status.get("observedGeneration") or 0),
-            revision=(metadata.get("annotations") or {}).get("preamar.dev/revision", ""),
+            revision=(metadata.get("annotations") or {}).get(REVISION, ""),
             batch=batch_of(
                 ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
             ),
@@ -137,7 +115,7 @@ class Observed:
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     demand: Demand = field(default_factory=Demand)
     habit: Habit | None = None
-    rivals: tuple[Rival, ...] = ()
+    rivals: tuple[Claimant, ...] = ()
     drift: Drift | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
     refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
@@ -173,7 +151,7 @@ def has_canary(service: InferenceService) -> bool:
 
 def canary_ref(service: InferenceService) -> Ref:
     """The Deployment of a revision on trial."""
-    name = f"{service.metadata.name}-canary"
+    name = canary_name(service.metadata.name)
     return Ref("apps/v1", "Deployment", service.metadata.namespace or "", name)
 
 
@@ -184,8 +162,3 @@ def claims_named(service: InferenceService) -> tuple[str, ...]:
     except ValueError:
         return ()
     return (uri.claim,) if uri.scheme == "pvc" and uri.claim else ()
-
-
-def model_name(service: InferenceService) -> str:
-    """The name by which callers know the model; services with the same are rivals."""
-    return service.spec.model.name or service.metadata.name

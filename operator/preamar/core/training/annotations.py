@@ -13,27 +13,12 @@ from json import dumps, loads
 from typing import Any, Self
 
 from preamar.core.timestamps import moment, stamp
+from preamar.protocol import labels
 
-STOP = "preamar.dev/stop"
-"""Annotation of an attempt that must stop for another size."""
-RESIZE = "preamar.dev/resize"
-"""Annotation of an attempt, or of a conversion, that takes a checkpoint to another size."""
-REFUSED = "preamar.dev/refused"
-"""Annotation of an attempt that went back to the size before, because a resize failed."""
-FEWER = "preamar.dev/fewer"
-"""Annotation of an attempt with fewer workers than were asked for: the others found no place."""
-RESIZED = "preamar.dev/resized"
-"""Annotation of an attempt: how many before it, or it itself, began at another size. No limit
-counts those."""
-RESTARTS = "preamar.dev/restarts"
-"""Annotation of an attempt: the restarts that count and came before it. It is written with the
-attempt in one step, so that no crash of ours can forget one."""
-STREAK = "preamar.dev/streak"
-"""Annotation of an attempt: failures in a row at one place before it, as 2@417 for step 417."""
-LEDGER = "preamar.dev/ledger"
-"""Annotation of an attempt: where the time before it went (``goodput``)."""
-ORDER = "preamar.dev/order"
-"""Annotation of an attempt: what it was told to do, in ten characters."""
+STOP, RESIZE, REFUSED = labels.STOP, labels.RESIZE, labels.REFUSED
+FEWER, RESIZED = labels.FEWER, labels.RESIZED
+RESTARTS, STREAK = labels.RESTARTS, labels.STREAK
+LEDGER, ORDER = labels.LEDGER, labels.ORDER
 
 
 @dataclass(frozen=True, slots=True)

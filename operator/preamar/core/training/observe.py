@@ -19,13 +19,10 @@ from preamar.core.settings import Settings
 from preamar.core.timestamps import moment
 from preamar.core.training.grace import BEYOND_SECONDS, GRACE_SECONDS
 from preamar.core.training.progress import Progress
+from preamar.protocol import labels
 
-JOB_LABEL = "preamar.dev/trainingjob"
-ATTEMPT_LABEL = "preamar.dev/attempt"
-CONVERSION_LABEL = "preamar.dev/conversion"
-"""Of a conversion's Job and pods: the attempt that it is for."""
-SCOUT_LABEL = "preamar.dev/scout"
-"""Of the Job and pods that look for places: the attempt for which they do."""
+JOB_LABEL, ATTEMPT_LABEL = labels.JOB_LABEL, labels.ATTEMPT_LABEL
+CONVERSION_LABEL, SCOUT_LABEL = labels.CONVERSION_LABEL, labels.SCOUT_LABEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which models exist and where their replicas are: a fold of what was heard of both kinds.
 
-A name belongs to the oldest service that claims it. What was heard is kept as it came, so that it
+What was heard is kept as it came, so that it
 can be written to disk and folded again after a restart.
 """
 
@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from preamar.gateway.discovery.resources import (
-    DNS_SERVICE_LABEL,
-    SERVICE_LABEL,
     Address,
     Model,
     addresses_of,
@@ -19,6 +17,9 @@ from preamar.gateway.discovery.resources import (
     starting_of,
 )
 from preamar.gateway.limits.limits import Terms, of_tenant
+from preamar.protocol import ports
+from preamar.protocol.labels import SERVICE_LABEL, SLICE_OF_LABEL
+from preamar.protocol.ownership import Claimant, owner
 
 Key = tuple[str, str]
 
@@ -72,11 +73,11 @@ class Heard:
 
 def models(heard: Heard) -> dict[str, Model]:
     """Models by the name that callers use."""
-    found = [model for body in heard.services.values() if (model := model_of(body))]
-    by_name: dict[str, Model] = {}
-    for model in sorted(found, key=lambda model: (model.created, model.uid)):
-        by_name.setdefault(model.name, model)
-    return by_name
+    claims: dict[str, dict[Claimant, Model]] = {}
+    for body in heard.services.values():
+        if model := model_of(body):
+            claims.setdefault(model.name, {})[Claimant.of(body["metadata"])] = model
+    return {name: claimed[owner(claimed)] for name, claimed in claims.items()}
 
 
 def tenants(heard: Heard) -> dict[str, Terms]:
@@ -116,9 +117,9 @@ def operators(heard: Heard, namespace: str, service: str) -> tuple[tuple[str, in
     found: set[tuple[str, int]] = set()
     for (where, _), body in heard.operators.items():
         labels = (body.get("metadata") or {}).get("labels") or {}
-        if where != namespace or labels.get(DNS_SERVICE_LABEL) != service:
+        if where != namespace or labels.get(SLICE_OF_LABEL) != service:
             continue
-        ports = {p.get("name"): p.get("port") for p in body.get("ports") or ()}
-        port = ports.get("demand") or 8091
+        named = {p.get("name"): p.get("port") for p in body.get("ports") or ()}
+        port = named.get("demand") or ports.DEMAND
         found |= {(address.ip, int(port)) for address in addresses_of(body)}
     return tuple(sorted(found))

@@ -12,9 +12,10 @@ from math import isfinite
 from typing import Any
 
 from preamar.ledger.tables.prices import FREE, Price
-
-SERVICE_LABEL = "preamar.dev/inferenceservice"
-DNS_SERVICE_LABEL = "kubernetes.io/service-name"
+from preamar.protocol import defaults, ports
+from preamar.protocol.labels import SERVICE_LABEL
+from preamar.protocol.names import is_canary
+from preamar.protocol.ownership import name_claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Address:
     grpc: int
     pod: str
     uid: str
-    metrics: int = 8002
+    metrics: int = ports.MODEL_METRICS
     canary: bool = False
     """Whether it is of the revision that is on trial."""
 
@@ -79,18 +80,18 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
         batch = _batch(runtime, status)
         hold = spec.get("hold") or {}
         access = spec.get("access") or {}
-        listed = access.get("mode") == "Listed"
+        listed = access.get("mode", defaults.ACCESS) == "Listed"
         conditions = _conditions(status, meta.get("generation", 0))
         return Model(
             service=f"{meta['namespace']}/{meta['name']}",
-            name=str((spec.get("model") or {}).get("name") or meta["name"]),
+            name=name_claimed(body),
             uid=str(meta.get("uid", "")),
             created=str(meta.get("creationTimestamp") or ""),
-            task=str((spec.get("model") or {}).get("task", "Infer")),
+            task=str((spec.get("model") or {}).get("task", defaults.TASK)),
             batch=max(1, batch),
-            room=_room(spec, batch, int(runtime.get("instances", 1))),
-            hold_requests=int(hold.get("maxRequests", 200)),
-            hold_seconds=float(hold.get("maxSeconds", 120)),
+            room=_room(spec, batch, int(runtime.get("instances", defaults.INSTANCES))),
+            hold_requests=int(hold.get("maxRequests", defaults.HOLD_REQUESTS)),
+            hold_seconds=float(hold.get("maxSeconds", defaults.HOLD_SECONDS)),
             tenants=frozenset(map(str, access.get("tenants") or ())) if listed else None,
             digest=(status.get("model") or {}).get("digest"),
             stalled=conditions.get("Stalled"),
@@ -108,7 +109,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
 def _batch(runtime: Mapping[str, Any], status: Mapping[str, Any]) -> int:
     """As asked, or the smaller one that replicas were made with after one ran out of memory; they
     refuse what is larger."""
-    asked = int((runtime.get("batching") or {}).get("maxBatchSize", 8))
+    asked = int((runtime.get("batching") or {}).get("maxBatchSize", defaults.BATCH))
     made = (status.get("fit") or {}).get("maxBatchSize")
     return min(asked, made) if isinstance(made, int) and made > 0 else asked
 
@@ -153,8 +154,8 @@ def _conditions(status: Mapping[str, Any], generation: int) -> dict[str, str]:
 
 
 def _accelerators(spec: Mapping[str, Any]) -> int:
-    count = int((spec.get("accelerator") or {}).get("count", 1))
-    nodes = int((spec.get("parallelism") or {}).get("nodes", 1))
+    count = int((spec.get("accelerator") or {}).get("count", defaults.ACCELERATORS))
+    nodes = int((spec.get("parallelism") or {}).get("nodes", defaults.NODES))
     return max(1, count) * max(1, nodes)
 
 
@@ -163,14 +164,9 @@ def _room(spec: Mapping[str, Any], batch: int, instances: int) -> int:
     would pile up on the first replica that is ready, out of reach of those that follow. Where the
     aim is in seconds, only what runs: what waits then waits here, where it is seen."""
     target = (spec.get("scaling") or {}).get("target") or {}
-    if target.get("signal", "InFlight") != "InFlight":
+    if target.get("signal", defaults.SIGNAL) != "InFlight":
         return max(1, batch * instances)
-    return max(4, 2 * batch * instances, int(2 * float(target.get("value", 8))))
-
-
-def of_trial(pod: str, service: str) -> bool:
-    """Whether a pod is of a service's Deployment for revisions on trial, by its name."""
-    return pod.startswith(f"{service}-canary-")
+    return max(4, 2 * batch * instances, int(2 * float(target.get("value", defaults.TARGET))))
 
 
 def starting_of(body: Mapping[str, Any]) -> frozenset[Address]:
@@ -192,7 +188,7 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
         service = str(labels.get(SERVICE_LABEL) or "")
         if body.get("addressType") not in {"IPv4", "IPv6"}:
             return {}
-        ports = {str(port.get("name")): int(port["port"]) for port in body.get("ports") or ()}
+        named = {str(port.get("name")): int(port["port"]) for port in body.get("ports") or ()}
         found = {}
         for endpoint in body.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
@@ -204,12 +200,12 @@ def addresses_of(body: Mapping[str, Any]) -> dict[Address, bool]:
             pod = str(target.get("name") or ip)
             address = Address(
                 ip=ip,
-                http=ports.get("http", 8000),
-                grpc=ports.get("grpc", 8001),
+                http=named.get("http", ports.MODEL_HTTP),
+                grpc=named.get("grpc", ports.MODEL_GRPC),
                 pod=pod,
                 uid=str(target.get("uid") or ""),
-                metrics=ports.get("metrics", 8002),
-                canary=of_trial(pod, service),
+                metrics=named.get("metrics", ports.MODEL_METRICS),
+                canary=is_canary(pod, service),
             )
             found[address] = usable and not conditions.get("terminating")
         return found

@@ -18,8 +18,8 @@ from preamar.api import GROUP, VERSION
 from preamar.cluster.connect import Unreachable, connect
 from preamar.cluster.watch import watch
 from preamar.gateway.discovery import catalog
-from preamar.gateway.discovery.resources import DNS_SERVICE_LABEL, SERVICE_LABEL
 from preamar.gateway.settings import Settings
+from preamar.protocol.labels import SERVICE_LABEL, SLICE_OF_LABEL
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = 1.0
@@ -99,7 +99,7 @@ class Knowledge:
                     asyncio.TaskGroup() as tasks,
                 ):
                     group = f"{GROUP}/{VERSION}"
-                    operator = f"{DNS_SERVICE_LABEL}={settings.operator_service}"
+                    operator = f"{SLICE_OF_LABEL}={settings.operator_service}"
                     for which, version, plural, namespace, selector in (
                         ("services", group, "inferenceservices", settings.watch_namespace, None),
                         ("tenants", group, "tenants", "", None),

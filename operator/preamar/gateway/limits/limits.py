@@ -12,6 +12,7 @@ from typing import Any
 
 from preamar.ledger.budgets.leases import PREPAID, Allowance
 from preamar.ledger.tables.prices import BadPrice, pico_of
+from preamar.protocol import defaults
 
 REQUESTS, TOKENS, CONCURRENT = "requests", "tokens", "concurrent"
 RATES = {REQUESTS, TOKENS, CONCURRENT}
@@ -33,7 +34,7 @@ class Terms:
     seconds since 1970. None: no limit; no ``models``: all."""
 
     budget: int | None = None
-    currency: str = "USD"
+    currency: str = defaults.BUDGET_CURRENCY
     prepaid: bool = False
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -86,7 +87,7 @@ def of_tenant(body: Mapping[str, Any]) -> tuple[str, Terms]:
             },
             "models": list(spec.get("models") or ()),
         }
-        terms = of_scope(found, priority=int(spec.get("priority", 0)))
+        terms = of_scope(found, priority=int(spec.get("priority", defaults.PRIORITY)))
     except (BadTerms, KeyError, TypeError, ValueError, AttributeError):
         return name, NOTHING
     return name, terms
@@ -160,14 +161,14 @@ def _amount(budget: Mapping[str, Any] | None) -> int | None:
 
 
 def _currency(budget: Mapping[str, Any]) -> str:
-    currency = budget.get("currency", "USD")
+    currency = budget.get("currency", defaults.BUDGET_CURRENCY)
     if not (isinstance(currency, str) and len(currency) == 3 and currency.isalpha()):
         raise BadTerms("'budget.currency' must be a code such as USD.", "budget")
     return currency
 
 
 def _prepaid(budget: Mapping[str, Any]) -> bool:
-    period = budget.get("period", "Month")
+    period = budget.get("period", defaults.BUDGET_PERIOD)
     if not isinstance(period, str) or period not in {"Month", "Prepaid"}:
         raise BadTerms("'budget.period' must be Month or Prepaid.", "budget")
     return bool(period == "Prepaid")

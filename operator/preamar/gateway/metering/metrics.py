@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from preamar.gateway.reporting.drift import Drift
 from preamar.gateway.routing.queue import Line
+from preamar.protocol.accounts import Drift
 
 UNKNOWN = "unknown"
 NOBODY = ""

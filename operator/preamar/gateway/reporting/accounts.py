@@ -8,18 +8,17 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import aiohttp
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.gateway.limits.limits import Terms
-from preamar.gateway.reporting.drift import Drift
 from preamar.ledger.budgets.balances import tenant_owner
 from preamar.ledger.budgets.leases import PREPAID
 from preamar.ledger.budgets.standings import Standings, standings
 from preamar.ledger.store.backend import Home
 from preamar.ledger.tables.prices import decimal
+from preamar.protocol.accounts import Account, AccountReport, Drift, encode
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, ALL_SECONDS = 15.0, 60.0
@@ -28,7 +27,7 @@ MOST_AT_ONCE = 5000
 Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
-def account_of(tenant: str, terms: Terms, found: Standings, month: str) -> dict[str, Any]:
+def account_of(tenant: str, terms: Terms, found: Standings, month: str) -> Account:
     """How one tenant stands. Without a budget it is told what it has spent this month, of several
     currencies the one it has spent the most of."""
     owner = tenant_owner(tenant)
@@ -38,23 +37,10 @@ def account_of(tenant: str, terms: Terms, found: Standings, month: str) -> dict[
         unit = next(iter(found.units(owner)), unit)
     spent = found.spent.get((owner, unit, period), 0)
     reserved = found.leased.get((owner, unit, period), 0)
-    account = {"currency": unit, "period": period, "spent": decimal(spent)}
-    if terms.budget is not None:
-        left = max(0, terms.budget - spent - reserved)
-        account |= {"reserved": decimal(reserved), "remaining": decimal(left)}
-    return account
-
-
-def drift_of(drift: Drift) -> dict[str, Any]:
-    """As JSON."""
-    return {
-        "unit": drift.unit,
-        "ledger": drift.ledger,
-        "engine": drift.engine,
-        "ratio": f"{drift.ratio:.6f}",
-        "since": drift.since,
-        "until": drift.until,
-    }
+    if terms.budget is None:
+        return Account(unit, period, decimal(spent))
+    left = max(0, terms.budget - spent - reserved)
+    return Account(unit, period, decimal(spent), decimal(reserved), decimal(left))
 
 
 class Accounts:
@@ -75,7 +61,7 @@ class Accounts:
         self._tenants = tenants
         self._drifts = drifts
         self._addresses = addresses
-        self._told: dict[tuple[str, str], Any] = {}
+        self._told: Mapping[tuple[str, str], Account | Drift] = {}
         self._told_all = -ALL_SECONDS
 
     async def run(self) -> None:
@@ -92,9 +78,9 @@ class Accounts:
         except SQLAlchemyError as error:
             log.warning("balances cannot be read: %s", getattr(error, "orig", error))
             return
-        services = {name: drift_of(drift) for name, drift in self._drifts().items()}
+        entries: dict[tuple[str, str], Account | Drift]
         entries = {("tenants", name): account for name, account in accounts.items()}
-        entries |= {("services", name): drift for name, drift in services.items()}
+        entries |= {("services", name): drift for name, drift in self._drifts().items()}
         whole = now - self._told_all >= ALL_SECONDS
         news = {
             key: entry for key, entry in entries.items() if whole or self._told.get(key) != entry
@@ -104,7 +90,7 @@ class Accounts:
             if whole:
                 self._told_all = now
 
-    async def _accounts(self) -> dict[str, Any]:
+    async def _accounts(self) -> dict[str, Account]:
         tenants = self._tenants()
         if not tenants or not self._home.reachable:
             return {}
@@ -112,7 +98,7 @@ class Accounts:
         found = await asyncio.to_thread(standings, self._home.engine, month)
         return {name: account_of(name, terms, found, month) for name, terms in tenants.items()}
 
-    async def _push(self, news: Iterable[tuple[tuple[str, str], Any]]) -> bool:
+    async def _push(self, news: Iterable[tuple[tuple[str, str], Account | Drift]]) -> bool:
         """Whether every replica of the operator has heard it."""
         addresses, entries = self._addresses(), list(news)
         limits = aiohttp.ClientTimeout(total=PUSH_SECONDS)
@@ -121,10 +107,12 @@ class Accounts:
             timeout=limits, headers=self._headers, trust_env=False
         ) as session:
             for at in range(0, len(entries), MOST_AT_ONCE):
-                body: dict[str, Any] = {"gateway": self._gateway, "tenants": {}, "services": {}}
-                for (kind, name), entry in entries[at : at + MOST_AT_ONCE]:
-                    body[kind][name] = entry
-                sent = json.dumps(body).encode()
+                part = entries[at : at + MOST_AT_ONCE]
+                report = AccountReport(
+                    {name: one for (_, name), one in part if isinstance(one, Account)},
+                    {name: one for (_, name), one in part if isinstance(one, Drift)},
+                )
+                sent = json.dumps(encode(self._gateway, report)).encode()
                 answers = await asyncio.gather(*(_post(session, to, sent) for to in addresses))
                 heard = heard and all(answers)
         return heard

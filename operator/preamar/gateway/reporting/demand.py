@@ -8,11 +8,11 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any
 
 from preamar.gateway.routing.queue import Line
 from preamar.gateway.wire.connections import CutShort, Lost, NotSent, Pool
 from preamar.gateway.wire.http1 import Garbled
+from preamar.protocol.demand import Carried, Load, Report, encode
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 1.0
@@ -27,38 +27,38 @@ Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
 def report(gateway: str, sequence: int, lines: Iterable[Line], *, leaving: bool) -> bytes:
-    """The body of a report. Every service is in it, so that zero is said."""
+    """The body of a report."""
     services = {line.model.service: load(line) for line in lines}
-    body = {"gateway": gateway, "sequence": sequence, "services": services}
-    return json.dumps(body | ({"leaving": True} if leaving else {})).encode()
+    return json.dumps(encode(Report(gateway, sequence, services, leaving))).encode()
 
 
-def load(line: Line) -> dict[str, Any]:
-    """What is said of one model. What is 0 or empty, and later than the first of these, is left
-    out: most of many models are asleep."""
+def load(line: Line) -> Load:
+    """What is said of one model."""
     worked = line.worked
-    more = {
-        "finished": worked.finished,
-        "busySeconds": round(worked.busy_seconds, 3),
-        "firstTokens": worked.first_tokens,
-        "firstTokenSeconds": round(worked.first_token_seconds, 3),
-        "oldestWait": round(line.oldest_wait, 3),
-        "pods": carried(line),
-        "trial": line.tried.words() if line.tried else None,
-    }
-    first = {"queued": line.queued, "running": line.running, "arrived": line.arrived}
-    return first | {name: value for name, value in more.items() if value}
+    return Load(
+        queued=line.queued,
+        running=line.running,
+        arrived=line.arrived,
+        finished=worked.finished,
+        busy_seconds=worked.busy_seconds,
+        first_tokens=worked.first_tokens,
+        first_token_seconds=worked.first_token_seconds,
+        oldest_wait=line.oldest_wait,
+        pods=carried(line),
+        trial=line.tried.counts() if line.tried else None,
+    )
 
 
-def carried(line: Line) -> dict[str, dict[str, int]]:
+def carried(line: Line) -> dict[str, Carried]:
     """By pod IP: the requests that run there, and the output tokens they may still ask for. A pod
     that is leaving and the one that replaced it can have had the same address."""
-    pods: dict[str, dict[str, int]] = {}
+    pods: dict[str, Carried] = {}
     for replica in chain(line.replicas.values(), line.leaving):
         if replica.in_flight:
-            pod = pods.setdefault(replica.address.ip, {"running": 0, "tokensLeft": 0})
-            pod["running"] += replica.in_flight
-            pod["tokensLeft"] += replica.tokens_left
+            had = pods.get(replica.address.ip, Carried())
+            pods[replica.address.ip] = Carried(
+                had.running + replica.in_flight, had.tokens_left + replica.tokens_left
+            )
     return pods
 
 

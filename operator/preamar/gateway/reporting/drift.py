@@ -19,6 +19,7 @@ from preamar.gateway.reporting.engine_metrics import Counts
 from preamar.gateway.reporting.engine_scraper import Counted, Engines
 from preamar.ledger.reports import recorded
 from preamar.ledger.reports.recorded import Interval, Recorded
+from preamar.protocol.accounts import Drift
 
 log = logging.getLogger(__name__)
 HOURS = 24
@@ -28,26 +29,6 @@ BLUR_SECONDS = 3.0
 """A server counts and a row ends at the same moment, give or take this."""
 CUT_TOKENS = 64
 """What a request whose caller left may have cost beyond what its row says, at least."""
-BOUND = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """``ledger`` and ``engine`` counted the same ``unit``, ``tokens`` or ``requests``, from ``since``
-    to ``until`` in seconds since 1970; ``ratio`` is what of the difference is not explained, as a
-    part of what the engine counted: below 0 where the ledger has less."""
-
-    unit: str
-    ledger: int
-    engine: int
-    ratio: float
-    since: int
-    until: int
-
-    @property
-    def drifts(self) -> bool:
-        """Whether somebody should look."""
-        return abs(self.ratio) > BOUND
 
 
 def compared(
@@ -67,7 +48,7 @@ def compared(
     apart = told - counted
     unexplained = max(0, abs(apart) - slack) * (1 if apart > 0 else -1)
     ratio = unexplained / max(1, counted, told)
-    return Drift(unit, told, counted, ratio, int(since), int(until))
+    return Drift(unit, told, counted, int(since), int(until), ratio)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from math import isfinite
 
 from prometheus_client.parser import text_string_to_metric_families
 
-ANSWERED = "nv_inference_request_success"
+from preamar.protocol.engine_gauges import ANSWERED, lines_of
+
 TOKENS = ("preamar_model_tokens_total", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
-LARGEST = 1 << 18
-MOST_LINES, LONGEST_LINE = 1000, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,7 @@ class Counts:
 
 def counts_of(text: str, model: str) -> Counts:
     """Of one model. Raises ``ValueError`` where it is no such text, or says nothing of the model."""
-    lines = [line for line in text.splitlines() if line.startswith((ANSWERED, *TOKENS))]
-    if len(lines) > MOST_LINES or any(len(line) > LONGEST_LINE for line in lines):
-        raise ValueError("more than any model server says")
+    lines = lines_of(text, (ANSWERED, *TOKENS))
     answered = tokens = None
     for name, labels, value in _samples(lines):
         if labels.get("model", labels.get("model_name", model)) != model:

@@ -15,10 +15,11 @@ from time import time
 import aiohttp
 
 from preamar.gateway.discovery.resources import Address
-from preamar.gateway.reporting.engine_metrics import LARGEST, Counts, counts_of
+from preamar.gateway.reporting.engine_metrics import Counts, counts_of
 from preamar.gateway.routing.canary_stats import COMPARED_SECONDS
 from preamar.gateway.routing.queue import Line
 from preamar.ledger.reports.recorded import Interval
+from preamar.protocol.engine_gauges import LARGEST_ANSWER, url_of
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS, LOOK_SECONDS, LEAVING_SECONDS = 5.0, 1.0, 0.2
@@ -174,12 +175,11 @@ class Engines:
 
 
 async def _get(session: aiohttp.ClientSession, address: Address) -> str:
-    host = f"[{address.ip}]" if ":" in address.ip else address.ip
-    async with session.get(f"http://{host}:{address.metrics}/metrics") as response:
+    async with session.get(url_of(address.ip, address.metrics)) as response:
         response.raise_for_status()
         body = bytearray()
         async for piece in response.content.iter_chunked(65536):
             body += piece
-            if len(body) > LARGEST:
+            if len(body) > LARGEST_ANSWER:
                 raise ValueError("the answer has no end")
         return body.decode()

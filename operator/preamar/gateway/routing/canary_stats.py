@@ -8,7 +8,7 @@ gateways.
 from bisect import bisect_left
 
 from preamar.gateway.routing.replica import Place
-from preamar.protocol import sequential_test
+from preamar.protocol import canary, sequential_test
 from preamar.protocol.histogram import BOUNDS
 
 COMPARED_SECONDS = 10.0
@@ -26,9 +26,9 @@ class Side:
         self.requests = self.failures = 0
         self.took = [0] * (len(BOUNDS) + 1)
 
-    def words(self) -> list[object]:
-        """As JSON."""
-        return [self.requests, self.failures, self.took]
+    def counts(self) -> canary.Side:
+        """As they are now."""
+        return canary.Side(self.requests, self.failures, tuple(self.took))
 
 
 class Tried:
@@ -63,10 +63,7 @@ class Tried:
         self.total += min(difference, sequential_test.MOST)
         self.bets = sequential_test.grown(self.bets, difference)
 
-    def words(self) -> dict[str, object]:
-        """As a report says it."""
-        told: dict[str, object]
-        told = {"revision": self.revision, "old": self.old.words(), "new": self.new.words()}
-        if not self.compared:
-            return told
-        return told | {"apart": [self.compared, self.total, list(self.bets)]}
+    def counts(self) -> canary.Trial:
+        """As they are now, for a report."""
+        apart = canary.Apart(self.compared, self.total, tuple(self.bets))
+        return canary.Trial(self.revision, self.old.counts(), self.new.counts(), apart)

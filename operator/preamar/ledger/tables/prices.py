@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Self
 
+from preamar.protocol import defaults
+
 PICO = 1_000_000_000_000
 MILLION, DECIMALS = 1_000_000, 6
 _TEXT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?")
@@ -27,7 +29,7 @@ class Price:
     """What callers pay, each in millionths of the currency: for a million tokens, a request, an
     accelerator's second."""
 
-    currency: str = "USD"
+    currency: str = defaults.CURRENCY
     million_input_tokens: int = 0
     million_output_tokens: int = 0
     request: int = 0
@@ -37,7 +39,7 @@ class Price:
     def of(cls, spec: Mapping[str, Any]) -> Self:
         """The price of an InferenceService's ``spec.price``. Raises ``BadPrice``."""
         return cls(
-            currency=str(spec.get("currency", "USD")),
+            currency=str(spec.get("currency", defaults.CURRENCY)),
             million_input_tokens=_millionths(spec, "perMillionInputTokens"),
             million_output_tokens=_millionths(spec, "perMillionOutputTokens"),
             request=_millionths(spec, "perRequest"),
@@ -81,7 +83,7 @@ FREE = Price()
 
 
 def _millionths(spec: Mapping[str, Any], name: str) -> int:
-    found = _TEXT.fullmatch(str(spec.get(name, "0")))
+    found = _TEXT.fullmatch(str(spec.get(name, defaults.AMOUNT)))
     if found is None:
         raise BadPrice(f"{name} must be a decimal such as 0.40, not {spec.get(name)!r}.")
     return int(found[1]) * MILLION + int((found[2] or "").ljust(DECIMALS, "0"))

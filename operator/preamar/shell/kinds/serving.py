@@ -22,15 +22,11 @@ from preamar.core.serving.health.learned import seeded
 from preamar.core.serving.model.images import read
 from preamar.core.serving.model.source import cache_claim
 from preamar.core.serving.observe import (
-    ROLE_LABEL,
-    SERVICE_LABEL,
     DeploymentView,
     Observed,
-    Rival,
     canary_ref,
     children_named,
     claims_named,
-    model_name,
 )
 from preamar.core.serving.pods.group import grouped, workers_ref
 from preamar.core.serving.reconcile import reconcile
@@ -39,6 +35,8 @@ from preamar.core.settings import Settings
 from preamar.demand.accounts import AccountBook
 from preamar.demand.witness import Witness, witnessed
 from preamar.protocol.demand import Demand
+from preamar.protocol.labels import ROLE_LABEL, SERVICE_LABEL
+from preamar.protocol.ownership import Claimant, name_claimed
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.kinds.claims import Claims
 from preamar.shell.kinds.habits import Habits
@@ -58,18 +56,17 @@ DemandOf = Callable[[str], Demand]
 class Claimed:
     """Who claims which model name, by the UID of the claimant."""
 
-    by_name: dict[str, dict[str, tuple[Key, Rival]]]
+    by_name: dict[str, dict[str, tuple[Key, Claimant]]]
 
     def note(self, key: Key, body: Manifest, there: bool) -> set[Key]:
         """Take note of a service; returns its rivals if its claim is news."""
         uid = body["metadata"]["uid"]
-        name = (body["spec"].get("model") or {}).get("name") or key.name
+        name = name_claimed(body)
         claims = self.by_name.setdefault(name, {})
         there = there and not body["metadata"].get("deletionTimestamp")
         news = there != (uid in claims)
         if there:
-            created = datetime.fromisoformat(body["metadata"]["creationTimestamp"])
-            claims[uid] = (key, Rival(created, key.namespace, key.name))
+            claims[uid] = (key, Claimant.of(body["metadata"]))
         else:
             claims.pop(uid, None)
         rivals = {other for other, _ in claims.values() if other != key}
@@ -77,9 +74,9 @@ class Claimed:
             del self.by_name[name]
         return rivals if news else set()
 
-    def rivals(self, service: InferenceService) -> tuple[Rival, ...]:
+    def rivals(self, service: InferenceService) -> tuple[Claimant, ...]:
         """The others that claim the same name."""
-        claims = self.by_name.get(model_name(service), {})
+        claims = self.by_name.get(service.model_name, {})
         own = service.metadata.uid
         return tuple(sorted(rival for uid, (_, rival) in claims.items() if uid != own))
 

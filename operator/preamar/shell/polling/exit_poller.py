@@ -18,7 +18,8 @@ from preamar.core.pods import PodView
 from preamar.core.training.attempts.endings import STOPPED, converters
 from preamar.core.training.elastic.resize import order_of
 from preamar.core.training.observe import JobView
-from preamar.shell.polling.progress import AGENT_PORT, rank_zero_pod
+from preamar.protocol import ports
+from preamar.shell.polling.progress import rank_zero_pod
 from preamar.shell.watching.keys import Key
 from preamar.shell.watching.mirror import Add
 
@@ -59,7 +60,7 @@ def awaited(
 class Ends:
     """Asks pods for their end, and adds the key of a job when one has come."""
 
-    def __init__(self, add: Add, port: int = AGENT_PORT) -> None:
+    def __init__(self, add: Add, port: int = ports.AGENT) -> None:
         self._add, self._port = add, port
         self._asked: dict[tuple[Key, Waited], asyncio.Task[None]] = {}
         self._told: dict[Key, set[str]] = {}

@@ -17,11 +17,12 @@ from typing import NamedTuple
 import aiohttp
 
 from preamar.core.pods import PodView
-from preamar.core.training.data.preparing import KEY as DATA_LABEL
 from preamar.core.training.elastic.resize import order_of
-from preamar.core.training.observe import ATTEMPT_LABEL, Heard, JobView
+from preamar.core.training.observe import Heard, JobView
 from preamar.core.training.pods.tokens import stop_token
 from preamar.core.training.progress import Progress
+from preamar.protocol import ports
+from preamar.protocol.labels import ATTEMPT_LABEL, DATA
 from preamar.shell.watching.keys import Key
 from preamar.shell.watching.mirror import Add
 
@@ -30,7 +31,6 @@ EVERY_SECONDS, DEADLINE_SECONDS, SHOWN_SECONDS = 5.0, 2.0, 15.0
 PAUSE_SECONDS = 1.0
 AT_ONCE = 16
 LARGEST_ANSWER = 64 * 1024
-AGENT_PORT = 29400
 RANK_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
@@ -89,7 +89,7 @@ def preparing_first(view: JobView | None, pods: Sequence[PodView]) -> Agent | No
     if view is None or view.over:
         return None
     for pod in pods:
-        first = pod.labels.get(RANK_LABEL) == "0" and DATA_LABEL in pod.labels
+        first = pod.labels.get(RANK_LABEL) == "0" and DATA in pod.labels
         if first and pod.phase == "Running" and pod.ip and not pod.deleting:
             return Agent(0, pod.ip)
     return None
@@ -111,7 +111,7 @@ def ordered(jobs: Sequence[JobView], uid: str | None, key: bytes) -> Order | Non
 class Poller:
     """Asks agents, and adds the key of a run that has news."""
 
-    def __init__(self, add: Add, port: int = AGENT_PORT) -> None:
+    def __init__(self, add: Add, port: int = ports.AGENT) -> None:
         self._add = add
         self._port = port
         self._runs: dict[Key, _Run] = {}

@@ -6,12 +6,9 @@ A resource is its own key; a child or a pod leads to its resource by the label i
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from preamar.core.serving.observe import SERVICE_LABEL, WORK_LABEL
-from preamar.core.training.observe import JOB_LABEL
+from preamar.protocol.labels import JOB_LABEL, SERVICE_LABEL, WORK_LABEL
 
 SERVICE_KIND, JOB_KIND, TENANT_KIND = "InferenceService", "TrainingJob", "Tenant"
-# Every child and pod carries it, so that the API server sends us nobody else's.
-OURS = "app.kubernetes.io/managed-by=preamar"
 
 
 class Key(NamedTuple):

@@ -5,7 +5,8 @@ from typing import Any
 
 import kopf
 
-from preamar.shell.watching.keys import OURS
+from preamar.api import GROUP
+from preamar.protocol.labels import FINALIZER, OURS
 from preamar.shell.watching.mirror import Watched
 
 
@@ -28,8 +29,8 @@ def kopf_settings(watched: list[Watched]) -> kopf.OperatorSettings:
     """Kopf's settings, each with its reason."""
     settings = kopf.OperatorSettings()
     # An operator of somebody else's with Kopf's default names would fight over finalizers with us.
-    settings.persistence.finalizer = "preamar.dev/kopf"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="preamar.dev")
+    settings.persistence.finalizer = FINALIZER
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = NothingKept()
     # Our events are written by decisions, on transitions only.
     settings.posting.enabled = False

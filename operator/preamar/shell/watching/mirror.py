@@ -13,7 +13,8 @@ import kopf
 
 from preamar.core.objects import Child
 from preamar.core.plan import Manifest, Ref
-from preamar.shell.watching.keys import OURS, Key, owner_key
+from preamar.protocol.labels import OURS
+from preamar.shell.watching.keys import Key, owner_key
 
 Add = Callable[[Key], None]
 

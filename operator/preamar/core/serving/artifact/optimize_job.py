@@ -23,7 +23,7 @@ from preamar.core.serving.model.source import (
     OptimizeJob,
     mounted_source,
 )
-from preamar.core.serving.observe import WORK_LABEL, model_name
+from preamar.core.serving.observe import WORK_LABEL
 from preamar.core.serving.pods.pod import GPU_DEFAULTS
 from preamar.core.serving.pods.worker import CPU, worker
 from preamar.core.settings import Settings
@@ -52,7 +52,7 @@ def optimize_job(
         mounts.append({"name": "cache", "mountPath": CACHE})
     words = {
         **source.words,
-        "name": model_name(service),
+        "name": service.model_name,
         "target": f"{CACHE}/{ARTEFACTS}/{made.name}",
         "kept": list(kept),
         "digest": spec.model.digest,

@@ -15,7 +15,6 @@ from preamar.core.serving.model.source import (
     ALL,
     mounted_source,
 )
-from preamar.core.serving.observe import model_name
 from preamar.core.serving.pods.worker import worker
 from preamar.core.settings import Settings
 
@@ -29,7 +28,7 @@ def prefetch(
     if cache is None or ALL not in cache.access_modes:
         return None
     source = mounted_source(service, settings, cache)
-    words = {**source.words, "name": model_name(service), "digest": service.spec.model.digest}
+    words = {**source.words, "name": service.model_name, "digest": service.spec.model.digest}
     container = {
         "name": "fetch",
         # That of CPUs: no driver is needed, and it is a tenth as large.

@@ -25,8 +25,9 @@ from preamar.core.serving.observe import (
     WORK_LABEL,
 )
 from preamar.core.settings import Settings
+from preamar.protocol import ports
 
-PORT, HEALTH_PORT = 8003, 8004
+PORT, HEALTH_PORT = ports.GROUP, ports.GROUP_HEALTH
 SLACK = 60
 """Seconds that a leader waits longer than the operator, who knows better why somebody is missing."""
 COMPONENT = "group-worker"

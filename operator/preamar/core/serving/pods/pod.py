@@ -15,15 +15,19 @@ from preamar.core.placement import environment, on_gpu, resources_of, scheduling
 from preamar.core.serving.model.images import image_of
 from preamar.core.serving.model.limits import is_split
 from preamar.core.serving.model.source import Supply, supply
-from preamar.core.serving.observe import model_name
 from preamar.core.settings import Settings
+from preamar.protocol import ports
 
 PRESTOP_SECONDS = 5  # until every gateway and kube-proxy has heard that the pod is leaving
 LOADING_MINUTES = 30
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "256Mi"}
 GPU_DEFAULTS: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
 SHM, SHM_SPLIT = "1Gi", "8Gi"  # accelerators that share a model talk through it
-PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002))
+PORTS = (
+    ("http", ports.MODEL_HTTP),
+    ("grpc", ports.MODEL_GRPC),
+    ("metrics", ports.MODEL_METRICS),
+)
 
 
 def pod_spec(
@@ -31,7 +35,7 @@ def pod_spec(
 ) -> dict[str, Any]:
     """The spec of a replica's pod. ``claim`` is the model's, or that of the cache; ``batch`` may be
     less than was asked for."""
-    spec, runtime, name = service.spec, service.spec.runtime, model_name(service)
+    spec, runtime, name = service.spec, service.spec.runtime, service.model_name
     split, source = is_split(spec), supply(service, settings, claim)
     order = _order(spec, name, source, batch, split=split)
     ready = f"/v2/models/{name}/ready"

@@ -16,9 +16,9 @@ from preamar.core.pods import PodView
 from preamar.core.training.attempts.endings import INDEX_LABEL
 from preamar.core.training.observe import JobView, Observed
 from preamar.core.training.progress import LONGEST_SENTENCE
+from preamar.protocol import labels
 
-KEY = "preamar.dev/data"
-"""Annotation of the Job, and label of its pods: what they were asked to prepare."""
+KEY = labels.DATA
 
 
 class Stand(StrEnum):

@@ -28,8 +28,9 @@ from preamar.core.training.pods.material import (
     staged,
 )
 from preamar.core.training.pods.tokens import stop_digest
+from preamar.protocol import ports
 
-MASTER_PORT, AGENT_PORT = 29500, 29400
+MASTER_PORT, AGENT_PORT = ports.MASTER, ports.AGENT
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "512Mi"}
 GPU_DEFAULTS: Mapping[str, str] = {"cpu": "2", "memory": "8Gi"}
 

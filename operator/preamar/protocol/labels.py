@@ -1,0 +1,65 @@
+"""Which labels and annotations do our objects carry? Each word stands here once.
+
+One process writes them and others select by them: operator, gateway and command line.
+"""
+
+from preamar.api import GROUP
+
+SERVICE_LABEL = f"{GROUP}/inferenceservice"
+"""Of all children and replicas of a service."""
+ROLE_LABEL = f"{GROUP}/role"
+"""Of the pods of a revision on trial."""
+WORK_LABEL = f"{GROUP}/works-for"
+"""Of pods that do something for a service and serve nothing: no Service may select them."""
+GROUP_LABEL = f"{GROUP}/group"
+"""Of the workers of one leader, in a replica of several pods."""
+MEMBER_LABEL = f"{GROUP}/member-of"
+"""Of all pods of such replicas, leaders and workers."""
+REVISION = f"{GROUP}/revision"
+"""Label of model servers' pods and annotation of their Deployment: what the user asked to run."""
+BATCH_LABEL = f"{GROUP}/batch"
+"""Of replicas: the batch that they were made with, where that is less than was asked for."""
+MADE_OF = f"{GROUP}/made-of"
+"""Annotation of a Deployment: the parts of the spec that its replicas were made of."""
+
+JOB_LABEL = f"{GROUP}/trainingjob"
+"""Of all children and pods of a training job."""
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+"""Of an attempt's Job and pods: which it is."""
+CONVERSION_LABEL = f"{GROUP}/conversion"
+"""Of a conversion's Job and pods: the attempt that it is for."""
+SCOUT_LABEL = f"{GROUP}/scout"
+"""Of the Job and pods that look for places: the attempt for which they do."""
+DATA = f"{GROUP}/data"
+"""Annotation of the Job that prepares data, and label of its pods: what they were asked for."""
+
+STOP = f"{GROUP}/stop"
+"""Annotation of an attempt that must stop for another size."""
+RESIZE = f"{GROUP}/resize"
+"""Annotation of an attempt, or of a conversion, that takes a checkpoint to another size."""
+REFUSED = f"{GROUP}/refused"
+"""Annotation of an attempt that went back to the size before, because a resize failed."""
+FEWER = f"{GROUP}/fewer"
+"""Annotation of an attempt with fewer workers than were asked for: the others found no place."""
+RESIZED = f"{GROUP}/resized"
+"""Annotation of an attempt: how many before it, or it itself, began at another size. No limit
+counts those."""
+RESTARTS = f"{GROUP}/restarts"
+"""Annotation of an attempt: the restarts that count and came before it. It is written with the
+attempt in one step, so that no crash of ours can forget one."""
+STREAK = f"{GROUP}/streak"
+"""Annotation of an attempt: failures in a row at one place before it, as 2@417 for step 417."""
+LEDGER = f"{GROUP}/ledger"
+"""Annotation of an attempt: where the time before it went (``goodput``)."""
+ORDER = f"{GROUP}/order"
+"""Annotation of an attempt: what it was told to do, in ten characters."""
+
+FINALIZER = f"{GROUP}/kopf"
+"""Another one than Kopf's own, which an operator of somebody else's may use."""
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "preamar"
+OURS = f"{MANAGED_BY_LABEL}={MANAGER}"
+"""Selects every child and pod of ours."""
+SLICE_OF_LABEL = "kubernetes.io/service-name"
+"""Kubernetes' own, of an EndpointSlice: the Service that it is of."""

@@ -1,0 +1,16 @@
+"""How is a Deployment called whose pods the gateway must tell from the rest of a service's?
+
+A revision on trial has a Deployment of its own beside that of the one before, and both are reached by
+the same Service. An EndpointSlice says no more of a pod than its name.
+"""
+
+
+def canary_name(service: str) -> str:
+    """Of the Deployment with the revision on trial of the service ``service``."""
+    return f"{service}-canary"
+
+
+def is_canary(pod: str, service: str) -> bool:
+    """Whether a pod of that service is one of that Deployment's."""
+    # Kubernetes cuts the name of a Deployment's pod at 58 characters: a service has 50 at most.
+    return pod.startswith(f"{canary_name(service)}-")
