@@ -228,8 +228,8 @@ async def test_what_a_revision_on_trial_fails_on_is_answered_by_the_one_before(r
     assert counted == 3
     assert [r.as_numpy("OUTPUT_TOKENS")[0] for r, error in got if error is None] == [1, 2, 3]
     assert on_trial.asked == 2
-    told = rig.line("net").tried.words()
-    assert (told["new"][:2], told["old"][1]) == ([2, 2], 0)
+    told = rig.line("net").tried.counts()
+    assert (told.new.requests, told.new.failures, told.old.failures) == (2, 2, 0)
     await until(lambda: len(rig.rows()) == 2)
     assert [(r.status, r.input_tokens) for r in rig.rows()] == [(200, 3), (200, 2)]
 
