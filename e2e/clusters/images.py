@@ -21,6 +21,7 @@ from e2e.clusters.say import TroubleError, step
 KEPT = 3
 SHORT = 15_000_000_000
 IGNORED = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+SHARED = "workloads/common"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ IMAGES = {
         Image(
             "triton",
             "workloads/triton/Dockerfile",
-            "workloads/triton",
-            ("workloads/triton",),
+            "workloads",
+            (SHARED, "workloads/triton"),
             "bookworm",
         ),
         Image(
@@ -77,8 +78,8 @@ IMAGES = {
         Image(
             "deepspeed",
             "workloads/deepspeed/Dockerfile",
-            "workloads/deepspeed",
-            ("workloads/deepspeed",),
+            "workloads",
+            (SHARED, "workloads/deepspeed"),
             "trixie",
             later=True,
         ),

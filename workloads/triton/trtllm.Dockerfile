@@ -4,13 +4,14 @@ ARG BASE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
 FROM ${BASE}
 ARG PIP_CERT
 ARG SSL_CERT_FILE
-COPY requirements-gpu.txt requirements-trtllm.txt /build/
+COPY triton/requirements-gpu.txt triton/requirements-trtllm.txt /build/
 RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
       --only-binary :all: --target /opt/preamar/lib --requirement /build/requirements-gpu.txt
 # Into the image's own packages: this one replaces one that is too old for TensorRT-LLM to be imported.
 RUN PIP_CONSTRAINT= python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
       --only-binary :all: --requirement /build/requirements-trtllm.txt
-COPY preamar_model /opt/preamar/lib/preamar_model
+COPY common/preamar_storage /opt/preamar/lib/preamar_storage
+COPY triton/preamar_model /opt/preamar/lib/preamar_model
 # Last on the path, by a .pth file and not by PYTHONPATH: of numpy, protobuf and tokenizers TensorRT-LLM
 # must find its own.
 RUN echo /opt/preamar/lib > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/preamar.pth" \

@@ -4,10 +4,11 @@ ARG BASE=nvcr.io/nvidia/tritonserver:26.07-vllm-python-py3
 FROM ${BASE}
 ARG PIP_CERT
 ARG SSL_CERT_FILE
-COPY requirements-gpu.txt /build/
+COPY triton/requirements-gpu.txt /build/
 RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
       --only-binary :all: --target /opt/preamar/lib --requirement /build/requirements-gpu.txt
-COPY preamar_model /opt/preamar/lib/preamar_model
+COPY common/preamar_storage /opt/preamar/lib/preamar_storage
+COPY triton/preamar_model /opt/preamar/lib/preamar_model
 # Last on the path, by a .pth file and not by PYTHONPATH: of numpy, protobuf and tokenizers vLLM must
 # find its own.
 RUN echo /opt/preamar/lib > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/preamar.pth" \

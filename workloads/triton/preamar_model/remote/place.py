@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from preamar_storage.secret import SecretUnreadable, endpoints_in, read_secret
+
 from preamar_model.refusal import Refusal, RefusalReason, invalid
 
 HUB = "https://huggingface.co"
@@ -40,8 +42,7 @@ def place(uri: str, secret: Path | None) -> SourceLocation:
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES or not rest:
         raise invalid(f"{uri} cannot be fetched: it must begin with one of {', '.join(SCHEMES)}.")
-    words = read_secret(secret)
-    endpoints = tuple(v for k, v in words.items() if k.endswith(("endpoint", "endpoint_url")))
+    words = _keys_of(secret)
     if scheme == "hf":
         return _hub(uri, rest, words)
     where, _, key = rest.partition("/")
@@ -54,7 +55,12 @@ def place(uri: str, secret: Path | None) -> SourceLocation:
         headers = {"Authorization": sent} if sent else {}
         return SourceLocation(uri, scheme, f"https://{where}", key, headers=headers)
     return SourceLocation(
-        uri, scheme, f"{scheme}://{where}", key.strip("/"), config=words, endpoints=endpoints
+        uri,
+        scheme,
+        f"{scheme}://{where}",
+        key.strip("/"),
+        config=words,
+        endpoints=endpoints_in(words),
     )
 
 
@@ -78,14 +84,10 @@ def _hub(uri: str, rest: str, words: Mapping[str, str]) -> SourceLocation:
     )
 
 
-def read_secret(folder: Path | None) -> dict[str, str]:
-    """The keys of a mounted Secret in lower case; the kubelet's own links begin with two dots."""
-    if folder is None:
-        return {}
+def _keys_of(secret: Path | None) -> dict[str, str]:
     try:
-        files = [each for each in folder.iterdir() if not each.name.startswith(".")]
-        return {each.name.lower(): each.read_text().strip() for each in files}
-    except (OSError, UnicodeDecodeError) as error:
+        return read_secret(secret)
+    except SecretUnreadable as error:
         raise Refusal(
             RefusalReason.SOURCE_DENIED,
             f"The Secret of spec.model.secretName cannot be read: {error}.",
