@@ -21,7 +21,7 @@ from e2e.clusters.say import TroubleError, step
 KEPT = 3
 SHORT = 15_000_000_000
 IGNORED = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
-SHARED = "workloads/common"
+SHARED, IGNORE = "workloads/common", "workloads/.dockerignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ IMAGES = {
             "operator",
             "operator/Dockerfile",
             ".",
-            ("operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE"),
+            (".dockerignore", "operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE"),
             "bookworm",
         ),
         Image(
             "triton",
             "workloads/triton/Dockerfile",
             "workloads",
-            (SHARED, "workloads/triton"),
+            (SHARED, IGNORE, "workloads/triton"),
             "bookworm",
         ),
         Image(
@@ -79,7 +79,7 @@ IMAGES = {
             "deepspeed",
             "workloads/deepspeed/Dockerfile",
             "workloads",
-            (SHARED, "workloads/deepspeed"),
+            (SHARED, IGNORE, "workloads/deepspeed"),
             "trixie",
             later=True,
         ),
