@@ -16,7 +16,7 @@ from preamar_model.remote.attempts import tried
 from preamar_model.remote.files import Remote, must_be_plain, not_too_many
 from preamar_model.remote.gate import Gate
 from preamar_model.remote.hub import in_hub
-from preamar_model.remote.place import SourceLocation
+from preamar_model.remote.location import SourceLocation
 
 UNSERVED = frozenset(
     [
