@@ -70,7 +70,7 @@ def measure(subject: Subject, folder: Path) -> list[Row]:
     from preamar_model.files import source, tensors
     from preamar_model.optimize import command, samples
     from preamar_model.optimize.measure import compare
-    from preamar_model.passes import wish
+    from preamar_model.passes import optimize_spec
     from preamar_model.passes.session import Session
     from preamar_model.refusal import Refusal
 
@@ -83,7 +83,9 @@ def measure(subject: Subject, folder: Path) -> list[Row]:
     }
     if subject.calibration:
         order["calibration"] = str(subject.calibration)
-    first = wish.read(_environment(order | {"target": str(folder / "0"), "precision": "INT8"}))
+    first = optimize_spec.read(
+        _environment(order | {"target": str(folder / "0"), "precision": "INT8"})
+    )
     build.build(first.order(), folder / "built")
     files = [folder / "built/m/1/model.onnx"]
     for name, more in VARIANTS:
@@ -92,7 +94,9 @@ def measure(subject: Subject, folder: Path) -> list[Row]:
         row = Row(subject.name, name)
         rows.append(row)
         try:
-            asked = wish.read(_environment(order | more | {"target": str(target), "tolerance": 1}))
+            asked = optimize_spec.read(
+                _environment(order | more | {"target": str(target), "tolerance": 1})
+            )
             # An order may ask for 1 at most, and pruned models can be worse than that.
             told: Any = command.optimize(replace(asked, tolerance=more["tolerance"]))
         except Refusal as refusal:

@@ -72,9 +72,10 @@ def measured(file: Path, target: Path, workers: int) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print and write the table; 1 if two workers wrote other bytes than one."""
-    sys.path.insert(0, str(ROOT / "workloads/deepspeed"))
+    packages = [str(ROOT / "workloads/deepspeed"), str(ROOT / "workloads/common")]
+    sys.path[:0] = packages
     os.environ |= {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    os.environ["PYTHONPATH"] = str(ROOT / "workloads/deepspeed")
+    os.environ["PYTHONPATH"] = os.pathsep.join(packages)
     folder = Path(tempfile.mkdtemp(prefix="preamar-prepare-"))
     try:
         size = text(folder / "text.jsonl", MEGABYTES)

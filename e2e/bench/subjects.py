@@ -13,7 +13,10 @@ import numpy as np
 from e2e.bench.trained import trained
 
 ROOT = Path(__file__).resolve().parents[2]
-for place in ("workloads/triton", "workloads/deepspeed", "tests/workloads/triton"):
+for place in (
+    *("workloads/triton", "workloads/deepspeed", "workloads/common"),
+    "tests/workloads/triton",
+):
     if str(ROOT / place) not in sys.path:
         sys.path.insert(0, str(ROOT / place))
 

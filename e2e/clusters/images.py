@@ -21,6 +21,7 @@ from e2e.clusters.say import TroubleError, step
 KEPT = 3
 SHORT = 15_000_000_000
 IGNORED = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+SHARED, IGNORE = "workloads/common", "workloads/.dockerignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ IMAGES = {
             "operator",
             "operator/Dockerfile",
             ".",
-            ("operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE"),
+            (".dockerignore", "operator", "pyproject.toml", "uv.lock", "README.md", "LICENSE"),
             "bookworm",
         ),
         Image(
             "triton",
             "workloads/triton/Dockerfile",
-            "workloads/triton",
-            ("workloads/triton",),
+            "workloads",
+            (SHARED, IGNORE, "workloads/triton"),
             "bookworm",
         ),
         Image(
@@ -77,8 +78,8 @@ IMAGES = {
         Image(
             "deepspeed",
             "workloads/deepspeed/Dockerfile",
-            "workloads/deepspeed",
-            ("workloads/deepspeed",),
+            "workloads",
+            (SHARED, IGNORE, "workloads/deepspeed"),
             "trixie",
             later=True,
         ),

@@ -56,6 +56,36 @@ def test_an_image_within_anothers_directory_changes_alone(tree: Path) -> None:
     assert tag("small") != small
 
 
+def test_images_of_one_context_share_what_both_name_and_nothing_else(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, nested = tree / "big/shared", Image("n", "big/a/n/Dockerfile", "big/a/n", (), None)
+    listed = {name: Image(name, f"big/{name}/Dockerfile", "big", ("big/shared", f"big/{name}"), None)
+              for name in ("a", "b")}  # fmt: skip
+    monkeypatch.setattr(images, "IMAGES", listed | {"n": nested})
+    for place in (shared, tree / "big/a/n", tree / "big/b"):
+        place.mkdir(parents=True)
+    for path in ("shared/code.py", "a/Dockerfile", "a/n/Dockerfile", "b/Dockerfile", "b/code.py"):
+        (tree / "big" / path).write_text(path)
+    first = tag("a"), tag("b")
+    (shared / "code.py").write_text("other")
+    second = tag("a"), tag("b")
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+    (tree / "big/b/code.py").write_text("other")
+    (tree / "big/a/n/Dockerfile").write_text("other")
+    assert tag("a") == second[0]
+    assert tag("b") != second[1]
+
+
+def test_both_workloads_are_built_anew_when_what_they_share_changes() -> None:
+    shared = images.ROOT / "workloads/common/preamar_storage/attempts.py"
+    assert [one.name for one in images.IMAGES.values() if shared in images.files(one)] == [
+        "triton",
+        "deepspeed",
+    ]
+
+
 def test_a_reference_carries_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "tag", lambda name: "0123")
     monkeypatch.delenv("PREAMAR_REGISTRY", raising=False)

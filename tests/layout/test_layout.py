@@ -44,7 +44,7 @@ def test_the_operator_imports_no_heavy_framework():
 
 
 def test_the_operator_does_not_import_workloads_or_tests():
-    foreign = {"e2e", "tests", "preamar_model", "preamar_train"}
+    foreign = {"e2e", "tests", "preamar_model", "preamar_train", "preamar_storage"}
     assert not {p.name for p in OPERATOR.rglob("*.py") if imports(p) & foreign}
 
 

@@ -12,6 +12,7 @@ SOURCES = {
     "preamar": ROOT / "operator",
     "preamar_model": ROOT / "workloads/triton",
     "preamar_train": ROOT / "workloads/deepspeed",
+    "preamar_storage": ROOT / "workloads/common",
 }
 MOST_MODULES = 16
 MOST_LINES = 300

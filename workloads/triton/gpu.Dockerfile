@@ -4,7 +4,7 @@ ARG BASE=nvcr.io/nvidia/tritonserver:26.07-py3
 FROM ${BASE}
 ARG PIP_CERT
 ARG SSL_CERT_FILE
-COPY requirements-gpu.txt /build/
+COPY triton/requirements-gpu.txt /build/
 RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
       --only-binary :all: --target /opt/preamar/lib --requirement /build/requirements-gpu.txt
 # TensorRT's bindings for Python, of the very version whose libraries the base image holds: a hash would
@@ -12,7 +12,6 @@ RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps 
 RUN : "${TRT_VERSION:?}" "${CUDA_VERSION:?}" \
  && python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --only-binary :all: \
       --target /opt/preamar/lib "tensorrt-cu${CUDA_VERSION%%.*}-bindings==${TRT_VERSION%%+*}"
-COPY preamar_model /opt/preamar/lib/preamar_model
 RUN printf '#!/bin/sh\nexec python3 -m preamar_model "$@"\n' > /usr/local/bin/preamar-model \
  && chmod 0755 /usr/local/bin/preamar-model \
  && mkdir -p /models /mnt/model && chown 1000:1000 /models
@@ -26,6 +25,8 @@ LABEL dev.preamar.cuda="${CUDA_VERSION}" \
       dev.preamar.tensorrt="${TRT_VERSION}" \
       dev.preamar.triton="${TRITON_SERVER_VERSION}"
 ENV PYTHONPATH=/opt/preamar/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+COPY common/preamar_storage /opt/preamar/lib/preamar_storage
+COPY triton/preamar_model /opt/preamar/lib/preamar_model
 USER 1000:1000
 EXPOSE 8000 8001 8002
 ENTRYPOINT ["preamar-model"]

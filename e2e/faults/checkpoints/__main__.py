@@ -24,7 +24,10 @@ from e2e.faults.results import ROOT, Shard
 HERE = Path(__file__).parent
 KEPT = ROOT / "build/faults-training"
 OUT = ROOT / "build/faults-training.json"
-TRIED = ("workloads/deepspeed/preamar_train/**/*.py", "e2e/faults/checkpoints/*")
+TRIED = (
+    *("workloads/deepspeed/preamar_train/**/*.py", "workloads/common/**/*.py"),
+    "e2e/faults/checkpoints/*",
+)
 Edit = tuple[str, str, str]
 """A file, what stands there, and what the bug makes of it."""
 BUGS: dict[str, tuple[Edit, ...]] = {

@@ -1,6 +1,7 @@
-"""The trainer's package is no part of the operator: its tests put it on the path themselves."""
+"""The trainer's packages are no part of the operator: its tests put them on the path themselves."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "workloads/deepspeed"))
+WORKLOADS = Path(__file__).parents[3] / "workloads"
+sys.path[:0] = [str(WORKLOADS / "deepspeed"), str(WORKLOADS / "common")]

@@ -16,10 +16,11 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PACKAGE = Path(__file__).parents[3] / "workloads/deepspeed"
+WORKLOADS = Path(__file__).parents[3] / "workloads"
+PACKAGES = [str(WORKLOADS / "deepspeed"), str(WORKLOADS / "common")]
 HELPERS = f"""
 import json, os, signal, sys, time
-sys.path.insert(0, {str(PACKAGE)!r})
+sys.path[:0] = {PACKAGES!r}
 from preamar_train.reports import beat, rank_state
 rank = int(os.environ["RANK"])
 told = rank_state.of_rank(rank)
@@ -36,7 +37,7 @@ class Agent:
             [sys.executable, "-m", "preamar_train", "agent"],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(PACKAGE),
+                "PYTHONPATH": os.pathsep.join(PACKAGES),
                 "WORLD_SIZE": "2",
                 "RANKS_PER_WORKER": "2",
                 "JOB_COMPLETION_INDEX": "0",

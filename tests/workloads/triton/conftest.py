@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-for place in (ROOT / "workloads/triton", Path(__file__).parent):
+for place in (ROOT / "workloads/common", ROOT / "workloads/triton", Path(__file__).parent):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 

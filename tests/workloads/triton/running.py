@@ -19,6 +19,7 @@ from unittest import mock
 import schema
 
 ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = f"{ROOT / 'workloads/triton'}{os.pathsep}{ROOT / 'workloads/common'}"
 START_SECONDS = 60
 CALL_SECONDS = 30
 PORTS = (12_000, 29_000)
@@ -33,7 +34,7 @@ class Done:
 
 
 def environment(**more: str) -> dict[str, str]:
-    here = os.environ | {"PYTHONPATH": str(ROOT / "workloads/triton"), "OMP_NUM_THREADS": "1"}
+    here = os.environ | {"PYTHONPATH": PACKAGES, "OMP_NUM_THREADS": "1"}
     return here | {key: str(value) for key, value in more.items()}
 
 

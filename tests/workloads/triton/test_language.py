@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import schema
 import tritonclient.grpc as grpcclient
-from running import ROOT
+from running import PACKAGES
 from running import build_here as build
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
@@ -47,7 +47,7 @@ def started(place: Path, **more: object):
     return serve(
         place / "models",
         place,
-        PYTHONPATH=f"{ROOT / 'workloads/triton'}:{STAND_IN}",
+        PYTHONPATH=f"{PACKAGES}:{STAND_IN}",
         PATH=f"{STAND_IN / 'bin'}:{os.environ['PATH']}",
         STAND_IN_MPIRUN=place / "mpirun.pid",
     )
@@ -326,7 +326,7 @@ def test_ranks_that_do_not_come_are_told_of(tmp_path):
     from running import serve
 
     path = f"{place}:{os.environ['PATH']}"
-    more = f"{ROOT / 'workloads/triton'}:{STAND_IN}"
+    more = f"{PACKAGES}:{STAND_IN}"
     with serve(tmp_path / "models", tmp_path, PYTHONPATH=more, PATH=path) as running:
         assert running.process.wait(30) != 0
         assert "ranks of TensorRT-LLM ended with exit code 3" in running.message.read_text()

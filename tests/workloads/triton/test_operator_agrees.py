@@ -10,7 +10,7 @@ from preamar_model.build import command
 from preamar_model.files.source import MOUNT
 from preamar_model.group import words as groups
 from preamar_model.optimize import command as optimize
-from preamar_model.passes import wish as wishes
+from preamar_model.passes import optimize_spec as wishes
 from preamar_model.refusal import EXIT_REFUSED, LIMIT, Refusal, RefusalReason, invalid, sentence
 from preamar_model.serve import command as serving
 from preamar_model.serve import deaths

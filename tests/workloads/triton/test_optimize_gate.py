@@ -107,7 +107,7 @@ publish.{function} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_kill_before_the_end_leaves_nothing_to_be_served(tmp_path):
     wish = order(tmp_path, precision="FP16")
-    killed = optimize_command(wish, KILLED.format(function="_sync"))
+    killed = optimize_command(wish, KILLED.format(function="sync"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".m.optimizing"]
     assert optimize(wish, tmp_path / "message").code == 0

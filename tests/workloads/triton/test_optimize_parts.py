@@ -16,10 +16,10 @@ from preamar_model.passes import (
     pairs,
     rows,
     single_layer,
-    wish,
     zeros,
 )
 from preamar_model.passes.integers import Quantizer, Scheme
+from preamar_model.passes.optimize_spec import OptimizeSpec
 from preamar_model.passes.session import Session
 
 
@@ -55,7 +55,7 @@ def test_two_of_four_leaves_layers_alone_whose_sum_is_no_multiple_of_four(tmp_pa
     model = floats.prepared(networks.convolved(tmp_path / "m.onnx"))
     names = [layer.name for layer in zeros.suited(model, "TwoFour")]
     assert names == ["second", "third"], "the first sums over three colours"
-    order = wish.OptimizeSpec("m", "s", "t", sparsity="TwoFour", tolerance=1)
+    order = OptimizeSpec("m", "s", "t", sparsity="TwoFour", tolerance=1)
     assert recipes(order, model, [], tmp_path)[0].unsuited() == ["first"]
 
 
@@ -88,7 +88,7 @@ def test_channels_are_taken_out_between_convolutions_but_not_through_a_residual(
     assert Session(small)({"x": x})["y"].shape == (1, 8, 8, 8)
     tied = floats.prepared(networks.convolved(tmp_path / "r.onnx", residual=True))
     assert pairs.find(tied) == []
-    order = wish.OptimizeSpec("m", "s", "t", sparsity="Structured", tolerance=1)
+    order = OptimizeSpec("m", "s", "t", sparsity="Structured", tolerance=1)
     with pytest.raises(Exception, match="residual"):
         recipes(order, tied, [], tmp_path)
 
@@ -118,7 +118,7 @@ def test_a_number_too_large_for_fp16_is_seen_and_kept(tmp_path):
     from preamar_model.optimize import keep
 
     prepared = floats.prepared(networks.layered(tmp_path / "m.onnx", outlier=1e6))
-    order = wish.OptimizeSpec("m", "s", "t", precision="FP16")
+    order = OptimizeSpec("m", "s", "t", precision="FP16")
     recipe = recipes(order, prepared, [], tmp_path)[0]
     x = np.random.default_rng(0).standard_normal((3, 4, networks.WIDTH)).astype(np.float32)
     judge = error.Judge("Infer", Session(prepared), [{"x": x}])
@@ -170,7 +170,7 @@ def test_ranges_choice_and_gate_share_no_sample_drawn_or_given(tmp_path):
     given = np.random.default_rng(0).standard_normal((20, 4, networks.WIDTH)).astype(np.float32)
     np.savez(tmp_path / "own/a.npz", x=given)
     for calibration in (None, str(tmp_path / "own")):
-        order = wish.OptimizeSpec("m", str(path), "t", precision="INT8", calibration=calibration)
+        order = OptimizeSpec("m", str(path), "t", precision="INT8", calibration=calibration)
         found = samples.collect(order, source.find(str(path)), signature, tmp_path)
         sets = [
             {feed["x"].tobytes() for feed in part}
@@ -187,7 +187,7 @@ def test_ranges_choice_and_gate_share_no_sample_drawn_or_given(tmp_path):
 )
 def test_a_layer_cut_out_causes_the_error_that_it_causes_alone(tmp_path, more):
     prepared = floats.prepared(networks.layered(tmp_path / "m.onnx", outlier=30))
-    recipe = recipes(wish.OptimizeSpec("m", "s", "t", **more), prepared, [], tmp_path)[0]
+    recipe = recipes(OptimizeSpec("m", "s", "t", **more), prepared, [], tmp_path)[0]
     x = np.random.default_rng(0).standard_normal((3, 4, networks.WIDTH)).astype(np.float32)
     judge = error.Judge("Infer", Session(prepared), [{"x": x}])
     changed = recipe(frozenset())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from groups import Grouped, until
 from preamar_model.group import headless
-from running import ROOT, environment, free_ports
+from running import PACKAGES, environment, free_ports
 from running import build_here as build
 from test_group import health
 from test_language import STAND_IN, order, weights
@@ -21,7 +21,7 @@ SPLIT = {"parallelism": {"tensor": 2, "pipeline": 2}}
 @pytest.fixture
 def group(tmp_path):
     made = Grouped(order(weights(tmp_path / "weights"), **SPLIT), tmp_path)
-    path = f"{ROOT / 'workloads/triton'}:{STAND_IN}"
+    path = f"{PACKAGES}:{STAND_IN}"
     more = {"PREAMAR_MASTER_PORT": str(free_ports(1)[0]), "PYTHONPATH": path}
     made.leads |= more
     made.works |= more

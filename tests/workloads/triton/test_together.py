@@ -13,9 +13,9 @@ from preamar_model.backends.decoding import continuous_batching, ragged
 from preamar_model.backends.decoding.continuous_batching import CHUNK, Together, parts
 from preamar_model.backends.decoding.decoder import Decoder
 from preamar_model.backends.decoding.detokenise import Vocabulary
+from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.sequence import Story
 from preamar_model.backends.decoding.single_stream import Alone
-from preamar_model.backends.decoding.wish import GenerateRequest
 from preamar_model.backends.runtime import LocalGraph
 
 from tests.hunting import examples

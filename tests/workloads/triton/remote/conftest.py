@@ -9,16 +9,15 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from preamar_model.refusal import Refusal
-from preamar_model.remote import attempts
 from preamar_model.remote.fetch import FetchSpec, fetched
+from preamar_storage import attempts
 
 from tests.workloads.triton.remote.servers import Web, certificate
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
-    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(attempts, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(attempts, "PAUSES", (0.01, 0.02, 0.02, 0.02))
     monkeypatch.setattr("preamar_model.remote.stores.RETRIES", 0)
     monkeypatch.setattr("preamar_model.remote.cache.LOOK_SECONDS", 0.05)
     # Fetching takes variables away from its process, which is this one.

@@ -87,7 +87,7 @@ def test_a_model_that_was_fetched_ahead_is_built_without_its_place(build, graph,
 
 
 def test_a_place_that_is_away_is_the_worlds_fault_and_tried_again(build, secure, monkeypatch):
-    monkeypatch.setattr("preamar_model.remote.attempts.TRIES", 1)
+    monkeypatch.setattr("preamar_storage.attempts.PAUSES", ())
     secure.close()
     done = build("m.onnx", b"")
     assert done.code == 1

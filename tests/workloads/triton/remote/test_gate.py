@@ -168,7 +168,7 @@ def test_no_variable_of_the_pod_leads_inside(name, value, web, refused, monkeypa
     monkeypatch.setenv(name, value.format(host=web.host))
     assert refused("https://10.0.0.1/m.onnx")[0] == "SourceDenied"
     monkeypatch.setenv(name, value.format(host=web.host))
-    monkeypatch.setattr("preamar_model.remote.attempts.TRIES", 1)
+    monkeypatch.setattr("preamar_storage.attempts.PAUSES", ())
     monkeypatch.setattr(gates, "_looked_up", lambda host, port: [("10.0.0.1", 443)])
     assert refused("s3://bucket/m")[0] == "SourceDenied"
     assert web.asked == []

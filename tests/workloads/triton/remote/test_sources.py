@@ -99,7 +99,7 @@ def test_an_answer_that_ends_early_is_gone_on_from(secure, fetch, monkeypatch):
 
 def test_a_fetch_that_was_ended_is_gone_on_from_by_the_next(secure, fetch, monkeypatch):
     monkeypatch.setattr(download, "PIECE_BYTES", 10_000)
-    monkeypatch.setattr("preamar_model.remote.attempts.TRIES", 1)
+    monkeypatch.setattr("preamar_storage.attempts.PAUSES", ())
     secure.files["/m.onnx"] = DATA
     secure.cut = [20_000] * 9  # the library itself goes on a few times
     uri = f"https://{secure.host}/m.onnx"

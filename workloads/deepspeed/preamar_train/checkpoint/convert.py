@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from preamar_storage.durable import sync
 
 from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint import proof as proofs
@@ -62,14 +63,14 @@ def _make(store: Store, folder: Path, source: Manifest) -> None:
         words = {name: getattr(source, name) for name in source.__dataclass_fields__}
         files = manifests.sums(made, names, to_disk=True)
         for inside in {made, *(file.parent for file in map(made.joinpath, names))}:
-            manifests.sync_folder(inside)
+            sync(inside)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         manifests.write(
             made, Manifest(**words | {"files": files, "source": source.hash, "at": now})
         )
         store.still_mine()
         made.rename(target)
-        manifests.sync_folder(store.path)
+        sync(store.path)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 

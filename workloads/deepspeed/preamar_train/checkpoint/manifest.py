@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from preamar_storage.durable import sync
+
 MANIFEST = "manifest.json"
 _CHUNK = 4 * 2**20
 
@@ -88,7 +90,7 @@ def write(folder: Path, manifest: Manifest) -> Manifest:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(folder / MANIFEST)
-    sync_folder(folder)
+    sync(folder)
     return read(folder)
 
 
@@ -128,11 +130,3 @@ def verify(folder: Path) -> Manifest:
         except OSError as error:
             raise TornCheckpoint(f"{name} cannot be read: {error.strerror}") from error
     return manifest
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,6 +17,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from preamar_storage.durable import sync
+
 from preamar_train.checkpoint import manifest as manifests
 from preamar_train.checkpoint.manifest import Manifest, TornCheckpoint
 from preamar_train.failures import FULL, Class, TrainerFailure
@@ -102,7 +104,7 @@ class Store:
         if target.exists():  # torn, else this step would not have been trained again
             target.rename(self.path / f".torn-{target.name}-{self._owner['attempt']}")
         source.rename(target)
-        manifests.sync_folder(self.path)
+        sync(self.path)
         self._replace("latest", target.name)
         return target
 
@@ -145,7 +147,7 @@ class Store:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(self.path / name)
-        manifests.sync_folder(self.path)
+        sync(self.path)
 
 
 def _seems_whole(folder: Path) -> bool:

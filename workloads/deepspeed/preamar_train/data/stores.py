@@ -7,7 +7,6 @@ wrong is told at once. The library's configuration keys are the names of the usu
 variables, so a Secret with AWS_ACCESS_KEY_ID and the like is used as it is.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,22 +16,23 @@ from typing import TypeVar
 import obstore
 from obstore import exceptions
 from obstore.store import from_url
+from preamar_storage.attempts import (
+    StoreRefused,
+    StoreUnreachable,
+    TornAnswer,
+    first_line,
+    tried,
+)
+from preamar_storage.secret import SecretUnreadable, endpoints_in, read_secret
+from preamar_storage.version import strong_tag, version_of
 
 from preamar_train.data.documents import no_data
 from preamar_train.failures import Class, TrainerFailure
 
 T = TypeVar("T")
 PIECE_BYTES = 16 * 2**20
-TRIES = 5
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 REQUEST_SECONDS, CONNECT_SECONDS = 60, 10
 MOST_OBJECTS = 1_000_000
-_USERS = (
-    ((exceptions.NotFoundError, FileNotFoundError), "does not exist"),
-    (exceptions.PermissionDeniedError, "may not be read with these credentials"),
-    (exceptions.UnauthenticatedError, "does not accept these credentials"),
-    (exceptions.InvalidPathError, "has a name that cannot be used"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,12 @@ class ListedObject:
     version: str = ""
 
 
-class TornRead(Exception):
-    """An answer was shorter than it should be."""
-
-
 def open_bucket(uri: str, credentials: Path | None) -> "Bucket":
     """The bucket, container or host that a URI names; DataError if the credentials are unusable."""
     scheme, _, rest = uri.partition("://")
     place = rest.partition("/")[0]
     config = _config(credentials)
-    endpoint = next((v for k, v in config.items() if k.endswith(("endpoint", "endpoint_url"))), "")
+    endpoint = next(iter(endpoints_in(config)), "")
     options = {
         "timeout": timedelta(seconds=REQUEST_SECONDS),
         "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
@@ -70,18 +66,14 @@ def open_bucket(uri: str, credentials: Path | None) -> "Bucket":
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=REQUEST_SECONDS)},
         )
     except exceptions.BaseError as error:
-        raise no_data(f"{uri} cannot be used: {_first_line(error)}") from error
+        raise no_data(f"{uri} cannot be used: {first_line(error)}") from error
     return Bucket(store, f"{scheme}://{place}")
 
 
 def _config(folder: Path | None) -> dict[str, str]:
-    """The keys of a mounted Secret; the kubelet's own links begin with two dots."""
-    if folder is None:
-        return {}
     try:
-        files = [each for each in folder.iterdir() if not each.name.startswith(".")]
-        return {each.name.lower(): each.read_text().strip() for each in files}
-    except (OSError, UnicodeDecodeError) as error:
+        return read_secret(folder)
+    except SecretUnreadable as error:
         raise no_data(f"The credentials in {folder} cannot be read: {error}.") from error
 
 
@@ -127,7 +119,7 @@ class Bucket:
                 raise self._changed(found)
             data = bytes(answer.bytes())
             if len(data) != count:
-                raise TornRead(f"{len(data):,} of {count:,} bytes came")
+                raise TornAnswer(f"{len(data):,} of {count:,} bytes came")
             return data
 
         return self._tried(found.key, act)
@@ -160,31 +152,15 @@ class Bucket:
         )
 
     def _tried(self, key: str, act: Callable[[], T]) -> T:
-        for left in reversed(range(TRIES)):
-            try:
-                return act()
-            except exceptions.PreconditionError as error:
-                raise self._changed(ListedObject(key, 0, None)) from error
-            except (exceptions.BaseError, TornRead, OSError) as error:
-                for kind, words in _USERS:
-                    if isinstance(error, kind):
-                        raise no_data(f"{self._where}/{key} {words}.") from error
-                if not left:
-                    raise TrainerFailure(
-                        Class.UNKNOWN,
-                        f"{self._where}/{key} could not be read in {TRIES} tries: {_first_line(error)}",
-                    ) from error
-                time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (TRIES - 1 - left)))
-        raise AssertionError("the last try returns or raises")
+        try:
+            return tried(act)
+        except exceptions.PreconditionError as error:
+            raise self._changed(ListedObject(key, 0, None)) from error
+        except StoreRefused as error:
+            raise no_data(f"{self._where}/{key} {error.fault}.") from error
+        except StoreUnreachable as error:
+            raise TrainerFailure(Class.UNKNOWN, f"{self._where}/{key} {error}") from error
 
 
 def _found(meta, key: str | None = None) -> ListedObject:
-    tag = meta["e_tag"]
-    # A weak tag never matches a condition (RFC 9110, 13.1.1).
-    tag = tag if tag and not tag.startswith("W/") else None
-    version = tag or meta["last_modified"].isoformat()
-    return ListedObject(key or meta["path"], meta["size"], tag, version)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return ListedObject(key or meta["path"], meta["size"], strong_tag(meta), version_of(meta))

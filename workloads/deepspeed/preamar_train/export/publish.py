@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from preamar_storage.durable import sync
 from safetensors.numpy import save_file
 
-from preamar_train.checkpoint.manifest import sync_folder
 from preamar_train.export import graph, llama, mixture
 from preamar_train.export.verify import verify
 from preamar_train.failures import Class, TrainerFailure, classify
@@ -84,7 +84,7 @@ def _write(stage: Path, weights: dict[str, np.ndarray], shape: ModelShape, token
             os.fsync(stream.fileno())
             sums[file.name] = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     (stage / DIGESTS).write_text(json.dumps(sums, indent=1))
-    sync_folder(stage)
+    sync(stage)
     return worst
 
 
@@ -95,11 +95,11 @@ def _instead(stage: Path, target: Path) -> None:
     if target.exists():
         target.rename(old)
     stage.rename(target)
-    sync_folder(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _into(stage: Path, target: Path) -> None:
     for file in sorted(stage.iterdir(), key=lambda each: each.name == LAST):
         file.replace(target / file.name)
-    sync_folder(target)
+    sync(target)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
-from preamar_model.backends.decoding import ragged, routing, wish
+from preamar_model.backends.decoding import generate_request, ragged, routing
 from preamar_model.backends.decoding.continuous_batching import Together
 from preamar_model.backends.decoding.decoder import Decoder
 from preamar_model.backends.decoding.detokenise import Vocabulary
@@ -108,7 +108,7 @@ class TritonPythonModel:
             entering = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
         for sender, raw in entering:
             try:
-                story = Story(self.decoder, wish.read(raw))
+                story = Story(self.decoder, generate_request.read(raw))
             except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
                 self.post.end(sender, utils.InferenceResponse(error=answers.failure(error)))
             else:

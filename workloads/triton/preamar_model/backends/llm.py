@@ -19,7 +19,8 @@ import triton_python_backend_utils as utils
 
 from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
-from preamar_model.backends.decoding import wish
+from preamar_model.backends.decoding import generate_request
+from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.response import Said, end, response
 from preamar_model.backends.runtime import opened
 
@@ -48,7 +49,7 @@ class EngineAdapter(Protocol):
     async def begin(self, arguments: dict, context: int) -> None:
         """Until its weights are on the GPUs. ``context`` is in tokens, the answer included."""
 
-    def ask(self, asked: wish.GenerateRequest) -> EngineText:
+    def ask(self, asked: GenerateRequest) -> EngineText:
         """Raises `Invalid`."""
 
     def dead(self) -> bool:
@@ -74,7 +75,7 @@ class Front:
         arguments = json.loads(Path(folder, "model.json").read_text())
         self._run(self.engine.begin(arguments, int(parameters["max_context"])), LOAD_SECONDS)
         # A model that cannot answer must not become ready.
-        self._run(self._tell(None, wish.GenerateRequest("a", max_tokens=1), Said()), LOAD_SECONDS)
+        self._run(self._tell(None, GenerateRequest("a", max_tokens=1), Said()), LOAD_SECONDS)
         self.life = asyncio.run_coroutine_threadsafe(self._live(), self.loop)
 
     def execute(self, requests: list) -> None:
@@ -122,7 +123,7 @@ class Front:
         said = Said()
         try:
             try:
-                await self._tell(sender, wish.read(raw), said)
+                await self._tell(sender, generate_request.read(raw), said)
             finally:
                 # Before the caller can know of the end: what reads both then finds both.
                 self.counters.add(said.input_tokens, said.output_tokens)
@@ -131,7 +132,7 @@ class Front:
         else:
             end(sender, response(said) if said.finish else None)
 
-    async def _tell(self, sender: object, asked: wish.GenerateRequest, said: Said) -> None:
+    async def _tell(self, sender: object, asked: GenerateRequest, said: Said) -> None:
         """Until the end, which is left in ``said``; or until the caller has left."""
         if not asked.prompt:
             raise answers.Invalid("The prompt is empty.")

@@ -8,7 +8,7 @@ for in the text: TensorRT-LLM looks for their tokens, and misses a stop whose le
 import asyncio
 from typing import Any
 
-from preamar_model.backends.decoding import wish
+from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.response import Said
 from preamar_model.backends.decoding.stops import Stops
 from preamar_model.backends.invalid import Invalid
@@ -43,7 +43,7 @@ class TrtllmAdapter:
         self.sampling = SamplingParams
         self.llm = LLM(**arguments)
 
-    def ask(self, asked: wish.GenerateRequest) -> "TrtllmText":
+    def ask(self, asked: GenerateRequest) -> "TrtllmText":
         tokens = list(self.llm.tokenizer.encode(asked.prompt))
         left = self.context - len(tokens)
         if not tokens:
@@ -93,7 +93,7 @@ class TrtllmText:
         self.given.abort()
 
 
-def chosen(asked: wish.GenerateRequest) -> dict[str, object]:
+def chosen(asked: GenerateRequest) -> dict[str, object]:
     """At temperature 0 the likeliest, which is said by another field."""
     if asked.temperature <= 0.0:
         return {"top_k": 1}

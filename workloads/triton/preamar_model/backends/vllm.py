@@ -10,7 +10,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from preamar_model.backends.decoding import wish
+from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.response import Said
 from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.llm import Front
@@ -34,7 +34,7 @@ class VllmAdapter:
         self.engine = AsyncLLM.from_vllm_config(vllm_config=config, usage_context=use)
         self.context = context
 
-    def ask(self, asked: wish.GenerateRequest) -> "VllmText":
+    def ask(self, asked: GenerateRequest) -> "VllmText":
         return VllmText(self.engine, f"r{next(self.names)}", asked, self.context)
 
     def dead(self) -> bool:
@@ -45,9 +45,7 @@ class VllmAdapter:
 
 
 class VllmText:
-    def __init__(
-        self, engine: AsyncLLM, name: str, asked: wish.GenerateRequest, context: int
-    ) -> None:
+    def __init__(self, engine: AsyncLLM, name: str, asked: GenerateRequest, context: int) -> None:
         self.engine, self.name = engine, name
         self.given = engine.generate(asked.prompt, sampling(asked, context), name)
 
@@ -67,7 +65,7 @@ class VllmText:
         await self.engine.abort(self.name)
 
 
-def sampling(asked: wish.GenerateRequest, context: int) -> SamplingParams:
+def sampling(asked: GenerateRequest, context: int) -> SamplingParams:
     return SamplingParams(
         temperature=asked.temperature,
         top_p=asked.top_p,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preamar_model.engine.profiles import Profile
-from preamar_model.passes.wish import unable
+from preamar_model.passes.optimize_spec import unable
 from preamar_model.refusal import Refusal
 
 LEVEL = 3

@@ -20,8 +20,8 @@ from preamar_model.files import onnx_file, tensors
 from preamar_model.files.pooling import json_at
 from preamar_model.files.source import Source
 from preamar_model.files.tokenizer import max_tokens
+from preamar_model.passes.optimize_spec import OptimizeSpec, unable
 from preamar_model.passes.session import Feed, Session
-from preamar_model.passes.wish import OptimizeSpec, unable
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
+from preamar_storage.durable import sync
 
 from preamar_model.files import onnx_file
 from preamar_model.files.source import Source
@@ -83,13 +84,13 @@ def finish(aside: Path, target: Path, record: Mapping[str, object]) -> None:
     digests = {str(path.relative_to(aside)): digest(path) for path in files}
     (aside / RECORD).write_text(json.dumps({**record, "files": digests}, indent=2) + "\n")
     for path in [*aside.rglob("*"), aside]:
-        _sync(path)
+        sync(path)
     old = _aside(target, "replaced")
     if target.exists():
         # A directory with files cannot be renamed over. A kill here leaves none, never a half one.
         target.rename(old)
     aside.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -134,11 +135,3 @@ def digest(path: Path) -> str:
 
 def _aside(target: Path, word: str) -> Path:
     return target.with_name(f".{target.name}.{word}")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

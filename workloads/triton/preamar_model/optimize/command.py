@@ -21,10 +21,9 @@ from preamar_model.exit_report import Told, carried_out
 from preamar_model.files import onnx_file, publish, source, tensors
 from preamar_model.optimize import keep, measure, recipe, samples
 from preamar_model.optimize.error import Judge
-from preamar_model.passes import floats, key, zeros
-from preamar_model.passes import wish as wishes
+from preamar_model.passes import floats, key, optimize_spec, zeros
+from preamar_model.passes.optimize_spec import OptimizeSpec
 from preamar_model.passes.session import Session
-from preamar_model.passes.wish import OptimizeSpec
 from preamar_model.refusal import Refusal, RefusalReason
 
 NAMED = 20
@@ -34,7 +33,7 @@ QUICK_SECONDS = 1.0
 
 def main() -> int:
     def told() -> Told:
-        wish = wishes.read(os.environ)
+        wish = optimize_spec.read(os.environ)
         return wish.name, _short(fulfilled(wish))
 
     return carried_out(told, "optimised", "Optimising the model failed")

@@ -20,8 +20,8 @@ from preamar_model.passes import (
 )
 from preamar_model.passes.eighths import LARGEST, EightBits
 from preamar_model.passes.integers import Quantizer, Scheme
+from preamar_model.passes.optimize_spec import OptimizeSpec, unable
 from preamar_model.passes.session import Feed
-from preamar_model.passes.wish import OptimizeSpec, unable
 
 
 class Recipe:

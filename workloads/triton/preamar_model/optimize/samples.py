@@ -14,8 +14,8 @@ from preamar_model.files.tensors import Signature
 from preamar_model.optimize import samples_drawn as drawn
 from preamar_model.optimize import sentences, texts
 from preamar_model.optimize.samples_given import arrays, lines
+from preamar_model.passes.optimize_spec import OptimizeSpec
 from preamar_model.passes.session import Feed
-from preamar_model.passes.wish import OptimizeSpec
 from preamar_model.refusal import Refusal, RefusalReason
 
 LEAST = 6

@@ -13,7 +13,7 @@ from onnx import version_converter
 
 from preamar_model.files import onnx_file
 from preamar_model.passes import gemm
-from preamar_model.passes.wish import unable
+from preamar_model.passes.optimize_spec import unable
 
 OPSET = 17
 OLDEST = 13

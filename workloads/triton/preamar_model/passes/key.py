@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from preamar_model.passes.wish import OptimizeSpec
+from preamar_model.passes.optimize_spec import OptimizeSpec
 
 METHOD = 2
 """To be raised when this package makes another artefact from the same input."""

@@ -1,70 +1,48 @@
-"""How often is a place asked again, and what is told when it does not answer?
+"""What is told of a place that does not answer, or that may not be asked?
 
-What names or credentials get wrong is the user's and told at once; everything else is tried a few
-times with growing pauses, and is the world's fault in the end.
+What the user can mend is a `Refusal` with a reason; everything else is the world's fault, after some
+tries.
 """
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from obstore import exceptions
+from preamar_storage import attempts
+from preamar_storage.attempts import StoreRefused, StoreUnreachable, UserFault
 
 from preamar_model.refusal import Refusal, RefusalReason
 
 T = TypeVar("T")
-TRIES = 5
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-_USERS = (
-    (
-        (exceptions.NotFoundError, FileNotFoundError),
-        RefusalReason.MODEL_NOT_FOUND,
-        "does not exist",
-    ),
-    (
-        (exceptions.PermissionDeniedError, PermissionError),
-        RefusalReason.SOURCE_DENIED,
-        "may not be read with these credentials",
-    ),
-    (
-        exceptions.UnauthenticatedError,
-        RefusalReason.SOURCE_DENIED,
-        "asks for credentials, or does not accept these: see spec.model.secretName",
-    ),
-    (exceptions.InvalidPathError, RefusalReason.MODEL_INVALID, "has a name that cannot be used"),
-)
+_REASONS = {
+    UserFault.ABSENT: RefusalReason.MODEL_NOT_FOUND,
+    UserFault.FORBIDDEN: RefusalReason.SOURCE_DENIED,
+    UserFault.UNAUTHENTICATED: RefusalReason.SOURCE_DENIED,
+    UserFault.UNNAMEABLE: RefusalReason.MODEL_INVALID,
+}
+_WORDS = {
+    UserFault.UNAUTHENTICATED: "asks for credentials, or does not accept these: see spec.model.secretName"
+}
 
 
 class SourceUnreachable(Exception):
     """The place did not answer as it should, in all tries."""
 
 
-class TornDownload(Exception):
-    """An answer ended before its end."""
-
-
 def tried(what: str, act: Callable[[], T], refused: Callable[[], str] = str) -> T:
     """What `act` returns. Raises `Refusal` for what the user can mend, `SourceUnreachable` otherwise.
     ``refused`` says why the gate let nobody through; empty where it did."""
-    for left in reversed(range(TRIES)):
-        try:
-            return act()
-        except exceptions.PreconditionError:
-            raise  # the file has changed: whoever asked knows what that means
-        except (exceptions.BaseError, TornDownload, OSError) as error:
-            for kind, reason, words in _USERS:
-                if isinstance(error, kind):
-                    raise Refusal(reason, f"{what} {words}.") from error
-            why = refused()
-            if why:
-                raise closed(what, why) from error
-            if not left:
-                said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-                raise SourceUnreachable(
-                    f"{what} could not be read in {TRIES} tries: {said}"
-                ) from error
-            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (TRIES - 1 - left)))
-    raise AssertionError("the last try returns or raises")
+
+    def failed() -> None:
+        if why := refused():
+            raise closed(what, why)
+
+    try:
+        return attempts.tried(act, failed)
+    except StoreRefused as error:
+        words = _WORDS.get(error.fault, error.fault)
+        raise Refusal(_REASONS[error.fault], f"{what} {words}.") from error
+    except StoreUnreachable as error:
+        raise SourceUnreachable(f"{what} {error}") from error
 
 
 def closed(what: str, why: str) -> Refusal:

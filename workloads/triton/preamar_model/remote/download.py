@@ -14,9 +14,10 @@ from typing import Any
 
 import obstore
 from obstore import exceptions
+from preamar_storage.attempts import TornAnswer
 
 from preamar_model.refusal import Refusal, RefusalReason, invalid
-from preamar_model.remote.attempts import TornDownload, tried
+from preamar_model.remote.attempts import tried
 from preamar_model.remote.files import Remote
 
 PIECE_BYTES = 8 * 2**20
@@ -73,7 +74,7 @@ def _append(store: Any, remote: Remote, part: Path, told: Callable[[int], None])
         out.flush()
         os.fsync(out.fileno())
     if have != remote.size:
-        raise TornDownload(f"{have:,} of {remote.size:,} bytes came")
+        raise TornAnswer(f"{have:,} of {remote.size:,} bytes came")
 
 
 def _changed(uri: str, remote: Remote) -> Refusal:

@@ -21,7 +21,7 @@ from preamar_model.remote.download import download
 from preamar_model.remote.files import Remote
 from preamar_model.remote.gate import Gate
 from preamar_model.remote.listing import listed
-from preamar_model.remote.place import SourceLocation, host_of, place
+from preamar_model.remote.location import SourceLocation, host_of, location_of
 from preamar_model.remote.stores import forget_environment, opened
 from preamar_model.remote.unpack import is_archive, unpack
 
@@ -47,7 +47,7 @@ def fetched(wish: FetchSpec) -> Iterator[Path]:
     """The model's folder, or its one file, which stays while the context lasts. Raises `Refusal` for
     what the user can mend, `SourceUnreachable` and `NoRoom` for the world's faults."""
     forget_environment()
-    where = place(wish.uri, wish.secret)
+    where = location_of(wish.uri, wish.secret)
     _judge_endpoints(where, frozenset(each.lower() for each in wish.hosts))
     cache = Cache(wish.cache, wish.most)
     wish.cache.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from preamar_model.refusal import Refusal, RefusalReason, invalid
 from preamar_model.remote.attempts import tried
 from preamar_model.remote.files import Remote, must_be_plain, not_too_many
 from preamar_model.remote.gate import Gate
-from preamar_model.remote.place import SourceLocation
+from preamar_model.remote.location import SourceLocation
 
 MOST_BYTES = 32 * 2**20
 SECONDS = 60

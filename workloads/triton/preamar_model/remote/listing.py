@@ -9,13 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import obstore
+from preamar_storage.version import strong_tag, version_of
 
 from preamar_model.refusal import Refusal, RefusalReason, invalid
 from preamar_model.remote.attempts import tried
 from preamar_model.remote.files import Remote, must_be_plain, not_too_many
 from preamar_model.remote.gate import Gate
 from preamar_model.remote.hub import in_hub
-from preamar_model.remote.place import SourceLocation
+from preamar_model.remote.location import SourceLocation
 
 UNSERVED = frozenset(
     [
@@ -80,11 +81,7 @@ def _one(place: SourceLocation, store: Any, key: str, gate: Gate) -> Remote:
 
 
 def _remote(meta: Mapping[str, Any], name: str, key: str | None = None) -> Remote:
-    tag = meta["e_tag"]
-    tag = tag if tag and not tag.startswith("W/") else None  # a weak one never matches a condition
-    return Remote(
-        key or meta["path"], name, meta["size"], tag or meta["last_modified"].isoformat(), tag
-    )
+    return Remote(key or meta["path"], name, meta["size"], version_of(meta), strong_tag(meta))
 
 
 def _servable(found: list[Remote], *, of_hub: bool) -> list[Remote]:

@@ -14,7 +14,7 @@ from obstore import exceptions
 from obstore.store import from_url
 
 from preamar_model.refusal import invalid
-from preamar_model.remote.place import SourceLocation
+from preamar_model.remote.location import SourceLocation
 
 REQUEST_SECONDS, CONNECT_SECONDS, STILL_SECONDS = 3600, 10, 60
 RETRIES = 2

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.sampling import Sampler
 from preamar_model.backends.decoding.stops import Stops
-from preamar_model.backends.decoding.wish import GenerateRequest
 from preamar_model.backends.invalid import Invalid
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from preamar_storage.secret import SecretUnreadable, endpoints_in, read_secret
+
 from preamar_model.refusal import Refusal, RefusalReason, invalid
 
 HUB = "https://huggingface.co"
@@ -35,37 +37,41 @@ class SourceLocation:
     """URLs that a Secret asks to be used instead of the cloud's own."""
 
 
-def place(uri: str, secret: Path | None) -> SourceLocation:
+def location_of(uri: str, secret: Path | None) -> SourceLocation:
     """Raises `Refusal` for a URI or a Secret that cannot be used."""
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES or not rest:
         raise invalid(f"{uri} cannot be fetched: it must begin with one of {', '.join(SCHEMES)}.")
-    words = read_secret(secret)
-    endpoints = tuple(v for k, v in words.items() if k.endswith(("endpoint", "endpoint_url")))
+    keys = _keys_of(secret)
     if scheme == "hf":
-        return _hub(uri, rest, words)
+        return _hub(uri, rest, keys)
     where, _, key = rest.partition("/")
     if "@" in where:
         raise invalid(f"{uri}: credentials do not belong into a URI: name a Secret instead.")
     if scheme == "https":
         if not key or key.endswith("/"):
             raise invalid(f"{uri} must name one file: a web server cannot list a folder.")
-        sent = words.get("authorization")
-        headers = {"Authorization": sent} if sent else {}
+        authorization = keys.get("authorization")
+        headers = {"Authorization": authorization} if authorization else {}
         return SourceLocation(uri, scheme, f"https://{where}", key, headers=headers)
     return SourceLocation(
-        uri, scheme, f"{scheme}://{where}", key.strip("/"), config=words, endpoints=endpoints
+        uri,
+        scheme,
+        f"{scheme}://{where}",
+        key.strip("/"),
+        config=keys,
+        endpoints=endpoints_in(keys),
     )
 
 
-def _hub(uri: str, rest: str, words: Mapping[str, str]) -> SourceLocation:
+def _hub(uri: str, rest: str, keys: Mapping[str, str]) -> SourceLocation:
     owner, _, more = rest.partition("/")
     name, _, path = more.partition("/")
     name, _, revision = name.partition("@")
     if not owner or not name:
         raise invalid(f"{uri} must have the form hf://owner/name, with @revision if you like.")
-    base = words.get("hf_endpoint", HUB).rstrip("/")
-    token = words.get("hf_token")
+    base = keys.get("hf_endpoint", HUB).rstrip("/")
+    token = keys.get("hf_token")
     return SourceLocation(
         uri=uri,
         scheme="hf",
@@ -78,14 +84,10 @@ def _hub(uri: str, rest: str, words: Mapping[str, str]) -> SourceLocation:
     )
 
 
-def read_secret(folder: Path | None) -> dict[str, str]:
-    """The keys of a mounted Secret in lower case; the kubelet's own links begin with two dots."""
-    if folder is None:
-        return {}
+def _keys_of(secret: Path | None) -> dict[str, str]:
     try:
-        files = [each for each in folder.iterdir() if not each.name.startswith(".")]
-        return {each.name.lower(): each.read_text().strip() for each in files}
-    except (OSError, UnicodeDecodeError) as error:
+        return read_secret(secret)
+    except SecretUnreadable as error:
         raise Refusal(
             RefusalReason.SOURCE_DENIED,
             f"The Secret of spec.model.secretName cannot be read: {error}.",

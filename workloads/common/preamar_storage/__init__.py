@@ -1,0 +1,1 @@
+"""What both images do alike with object stores, mounted Secrets and disks. A copy is in each."""
