@@ -190,4 +190,4 @@ def test_it_still_serves_after_all_that(place):
     status, _, text = runner.run(sent(rig, "POST", "/v1/completions", headers, body))
     assert status == 200
     assert json.loads(text)["choices"][0]["text"] == "one two three"
-    assert rig.gateway.edge._room.left == rig.gateway.settings.body_memory
+    assert rig.gateway.http._room.left == rig.gateway.settings.body_memory

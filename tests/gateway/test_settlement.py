@@ -107,7 +107,7 @@ ENDLESS = {"whole": (503, 0, 0), "streamed": (503, 4, 3), "events": (503, 4, 3)}
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("full", [False])
+@pytest.mark.parametrize("full", [False, True])
 async def test_a_ledger_that_does_not_take_the_end(rig, http, monkeypatch, door, full):
     monkeypatch.setattr(calls, "LEDGER_SECONDS", 0.05)
     writer = rig.gateway.home.writer

@@ -19,19 +19,20 @@ from preamar.gateway.auth.keyring import Keyring
 from preamar.gateway.discovery import catalog
 from preamar.gateway.discovery.watcher import Knowledge
 from preamar.gateway.endpoints.admin import Admin
-from preamar.gateway.endpoints.grpc import GrpcEdge
+from preamar.gateway.endpoints.grpc import GrpcDoor
 from preamar.gateway.endpoints.health import State
-from preamar.gateway.endpoints.http import Edge
+from preamar.gateway.endpoints.http import HttpDoor
 from preamar.gateway.limits.reservations import Treasury
-from preamar.gateway.metering.call import Books
+from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.metrics import Meters
+from preamar.gateway.metering.usage_recorder import UsageRecorder
 from preamar.gateway.relay.shadow import Comparer
 from preamar.gateway.relay.upstream import Limits, Upstream
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter
 from preamar.gateway.reporting.drift import Drift, Reconciler
 from preamar.gateway.reporting.engine_scraper import Engines
-from preamar.gateway.routing.queue import Fleet
+from preamar.gateway.routing.registry import Fleet
 from preamar.gateway.settings import (
     Secrets,
     Settings,
@@ -81,16 +82,15 @@ class Gateway:
             self._operators,
         )
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
-        books = Books(home, self.meters, self.treasury, self.instance)
+        recorder = UsageRecorder(home, self.meters, self.treasury, self.instance)
+        admission = Admission(self.fleet, self.keyring, recorder)
         self.comparer = Comparer()
-        self.edge = Edge(
-            settings, self.fleet, self.keyring, books, upstream, self.state, self.comparer
-        )
+        self.http = HttpDoor(settings, admission, upstream, self.state, self.comparer)
         admin = Admin(secrets.admin_key, self.keyring, self.treasury, home, self.state)
-        self.data = Port(self.edge.handle, settings.max_connections)
+        self.data = Port(self.http.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.admin_routes = admin.routes
-        self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state, self.comparer)
+        self.grpc = GrpcDoor(settings, admission, self.state, self.comparer)
 
     def _home(self, settings: Settings) -> Home:
         if not settings.ledger_url_file:

@@ -23,7 +23,7 @@ from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_r
 from preamar.gateway.limits.budget import standing_of
 from preamar.gateway.limits.limits import BadTerms, whole
 from preamar.gateway.limits.reservations import Treasury
-from preamar.gateway.metering.call import new_id
+from preamar.gateway.metering.request_id import new_id
 from preamar.ledger.keys import StoredKey, TooManyKeys
 from preamar.ledger.store.backend import Home
 

@@ -15,6 +15,7 @@ from preamar.gateway.endpoints.openai_response import Shape
 from preamar.gateway.endpoints.response_stream import Stream
 from preamar.gateway.errors import Problem, broken_off, model_failed, refusal, too_slow
 from preamar.gateway.metering.call import COLD_START, Call
+from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.relay.upstream import Upstream, Visit
 from preamar.gateway.wire.connections import CutShort, Exchange
 from preamar.gateway.wire.http1 import Garbled
@@ -149,16 +150,11 @@ async def whole(found: Awaitable[AsyncIterator[Piece]], call: Call, shape: Shape
     """The complete answer as one body; durable in the ledger when this returns."""
     texts: list[str] = []
     reason = ""
-    try:
+    async with Settlement(call):
         async for piece in await found:
             note(call, piece)
             texts.append(piece.text)
             reason = piece.finish or reason
-        await call.settle(200)
-    except Problem:
-        # Nothing of it reaches the caller, so nothing is charged.
-        call.input_tokens = call.output_tokens = 0
-        raise
     return shape.whole("".join(texts), reason, call.input_tokens, call.output_tokens, call.cost)
 
 
@@ -208,23 +204,22 @@ async def streamed(
     """Relay pieces as they come. Raises ``Problem``."""
     direct.stream = stream
     reason = ""
-    began = False
-    async for piece in await found:
-        note(call, piece)
-        if not began:
-            began = True
-            if call.cold_ms is not None:
-                await stream.tell(COLD_START, str(call.cold_ms))
-            if first := shape.first():
-                await stream.write(first)
-        if piece.text:
-            await stream.write(shape.text(piece.text))
-        reason = piece.finish or reason
-        call.mark()
-    closing = shape.last(direct.reason or reason)
-    if usage:
-        call.stop_clock()
-        closing += shape.usage(call.input_tokens, call.output_tokens, call.cost)
-    await stream.write(closing)
-    await call.settle(200)
+    async with Settlement(call) as settlement:
+        async for piece in await found:
+            note(call, piece)
+            if not settlement.begun:
+                settlement.began()
+                if call.cold_ms is not None:
+                    await stream.tell(COLD_START, str(call.cold_ms))
+                if first := shape.first():
+                    await stream.write(first)
+            if piece.text:
+                await stream.write(shape.text(piece.text))
+            reason = piece.finish or reason
+            call.mark()
+        closing = shape.last(direct.reason or reason)
+        if usage:
+            call.stop_clock()
+            closing += shape.usage(call.input_tokens, call.output_tokens, call.cost)
+        await stream.write(closing)
     return await stream.end()

@@ -15,6 +15,7 @@ from preamar import __version__
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.metering import token_outputs, tokens
 from preamar.gateway.metering.call import COLD_START, Call
+from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.metering.token_outputs import Asked
 from preamar.gateway.relay import cost_bounds
 from preamar.gateway.relay.model_config import served
@@ -76,10 +77,7 @@ class Kserve:
         return web.json_response(about, headers=headers)
 
     def readiness(self, line: Line, call_id: str) -> web.Response:
-        """Ready means that a request would be answered: now, or after waking. Looking wakes
-        nothing."""
-        ready = line.awake or (line.model.loaded and line.model.stalled is None)
-        return web.Response(status=200 if ready else 503, headers={"x-request-id": call_id})
+        return web.Response(status=200 if line.ready else 503, headers={"x-request-id": call_id})
 
     async def relay(
         self, request: web.BaseRequest, route: Route, line: Line, call: Call, body: bytes
@@ -154,23 +152,22 @@ class Kserve:
         if length is not None:
             response.content_length = int(length)
         # One piece is kept back, so that nobody has a whole answer that the ledger lacks.
-        last = await answer.exchange.read()
-        usage.feed(last)
-        call.first_token()
-        began = False
+        settlement = Settlement(call)
         try:
-            while piece := await answer.exchange.read():
-                if not began:
-                    began = True
-                    await response.prepare(request)
-                await response.write(last)
-                last = piece
-                usage.feed(piece)
-            usage.tell(call)
-            await call.settle(200)
+            async with settlement:
+                last = await answer.exchange.read()
+                usage.feed(last)
+                call.first_token()
+                while piece := await answer.exchange.read():
+                    if not settlement.begun:
+                        settlement.began()
+                        await response.prepare(request)
+                    await response.write(last)
+                    last = piece
+                    usage.feed(piece)
+                usage.tell(call)
         except (Problem, CutShort, asyncio.CancelledError) as error:
-            if not began:
-                call.input_tokens = call.output_tokens = 0
+            if not settlement.begun:
                 raise
             # An answer that is cut must not look whole: end the connection within its framing.
             if request.transport is not None:
@@ -178,7 +175,7 @@ class Kserve:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise ConnectionResetError from None
-        if not began:
+        if not settlement.begun:
             await response.prepare(request)
         await response.write(last)
         await response.write_eof()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from random import random
 from time import monotonic
-from types import MappingProxyType
 
 from preamar.gateway.discovery.resources import Address, Model
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
@@ -59,6 +58,11 @@ class Line:
     def awake(self) -> bool:
         """Whether any replica takes requests."""
         return bool(self.replicas)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be answered: now, or after waking. Looking wakes nothing."""
+        return self.awake or (self.model.loaded and self.model.stalled is None)
 
     @property
     def oldest_wait(self) -> float:
@@ -274,30 +278,3 @@ class Line:
         """The model is gone."""
         self.refuse(gone(self.model.name))
         self.update({})
-
-
-class Fleet:
-    """All lines, by the name that callers use."""
-
-    def __init__(self, on_queue: Callable[[Line], None]) -> None:
-        self.lines: dict[str, Line] = {}
-        self._on_queue = on_queue
-
-    def update(
-        self,
-        models: Mapping[str, Model],
-        replicas: Mapping[str, Mapping[Address, bool]],
-        starting: Mapping[str, Iterable[Address]] = MappingProxyType({}),
-    ) -> None:
-        """Follow what was heard. A name that another service took over starts anew."""
-        for name in list(self.lines):
-            model = models.get(name)
-            if model is None or model.uid != self.lines[name].model.uid:
-                self.lines.pop(name).close()
-        for name, model in models.items():
-            line = self.lines.get(name)
-            if line is None:
-                line = self.lines[name] = Line(model, self._on_queue)
-            line.model = model
-            line.follow_trial()
-            line.update(replicas.get(model.service, {}), starting.get(model.service, ()))

@@ -1,0 +1,143 @@
+"""OpenAI's addresses: which models there are, text that they complete, and vectors of texts."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from time import time
+from typing import Any
+
+from aiohttp import web
+
+from preamar.gateway.endpoints import chat_template, embed, generate, openai_request
+from preamar.gateway.endpoints.http_context import HttpContext
+from preamar.gateway.endpoints.openai_request import Wish
+from preamar.gateway.endpoints.openai_response import Shape
+from preamar.gateway.errors import unknown_model
+from preamar.gateway.metering.admission import Admission
+from preamar.gateway.metering.settlement import Settlement
+from preamar.gateway.relay import cost_bounds
+from preamar.gateway.relay.model_config import served
+from preamar.gateway.relay.shadow import Comparer, over_http
+from preamar.gateway.relay.upstream import Upstream
+from preamar.gateway.routing import affinity
+from preamar.gateway.routing.queue import Line
+
+DEFAULT_COMPLETION_TOKENS = 16
+Messages = list[dict[str, str]]
+
+
+class OpenAI:
+    """Answers what has a key that is known. Raises ``Problem``."""
+
+    def __init__(self, admission: Admission, upstream: Upstream, comparer: Comparer) -> None:
+        self._admission = admission
+        self._upstream = upstream
+        self._comparer = comparer
+        self.posts = {
+            "/v1/embeddings": self._embeddings,
+            "/v1/completions": self._completions,
+            "/v1/chat/completions": self._chat,
+        }
+
+    def models(self, name: str, context: HttpContext) -> web.Response:
+        """One model, or all that the caller may use."""
+        lines, caller = self._admission.fleet.lines, context.authorized
+        if name:
+            line = lines.get(name)
+            if line is None or not self._admission.may(caller, line.model):
+                raise unknown_model(name)
+            answer: dict[str, Any] = _model(line)
+        else:
+            known = [lines[key] for key in sorted(lines)]
+            shown = [_model(line) for line in known if self._admission.may(caller, line.model)]
+            answer = {"object": "list", "data": shown}
+        return web.json_response(answer, headers={"x-request-id": context.id})
+
+    async def _embeddings(self, context: HttpContext) -> web.StreamResponse:
+        request = await context.json()
+        texts, encoding = openai_request.texts_of(request), embed.encoding_of(request)
+        line = self._admission.find(context, openai_request.model_name(request), "Embed")
+        model = line.model
+        most = cost_bounds.tokens_of(context.body_size, len(texts))
+        with (
+            await self._admission.admit(context, line, "/v1/embeddings", most) as call,
+            self._upstream.places(line, call) as visit,
+        ):
+            vectors, first = await embed.vectors(visit, model.name, texts, model.batch, call)
+            visit.leave()
+            async with Settlement(call):
+                embed.check_dimensions(request, vectors)
+                call.stop_clock()
+                body = embed.answer_of(model.name, vectors, call.input_tokens, call.cost, encoding)
+                call.first_token()
+            if first is not None:
+                self._compare(line, first)
+            return context.answer(line, body)
+
+    def _compare(self, line: Line, sent: embed.Sent) -> None:
+        head, replica = sent.answer.head, sent.answer.replica
+        question = over_http(sent.path, embed.HEADER, sent.body, head, sent.data)
+        self._comparer.offer(line, replica, question)
+
+    async def _completions(self, context: HttpContext) -> web.StreamResponse:
+        request = await context.json()
+        wish = openai_request.wish_of(request, DEFAULT_COMPLETION_TOKENS)
+        prompt = openai_request.prompt_of(request)
+        return await self._generate(context, request, wish, prompt, None)
+
+    async def _chat(self, context: HttpContext) -> web.StreamResponse:
+        request = await context.json()
+        wish = openai_request.wish_of(request, None)
+        messages = openai_request.messages_of(request)
+        return await self._generate(context, request, wish, "", messages)
+
+    async def _generate(
+        self,
+        context: HttpContext,
+        request: dict[str, Any],
+        wish: Wish,
+        prompt: str,
+        messages: Messages | None,
+    ) -> web.StreamResponse:
+        line = self._admission.find(context, openai_request.model_name(request), "Generate")
+        name, endpoint = line.model.name, context.request.path
+        shape = Shape(
+            context.id, name, int(time()), chat=messages is not None, usage=wish.include_usage
+        )
+        alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)
+        most = cost_bounds.tokens_of(context.body_size), wish.max_tokens or 0
+        with (
+            await self._admission.admit(context, line, endpoint, *most) as call,
+            self._upstream.places(line, call, alike) as visit,
+        ):
+
+            async def pieces() -> AsyncIterator[generate.Piece]:
+                text, longest = prompt, wish.max_tokens
+                if wish.max_tokens is not None:
+                    visit.expect(wish.max_tokens)
+                if messages is not None:
+                    about = await served(visit, name)
+                    if about.max_context:
+                        longest = min(wish.max_tokens or about.max_context, about.max_context)
+                        visit.expect(longest)
+                    text = chat_template.prompt_of(about.chat_template, messages, name)
+                    await cost_bounds.cover(call, len(text.encode()), longest)
+                body = generate.body_of(text, wish)
+                return generate.pieces(self._upstream, visit, name, body, direct)
+
+            direct = generate.Direct(call, shape) if wish.stream else None
+            if direct is None:
+                body = await generate.whole(pieces(), call, shape)
+                visit.leave()
+                return context.answer(line, body)
+            async with context.streaming(line) as stream:
+                return await generate.streamed(
+                    pieces(), call, shape, stream, direct, usage=wish.include_usage
+                )
+
+
+def _model(line: Line) -> dict[str, Any]:
+    try:
+        created = int(datetime.fromisoformat(line.model.created).timestamp())
+    except ValueError:
+        created = 0
+    return {"id": line.model.name, "object": "model", "created": created, "owned_by": "preamar"}
