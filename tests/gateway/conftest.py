@@ -96,7 +96,7 @@ class Rig:
             return list(connection.execute(sqlalchemy.select(requests)))
 
     def line(self, name):
-        return self.gateway.fleet.lines[name]
+        return self.gateway.registry.queues[name]
 
 
 @contextlib.asynccontextmanager

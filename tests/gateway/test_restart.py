@@ -94,7 +94,7 @@ async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tm
         async with api.running():
             config = api.kubeconfig(tmp_path / "kubeconfig")
             async with running_gateway(tmp_path, kubeconfig=config) as rig:
-                await until(lambda: "gpt" in rig.gateway.fleet.lines)
+                await until(lambda: "gpt" in rig.gateway.registry.queues)
                 auth = rig.auth
                 assert await ask(http, rig, auth) == 200
                 await until(rig.gateway.settings.snapshot.exists)
@@ -112,7 +112,7 @@ async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tm
                 api.objects["endpointslices"] = endpoints("other", fake.port)
                 await away.aclose()
                 async with api.running():
-                    await until(lambda: "other" in rig.gateway.fleet.lines)
+                    await until(lambda: "other" in rig.gateway.registry.queues)
                     assert await ask(http, rig, auth, "other") == 200
                     assert await ask(http, rig, auth) == 404
 
@@ -141,7 +141,7 @@ async def test_half_a_picture_is_not_served(tmp_path, http, silent):
         async with running_gateway(tmp_path, kubeconfig=config) as rig:
             await until(lambda: rig.gateway.knowledge._synced)
             await asyncio.sleep(0.15)
-            assert not rig.gateway.fleet.lines
+            assert not rig.gateway.registry.queues
             assert not rig.gateway.state.ready
             assert not rig.gateway.settings.snapshot.exists()
 

@@ -10,7 +10,7 @@ from preamar.gateway.discovery.catalog import Heard
 from preamar.gateway.discovery.resources import model_of
 from preamar.gateway.relay import upstream
 from preamar.gateway.reporting import demand
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.ledger.store.writer import LedgerUnavailable
 from preamar.ledger.tables.usage_record import State
 
@@ -217,7 +217,7 @@ async def test_an_end_that_the_ledger_does_not_take_is_an_error_event(rig, http,
 @pytest.mark.parametrize("path", DOORS)
 async def test_each_answer_that_met_a_sleeping_model_says_how_long_it_took(rig, http, fake, path):
     task = asyncio.create_task(ask(http, rig, path, DOORS[path]))
-    await until(lambda: any(line.hold for line in rig.gateway.fleet.lines.values()))
+    await until(lambda: any(line.hold for line in rig.gateway.registry.queues.values()))
     wakes(rig, fake)
     status, headers, _ = await task
     assert status == 200
@@ -352,7 +352,7 @@ async def test_the_operator_hears_within_50_ms_that_the_last_waiter_came_and_has
     monkeypatch, idle, stay
 ):
     operator = Operator()
-    line = Line(model_of(service("gpt")), lambda _line: reporter.kick())
+    line = ModelQueue(model_of(service("gpt")), lambda _line: reporter.kick())
     reporter = demand.Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
     monkeypatch.setattr(reporter, "_post", operator.post)
     reporting = asyncio.create_task(reporter.run())

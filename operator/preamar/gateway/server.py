@@ -32,7 +32,7 @@ from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter
 from preamar.gateway.reporting.drift import Drift, Reconciler
 from preamar.gateway.reporting.engine_scraper import Engines
-from preamar.gateway.routing.registry import Fleet
+from preamar.gateway.routing.registry import ModelRegistry
 from preamar.gateway.settings import (
     Secrets,
     Settings,
@@ -63,14 +63,14 @@ class Gateway:
         self.keyring.begin()
         self.meters = Meters()
         self.state = State(self.meters, lambda: home.healthy)
-        self.fleet = Fleet(lambda line: self.reporter.kick(first=line.begins))
-        self.meters.watch(self.fleet.lines.values)
+        self.registry = ModelRegistry(lambda queue: self.reporter.kick(first=queue.begins))
+        self.meters.watch(self.registry.queues.values)
         self.knowledge = Knowledge(settings, self._heard)
         self.reporter = Reporter(
-            settings.name, secrets.internal_key, self.fleet.lines.values, self._operators
+            settings.name, secrets.internal_key, self.registry.queues.values, self._operators
         )
         self.treasury = Treasury(home, self.instance)
-        self.engines = Engines(self.fleet.lines.values)
+        self.engines = Engines(self.registry.queues.values)
         self.reconciler = Reconciler(self.engines, home.engine, settings.reconcile_seconds)
         self.meters.watch_drift(lambda: self.reconciler.found)
         self.accounts = Accounts(
@@ -83,7 +83,7 @@ class Gateway:
         )
         upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
         recorder = UsageRecorder(home, self.meters, self.treasury, self.instance)
-        admission = Admission(self.fleet, self.keyring, recorder)
+        admission = Admission(self.registry, self.keyring, recorder)
         self.comparer = Comparer()
         self.http = HttpDoor(settings, admission, upstream, self.state, self.comparer)
         admin = Admin(secrets.admin_key, self.keyring, self.treasury, home, self.state)
@@ -105,11 +105,11 @@ class Gateway:
 
     def _drifts(self) -> dict[str, Drift]:
         """By the service whose model it is."""
-        lines = self.fleet.lines
+        queues = self.registry.queues
         return {
-            lines[name].model.service: drift
+            queues[name].model.service: drift
             for name, drift in self.reconciler.found.items()
-            if name in lines
+            if name in queues
         }
 
     def _operators(self) -> tuple[tuple[str, int], ...]:
@@ -120,7 +120,9 @@ class Gateway:
     def _heard(self) -> None:
         heard = self.knowledge.heard
         self.treasury.know(catalog.tenants(heard))
-        self.fleet.update(catalog.models(heard), catalog.replicas(heard), catalog.starting(heard))
+        self.registry.update(
+            catalog.models(heard), catalog.replicas(heard), catalog.starting(heard)
+        )
         self.grpc.heard()
         self.engines.heard()
         self.state.known = True

@@ -22,7 +22,7 @@ from preamar.gateway.relay import cost_bounds
 from preamar.gateway.relay.grpc_messages import Messages
 from preamar.gateway.relay.grpc_upstream import SERVICE, GrpcUpstream
 from preamar.gateway.relay.shadow import Comparer
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.settings import Settings
 from preamar.gateway.wire import protobuf
 
@@ -139,7 +139,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
                 self._state.end()
                 await self._upstream.sweep()
 
-    def _find(self, request: RequestContext, message: bytes) -> Line:
+    def _find(self, request: RequestContext, message: bytes) -> ModelQueue:
         """Raises ``Problem``."""
         try:
             name = protobuf.text(message, 1)
@@ -147,25 +147,27 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
             raise bad("The message is not of KServe v2.") from None
         return self._admission.find(request, name)
 
-    async def _admit(self, request: RequestContext, line: Line, method: str, size: int) -> Call:
+    async def _admit(
+        self, request: RequestContext, queue: ModelQueue, method: str, size: int
+    ) -> Call:
         """An accepted call whose message has that many bytes. Raises ``Problem``."""
         most = cost_bounds.tokens_of(size)
-        call = await self._admission.admit(request, line, f"grpc/{method}", most)
+        call = await self._admission.admit(request, queue, f"grpc/{method}", most)
         self._state.begin()
         return call
 
     async def _unary(self, body: bytes, rpc: Rpc, method: str) -> bytes:
         async with self._request(rpc) as request:
-            line = self._find(request, body)
-            with await self._admit(request, line, method, len(body)) as call:
+            queue = self._find(request, body)
+            with await self._admit(request, queue, method, len(body)) as call:
                 async with Settlement(call):
-                    answer, replica = await self._upstream.ask(line, method, body, call)
+                    answer, replica = await self._upstream.ask(queue, method, body, call)
                     if method == "ModelInfer":
                         call.input_tokens, call.output_tokens = counts(answer)
                         call.first_token()
                 await rpc.send_initial_metadata(_about(call))
                 if method == "ModelInfer":
-                    self._upstream.answered(line, replica, body, answer)
+                    self._upstream.answered(queue, replica, body, answer)
                 return answer
         raise AssertionError
 
@@ -174,18 +176,18 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
             first = await anext(messages, None)
             if first is None:
                 return
-            line = self._find(request, first)
-            with await self._admit(request, line, "ModelStreamInfer", len(first)) as call:
+            queue = self._find(request, first)
+            with await self._admit(request, queue, "ModelStreamInfer", len(first)) as call:
                 await rpc.send_initial_metadata((("x-request-id", call.id),))
 
                 def began() -> None:
                     # The head went out at once, so that the caller knew that it is heard.
                     rpc.set_trailing_metadata(_about(call)[1:])
 
-                heard = Messages(first, messages, line.model.name)
+                heard = Messages(first, messages, queue.model.name)
                 try:
                     async with Settlement(call) as settlement:
-                        async for answer in self._upstream.converse(line, heard, call, began):
+                        async for answer in self._upstream.converse(queue, heard, call, began):
                             settlement.began()
                             yield answer
                 finally:

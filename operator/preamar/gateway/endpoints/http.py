@@ -120,18 +120,18 @@ class HttpDoor:
 
     async def _relay(self, context: HttpContext, route: Route, model: str) -> web.StreamResponse:
         """What KServe v2 asks of a model."""
-        line = self._admission.find(context, model)
+        queue = self._admission.find(context, model)
         if route.action == "ready":
-            return self._kserve.readiness(line, context.id)
+            return self._kserve.readiness(queue, context.id)
         body = await context.body(self._settings.max_tensor_body)
         most, endpoint = cost_bounds.tokens_of(len(body)), f"/v2/{route.action}"
-        with await self._admission.admit(context, line, endpoint, most) as call:
+        with await self._admission.admit(context, queue, endpoint, most) as call:
             if route.action == "generate_stream":
-                async with context.streaming(line) as stream:
+                async with context.streaming(queue) as stream:
                     return await kserve_stream.relay(
-                        self._upstream, context.request.headers, route, line, call, body, stream
+                        self._upstream, context.request.headers, route, queue, call, body, stream
                     )
-            return await self._kserve.relay(context.request, route, line, call, body)
+            return await self._kserve.relay(context.request, route, queue, call, body)
 
 
 def _only(method: str, request: web.BaseRequest) -> None:

@@ -9,7 +9,7 @@ from preamar.gateway.endpoints.response_stream import Stream
 from preamar.gateway.errors import Problem
 from preamar.gateway.metering.admission import RequestContext
 from preamar.gateway.metering.call import COLD_START
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.settings import Settings
 
 
@@ -41,20 +41,20 @@ class HttpContext(RequestContext):
         """Its body is not needed any more."""
         self._room.left += self.body_size
 
-    def streaming(self, line: Line) -> Stream:
+    def streaming(self, queue: ModelQueue) -> Stream:
         """An answer in events."""
         quiet = self._settings.keep_alive_seconds
-        self.stream = Stream(self.request, self.headers(line), quiet)
+        self.stream = Stream(self.request, self.headers(queue), quiet)
         return self.stream
 
-    def headers(self, line: Line) -> dict[str, str]:
-        """Of an answer by the model of ``line``."""
-        versions = self.call.versions(line.model) if self.call else {}
+    def headers(self, queue: ModelQueue) -> dict[str, str]:
+        """Of an answer by the model of ``queue``."""
+        versions = self.call.versions(queue.model) if self.call else {}
         return {"x-request-id": self.id, **self._cold(), **self.rates, **versions}
 
-    def answer(self, line: Line, body: bytes) -> web.Response:
-        """A whole answer in JSON by the model of ``line``."""
-        headers = self.headers(line)
+    def answer(self, queue: ModelQueue, body: bytes) -> web.Response:
+        """A whole answer in JSON by the model of ``queue``."""
+        headers = self.headers(queue)
         return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def failed(self, problem: Problem) -> web.StreamResponse:

@@ -20,7 +20,7 @@ from preamar.gateway.relay import cost_bounds
 from preamar.gateway.relay.model_config import served
 from preamar.gateway.relay.upstream import Answer, Upstream
 from preamar.gateway.routing import affinity
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.wire.connections import CutShort
 from preamar.gateway.wire.http1 import Garbled
 from preamar.gateway.wire.sse import Events, event
@@ -32,20 +32,20 @@ MAX_EVENT = 8 << 20
 
 
 async def relay(
-    upstream: Upstream, headers: Mapping[str, str], route: Route, line: Line, call: Call,
+    upstream: Upstream, headers: Mapping[str, str], route: Route, queue: ModelQueue, call: Call,
     body: bytes, stream: Stream,
 ) -> web.StreamResponse:  # fmt: skip
     """Pass a request to a replica and its events back. Raises ``Problem``."""
-    model = line.model.name
+    model = queue.model.name
     extra = b"".join(
         f"{name}: {headers[name]}\r\n".encode("utf-8", "surrogateescape")
         for name in PASSED_ON
         if name in headers
     )
     kept = b""
-    with upstream.places(line, call, affinity.of_text(body)) as visit:
+    with upstream.places(queue, call, affinity.of_text(body)) as visit:
         async with Settlement(call) as settlement:
-            if cost_bounds.endless(call, line.model.task):
+            if cost_bounds.endless(call, queue.model.task):
                 await cost_bounds.cover_answers(call, len(body), await served(visit, model), 1)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             if call.cold_ms is not None:

@@ -19,7 +19,7 @@ from preamar.gateway.relay.model_config import served
 from preamar.gateway.relay.shadow import Comparer, over_http
 from preamar.gateway.relay.upstream import Upstream
 from preamar.gateway.routing import affinity
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 
 DEFAULT_COMPLETION_TOKENS = 16
 Messages = list[dict[str, str]]
@@ -40,27 +40,27 @@ class OpenAI:
 
     def models(self, name: str, context: HttpContext) -> web.Response:
         """One model, or all that the caller may use."""
-        lines, caller = self._admission.fleet.lines, context.authorized
+        queues, caller = self._admission.registry.queues, context.authorized
         if name:
-            line = lines.get(name)
-            if line is None or not self._admission.may(caller, line.model):
+            queue = queues.get(name)
+            if queue is None or not self._admission.may(caller, queue.model):
                 raise unknown_model(name)
-            answer: dict[str, Any] = _model(line)
+            answer: dict[str, Any] = _model(queue)
         else:
-            known = [lines[key] for key in sorted(lines)]
-            shown = [_model(line) for line in known if self._admission.may(caller, line.model)]
+            known = [queues[key] for key in sorted(queues)]
+            shown = [_model(queue) for queue in known if self._admission.may(caller, queue.model)]
             answer = {"object": "list", "data": shown}
         return web.json_response(answer, headers={"x-request-id": context.id})
 
     async def _embeddings(self, context: HttpContext) -> web.StreamResponse:
         request = await context.json()
         texts, encoding = openai_request.texts_of(request), embed.encoding_of(request)
-        line = self._admission.find(context, openai_request.model_name(request), "Embed")
-        model = line.model
+        queue = self._admission.find(context, openai_request.model_name(request), "Embed")
+        model = queue.model
         most = cost_bounds.tokens_of(context.body_size, len(texts))
         with (
-            await self._admission.admit(context, line, "/v1/embeddings", most) as call,
-            self._upstream.places(line, call) as visit,
+            await self._admission.admit(context, queue, "/v1/embeddings", most) as call,
+            self._upstream.places(queue, call) as visit,
         ):
             vectors, first = await embed.vectors(visit, model.name, texts, model.batch, call)
             visit.leave()
@@ -70,13 +70,13 @@ class OpenAI:
                 body = embed.answer_of(model.name, vectors, call.input_tokens, call.cost, encoding)
                 call.first_token()
             if first is not None:
-                self._compare(line, first)
-            return context.answer(line, body)
+                self._compare(queue, first)
+            return context.answer(queue, body)
 
-    def _compare(self, line: Line, sent: embed.Sent) -> None:
+    def _compare(self, queue: ModelQueue, sent: embed.Sent) -> None:
         head, replica = sent.answer.head, sent.answer.replica
         question = over_http(sent.path, embed.HEADER, sent.body, head, sent.data)
-        self._comparer.offer(line, replica, question)
+        self._comparer.offer(queue, replica, question)
 
     async def _completions(self, context: HttpContext) -> web.StreamResponse:
         request = await context.json()
@@ -98,16 +98,16 @@ class OpenAI:
         prompt: str,
         messages: Messages | None,
     ) -> web.StreamResponse:
-        line = self._admission.find(context, openai_request.model_name(request), "Generate")
-        name, endpoint = line.model.name, context.request.path
+        queue = self._admission.find(context, openai_request.model_name(request), "Generate")
+        name, endpoint = queue.model.name, context.request.path
         shape = Shape(
             context.id, name, int(time()), chat=messages is not None, usage=wish.include_usage
         )
         alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)
         most = cost_bounds.tokens_of(context.body_size), wish.max_tokens or 0
         with (
-            await self._admission.admit(context, line, endpoint, *most) as call,
-            self._upstream.places(line, call, alike) as visit,
+            await self._admission.admit(context, queue, endpoint, *most) as call,
+            self._upstream.places(queue, call, alike) as visit,
         ):
 
             async def pieces() -> AsyncIterator[generate.Piece]:
@@ -128,16 +128,16 @@ class OpenAI:
             if direct is None:
                 body = await generate.whole(pieces(), call, shape)
                 visit.leave()
-                return context.answer(line, body)
-            async with context.streaming(line) as stream:
+                return context.answer(queue, body)
+            async with context.streaming(queue) as stream:
                 return await generate.streamed(
                     pieces(), call, shape, stream, direct, usage=wish.include_usage
                 )
 
 
-def _model(line: Line) -> dict[str, Any]:
+def _model(queue: ModelQueue) -> dict[str, Any]:
     try:
-        created = int(datetime.fromisoformat(line.model.created).timestamp())
+        created = int(datetime.fromisoformat(queue.model.created).timestamp())
     except ValueError:
         created = 0
-    return {"id": line.model.name, "object": "model", "created": created, "owned_by": "preamar"}
+    return {"id": queue.model.name, "object": "model", "created": created, "owned_by": "preamar"}

@@ -15,8 +15,8 @@ from preamar.gateway.metering.call import MOST_SECONDS, Call
 from preamar.gateway.metering.metrics import NOBODY, UNKNOWN
 from preamar.gateway.metering.request_id import new_id
 from preamar.gateway.metering.usage_recorder import UsageRecorder
-from preamar.gateway.routing.queue import Line
-from preamar.gateway.routing.registry import Fleet
+from preamar.gateway.routing.queue import ModelQueue
+from preamar.gateway.routing.registry import ModelRegistry
 from preamar.ledger.tables.usage_record import Kind
 
 
@@ -54,8 +54,8 @@ class RequestContext:
 class Admission:
     """The way of a request from its key to an accepted call. Each step raises ``Problem``."""
 
-    def __init__(self, fleet: Fleet, keyring: Keyring, recorder: UsageRecorder) -> None:
-        self.fleet = fleet
+    def __init__(self, registry: ModelRegistry, keyring: Keyring, recorder: UsageRecorder) -> None:
+        self.registry = registry
         self._keyring = keyring
         self._recorder = recorder
 
@@ -68,32 +68,32 @@ class Admission:
         tenant, name = self._recorder.treasury.terms(caller.tenant), model.name
         return model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
 
-    def find(self, context: RequestContext, name: str, task: str | None = None) -> Line:
+    def find(self, context: RequestContext, name: str, task: str | None = None) -> ModelQueue:
         """Is there such a model, of that ``task`` where one is named, and may the caller use it, as
         long as that can be recorded?"""
-        line = self.fleet.lines.get(name)
-        if line is None:
+        queue = self.registry.queues.get(name)
+        if queue is None:
             raise unknown_model(name)
         context.model = name
-        if not self.may(context.authorized, line.model):
+        if not self.may(context.authorized, queue.model):
             raise forbidden(name)
-        if task is not None and line.model.task != task:
-            raise wrong_task(name, line.model.task)
+        if task is not None and queue.model.task != task:
+            raise wrong_task(name, queue.model.task)
         if not self._recorder.home.healthy:
             raise ledger_down()
-        return line
+        return queue
 
     async def admit(
         self,
         context: RequestContext,
-        line: Line,
+        queue: ModelQueue,
         endpoint: str,
         input_tokens: int,
         output_tokens: int = 0,
     ) -> Call:
         """Can its caller pay for that many tokens at most, now? The call is for a ``with`` block:
         leaving it in any way leaves a row."""
-        caller, model = context.authorized, line.model
+        caller, model = context.authorized, queue.model
         left = None if context.deadline is None else context.deadline - monotonic()
         reservation = await self._recorder.treasury.admit(
             caller.tenant,

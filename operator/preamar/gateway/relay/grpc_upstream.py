@@ -21,7 +21,7 @@ from preamar.gateway.relay.model_config import served_by
 from preamar.gateway.relay.shadow import Comparer, Question
 from preamar.gateway.routing.canary_stats import COMPARED_SECONDS
 from preamar.gateway.routing.fair_queue import Turn
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.replica import Place, Replica
 from preamar.gateway.wire import protobuf
 from preamar.protocol import answer_distance
@@ -42,26 +42,28 @@ class GrpcUpstream:
         self._channels: dict[Replica, Any] = {}
         self._sweeping: set[asyncio.Task[None]] = set()
 
-    async def enter(self, line: Line, turn: Turn, call: Call) -> Place:
+    async def enter(self, queue: ModelQueue, turn: Turn, call: Call) -> Place:
         """A place on a replica, after waiting for one. Raises ``Problem``."""
-        cold = not line.awake
-        place = await line.enter(turn)
+        cold = not queue.awake
+        place = await queue.enter(turn)
         call.entered(place)
         if cold:
             call.woke()
         return place
 
-    async def ask(self, line: Line, method: str, body: bytes, call: Call) -> tuple[bytes, Replica]:
+    async def ask(
+        self, queue: ModelQueue, method: str, body: bytes, call: Call
+    ) -> tuple[bytes, Replica]:
         """One answer and whose it is, held until a replica has room. Raises ``Problem``."""
-        turn = line.turn(call.caller.tenant, call.priority)
+        turn = queue.turn(call.caller.tenant, call.priority)
         if method == "ModelInfer":
-            body = token_outputs.over_grpc(line.model.task, body)
+            body = token_outputs.over_grpc(queue.model.task, body)
         for attempt in range(ATTEMPTS):
-            place = await self.enter(line, turn, call)
+            place = await self.enter(queue, turn, call)
             reached = True
             try:
                 if method == "ModelInfer":
-                    await _cover(call, line, place.replica, len(body), 1)
+                    await _cover(call, queue, place.replica, len(body), 1)
                 send = self._channel(place.replica).unary_unary(SERVICE + method)
                 answer = bytes(await send(body, timeout=self._seconds(call)))
                 place.answered, place.good = method == "ModelInfer", True
@@ -72,16 +74,16 @@ class GrpcUpstream:
                     call.lost()
                 place.good = None if error.code() not in _FAILED else False
                 if reached and not _failed_on_trial(place):
-                    raise _explained(line, error, place.replica) from None
+                    raise _explained(queue, error, place.replica) from None
                 if reached:
                     call.lost()
                     turn = turn._replace(trial=UNTRIED)
             finally:
                 place.release(reached=reached)
-            await line.pause(0.05 * attempt)
-        raise unreachable(line.model.name)
+            await queue.pause(0.05 * attempt)
+        raise unreachable(queue.model.name)
 
-    def answered(self, line: Line, replica: Replica, body: bytes, answer: bytes) -> None:
+    def answered(self, queue: ModelQueue, replica: Replica, body: bytes, answer: bytes) -> None:
         """A ``ModelInfer`` has its answer; it may be compared with that of another replica."""
 
         async def ask(other: Replica) -> answer_distance.Answer:
@@ -97,24 +99,24 @@ class GrpcUpstream:
                 raise ValueError("it is one of a sequence")
             return tensors.of_grpc(answer)
 
-        self._comparer.offer(line, replica, Question(len(body), len(answer), ask, got))
+        self._comparer.offer(queue, replica, Question(len(body), len(answer), ask, got))
 
     async def converse(
-        self, line: Line, messages: Messages, call: Call, began: Callable[[], None]
+        self, queue: ModelQueue, messages: Messages, call: Call, began: Callable[[], None]
     ) -> AsyncIterator[bytes]:
         """The answers of one stream as they come, counted in ``call``; ``began`` is called when
         there is a replica. Raises ``Problem``.
 
         When the replica leaves, it answers what it has heard, and the next message goes to another.
         """
-        turn, attempts = line.turn(call.caller.tenant, call.priority), 0
-        counted = Counted(call, line.model.task)
+        turn, attempts = queue.turn(call.caller.tenant, call.priority), 0
+        counted = Counted(call, queue.model.task)
         while await messages.more():
-            place = await self.enter(line, turn, call)
+            place = await self.enter(queue, turn, call)
             began()
             reached = True
             try:
-                async for answer in self._relay(place, line, messages, counted, call):
+                async for answer in self._relay(place, queue, messages, counted, call):
                     yield answer
                 place.answered, place.good = True, place.good is not False
             except _NotHeard as lost:
@@ -122,7 +124,7 @@ class GrpcUpstream:
                 call.lost()
                 attempts += 1
                 if attempts >= ATTEMPTS:
-                    raise unreachable(line.model.name) from None
+                    raise unreachable(queue.model.name) from None
             finally:
                 place.release(reached=reached)
             if place.good:
@@ -130,10 +132,10 @@ class GrpcUpstream:
             else:
                 if reached:
                     turn = turn._replace(trial=UNTRIED)
-                await line.pause(0.05 * (attempts - 1))
+                await queue.pause(0.05 * (attempts - 1))
 
     async def _relay(
-        self, place: Place, line: Line, messages: Messages, counted: Counted, call: Call
+        self, place: Place, queue: ModelQueue, messages: Messages, counted: Counted, call: Call
     ) -> AsyncIterator[bytes]:
         """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
         heard: list[bytes] = []
@@ -146,8 +148,8 @@ class GrpcUpstream:
                 heard[:] = [*heard[:1], message]  # the first, and whether there was a second
                 counted.heard(len(message))
                 try:
-                    await _cover(call, line, place.replica, counted.size, counted.messages)
-                    passed = counted.named(token_outputs.over_grpc(line.model.task, message))
+                    await _cover(call, queue, place.replica, counted.size, counted.messages)
+                    passed = counted.named(token_outputs.over_grpc(queue.model.task, message))
                 except Problem as problem:
                     # Nothing more is said; what was asked before is still answered.
                     too_dear.append(problem)
@@ -167,7 +169,7 @@ class GrpcUpstream:
                         _put_back(messages, heard)
                         raise _NotHeard(reached=True)
                     answered = True
-                    yield protobuf.message(1, model_failed(line.model.name).message.encode())
+                    yield protobuf.message(1, model_failed(queue.model.name).message.encode())
                     continue
                 answered = True
                 passed = counted.answered(bytes(answer), inner)
@@ -183,7 +185,7 @@ class GrpcUpstream:
                 over.set()
                 _put_back(messages, heard)
                 raise _NotHeard(reached=reached) from None
-            raise _explained(line, error, place.replica) from None
+            raise _explained(queue, error, place.replica) from None
         finally:
             over.set()
             sending.cancel()
@@ -227,11 +229,11 @@ class GrpcUpstream:
             await channel.close()
 
 
-async def _cover(call: Call, line: Line, replica: Replica, size: int, messages: int) -> None:
+async def _cover(call: Call, queue: ModelQueue, replica: Replica, size: int, messages: int) -> None:
     """Set aside what so many messages with so many bytes can cost. Raises ``Problem``."""
-    if cost_bounds.endless(call, line.model.task):
-        about = await served_by(replica, line.model.name)
-        await cost_bounds.cover_answers(call, size, about, messages * line.model.batch)
+    if cost_bounds.endless(call, queue.model.task):
+        about = await served_by(replica, queue.model.name)
+        await cost_bounds.cover_answers(call, size, about, messages * queue.model.batch)
     else:
         await cost_bounds.cover(call, size, 0, messages)
 
@@ -281,8 +283,8 @@ def _not_sent(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.UNAVAILABLE and "ailed to connect" in details
 
 
-def _explained(line: Line, error: grpc.aio.AioRpcError, replica: Replica) -> Problem:
-    name = line.model.name
+def _explained(queue: ModelQueue, error: grpc.aio.AioRpcError, replica: Replica) -> Problem:
+    name = queue.model.name
     if _not_sent(error):
         return unreachable(name)
     if error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}:

@@ -14,7 +14,7 @@ from typing import Self
 from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
 from preamar.gateway.metering.call import Call
 from preamar.gateway.routing.affinity import NONE
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.replica import Place, Replica
 from preamar.gateway.wire.connections import Exchange, Left, Lost, NotSent
 from preamar.gateway.wire.http1 import Head
@@ -77,12 +77,12 @@ class Upstream:
         self.limits = limits
         self._budget = Budget()
 
-    def places(self, line: Line, call: Call, affinity: int = NONE) -> "Visit":
-        """A visit to the model of ``line``, for a ``with`` block: it waits in the hold when ``send``
+    def places(self, queue: ModelQueue, call: Call, affinity: int = NONE) -> "Visit":
+        """A visit to the model of ``queue``, for a ``with`` block: it waits in the hold when ``send``
         is first called. Leaving the block gives the place back and closes an answer that was not read
         to its end, which cancels the work behind it."""
         self._budget.arrived()
-        return Visit(self, line, call, affinity)
+        return Visit(self, queue, call, affinity)
 
     def may_repeat(self) -> bool:
         return self._budget.take()
@@ -91,11 +91,11 @@ class Upstream:
 class Visit:
     """One request's way to a replica; several exchanges on one place are fine."""
 
-    def __init__(self, upstream: Upstream, line: Line, call: Call, affinity: int) -> None:
+    def __init__(self, upstream: Upstream, queue: ModelQueue, call: Call, affinity: int) -> None:
         self._upstream = upstream
-        self._line = line
+        self._queue = queue
         self._call = call
-        self._turn = line.turn(call.caller.tenant, call.priority, affinity)
+        self._turn = queue.turn(call.caller.tenant, call.priority, affinity)
         self._avoid: Replica | None = None
         self._place: Place | None = None
         self._most: int | None = None
@@ -112,8 +112,8 @@ class Visit:
     async def enter(self) -> Replica:
         """The replica that this request is on, after waiting for one."""
         if self._place is None:
-            cold = not self._line.awake
-            self._place = await self._line.enter(self._turn, self._avoid)
+            cold = not self._queue.awake
+            self._place = await self._queue.enter(self._turn, self._avoid)
             self._call.entered(self._place)
             if self._most is not None:
                 self._place.expect(self._most)
@@ -133,7 +133,7 @@ class Visit:
     async def _try(
         self, replica: Replica, method: str, path: str, extra: bytes, body: bytes, repeatable: bool
     ) -> Answer | None:
-        name = self._line.model.name
+        name = self._queue.model.name
         head = request_bytes(replica, method, path, extra + self._call.time_left(), len(body))
         self._attempts += 1
         timer: asyncio.TimerHandle | None = None
@@ -172,7 +172,7 @@ class Visit:
                 timer.cancel()
         if self._attempts >= ATTEMPTS:
             raise problem
-        await self._line.pause(PAUSE_SECONDS * (self._attempts - 1))
+        await self._queue.pause(PAUSE_SECONDS * (self._attempts - 1))
         return None
 
     def _give_up(self, exchange: Exchange) -> None:
@@ -196,7 +196,7 @@ class Visit:
         if status < 400 or not (repeatable or (replica.address.canary and status >= 500)):
             return False
         if replica.usable:
-            if status < 500 or self._avoid is not None or not self._line.others(replica):
+            if status < 500 or self._avoid is not None or not self._queue.others(replica):
                 return False
             self._avoid = replica
             if replica.address.canary:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.wire.connections import CutShort, Lost, NotSent, Pool
 from preamar.gateway.wire.http1 import Garbled
 
@@ -26,14 +26,14 @@ LARGEST_ANSWER = 65536
 Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
-def report(gateway: str, sequence: int, lines: Iterable[Line], *, leaving: bool) -> bytes:
+def report(gateway: str, sequence: int, lines: Iterable[ModelQueue], *, leaving: bool) -> bytes:
     """The body of a report. Every service is in it, so that zero is said."""
     services = {line.model.service: load(line) for line in lines}
     body = {"gateway": gateway, "sequence": sequence, "services": services}
     return json.dumps(body | ({"leaving": True} if leaving else {})).encode()
 
 
-def load(line: Line) -> dict[str, Any]:
+def load(line: ModelQueue) -> dict[str, Any]:
     """What is said of one model. What is 0 or empty, and later than the first of these, is left
     out: most of many models are asleep."""
     worked = line.worked
@@ -50,7 +50,7 @@ def load(line: Line) -> dict[str, Any]:
     return first | {name: value for name, value in more.items() if value}
 
 
-def carried(line: Line) -> dict[str, dict[str, int]]:
+def carried(line: ModelQueue) -> dict[str, dict[str, int]]:
     """By pod IP: the requests that run there, and the output tokens they may still ask for. A pod
     that is leaving and the one that replaced it can have had the same address."""
     pods: dict[str, dict[str, int]] = {}
@@ -66,7 +66,11 @@ class Reporter:
     """Pushes reports to every replica of the operator."""
 
     def __init__(
-        self, gateway: str, key: bytes, lines: Callable[[], Iterable[Line]], addresses: Addresses
+        self,
+        gateway: str,
+        key: bytes,
+        lines: Callable[[], Iterable[ModelQueue]],
+        addresses: Addresses,
     ) -> None:
         self._gateway = gateway
         self._head = b"Authorization: Bearer " + key + b"\r\nContent-Type: application/json\r\n"

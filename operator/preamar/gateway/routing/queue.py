@@ -1,4 +1,4 @@
-"""Who may send now: each model's line of waiting requests, its replicas, and what they carry.
+"""Who may send now: each model's queue of waiting requests, its replicas, and what they carry.
 
 A request gets a ``Place`` on a replica at once if one has room, else it waits in the model's hold
 and is handed a place the moment a replica turns ready or another request ends. Nothing polls but
@@ -26,10 +26,10 @@ from preamar.gateway.settings import UNBOUNDED_TOKENS
 AGAIN_SECONDS = 1.0
 
 
-class Line:
+class ModelQueue:
     """One model: those who wait and those who serve."""
 
-    def __init__(self, model: Model, on_queue: Callable[["Line"], None]) -> None:
+    def __init__(self, model: Model, on_queue: Callable[["ModelQueue"], None]) -> None:
         self.model = model
         self.hold: Hold[asyncio.Future[Place]] = Hold()
         self.replicas: dict[Address, Replica] = {}

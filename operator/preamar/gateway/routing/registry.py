@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from preamar.gateway.discovery.resources import Address, Model
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 
 
-class Fleet:
-    """All lines, by the name that callers use."""
+class ModelRegistry:
+    """All queues, by the name that callers use."""
 
-    def __init__(self, on_queue: Callable[[Line], None]) -> None:
-        self.lines: dict[str, Line] = {}
+    def __init__(self, on_queue: Callable[[ModelQueue], None]) -> None:
+        self.queues: dict[str, ModelQueue] = {}
         self._on_queue = on_queue
 
     def update(
@@ -21,14 +21,14 @@ class Fleet:
         starting: Mapping[str, Iterable[Address]] = MappingProxyType({}),
     ) -> None:
         """Follow what was heard. A name that another service took over starts anew."""
-        for name in list(self.lines):
+        for name in list(self.queues):
             model = models.get(name)
-            if model is None or model.uid != self.lines[name].model.uid:
-                self.lines.pop(name).close()
+            if model is None or model.uid != self.queues[name].model.uid:
+                self.queues.pop(name).close()
         for name, model in models.items():
-            line = self.lines.get(name)
-            if line is None:
-                line = self.lines[name] = Line(model, self._on_queue)
-            line.model = model
-            line.follow_trial()
-            line.update(replicas.get(model.service, {}), starting.get(model.service, ()))
+            queue = self.queues.get(name)
+            if queue is None:
+                queue = self.queues[name] = ModelQueue(model, self._on_queue)
+            queue.model = model
+            queue.follow_trial()
+            queue.update(replicas.get(model.service, {}), starting.get(model.service, ()))
