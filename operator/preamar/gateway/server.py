@@ -27,7 +27,7 @@ from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.metrics import Meters
 from preamar.gateway.metering.usage_recorder import UsageRecorder
 from preamar.gateway.relay.shadow import Comparer
-from preamar.gateway.relay.upstream import Limits, Upstream
+from preamar.gateway.relay.upstream import Timeouts, Upstream
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter
 from preamar.gateway.reporting.drift import Drift, Reconciler
@@ -81,7 +81,7 @@ class Gateway:
             self._drifts,
             self._operators,
         )
-        upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
+        upstream = Upstream(Timeouts(settings.answer_seconds, settings.stall_seconds))
         recorder = UsageRecorder(home, self.meters, self.treasury, self.instance)
         admission = Admission(self.registry, self.keyring, recorder)
         self.comparer = Comparer()

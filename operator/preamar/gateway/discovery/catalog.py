@@ -18,7 +18,7 @@ from preamar.gateway.discovery.resources import (
     slim,
     starting_of,
 )
-from preamar.gateway.limits.limits import Terms, of_tenant
+from preamar.gateway.limits.limits import Limits, of_tenant
 
 Key = tuple[str, str]
 
@@ -79,7 +79,7 @@ def models(heard: Heard) -> dict[str, Model]:
     return by_name
 
 
-def tenants(heard: Heard) -> dict[str, Terms]:
+def tenants(heard: Heard) -> dict[str, Limits]:
     """What each tenant with a resource may use, by its name."""
     return dict(map(of_tenant, heard.tenants.values()))
 

@@ -21,7 +21,7 @@ from preamar.gateway.endpoints.request_body import Room, object_of, read_body
 from preamar.gateway.endpoints.usage import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.limits.budget import standing_of
-from preamar.gateway.limits.limits import BadTerms, whole
+from preamar.gateway.limits.limits import BadLimits, whole
 from preamar.gateway.limits.reservations import Treasury
 from preamar.gateway.metering.request_id import new_id
 from preamar.ledger.keys import StoredKey, TooManyKeys
@@ -122,8 +122,8 @@ class Admin:
         return object_of(request, body) if body.strip() else {}
 
     async def _budget(self, _request: web.BaseRequest, tenant: str) -> web.Response:
-        terms = self._treasury.terms(tenant)
-        found = await asyncio.to_thread(standing_of, self._engine, tenant, terms, time())
+        limits = self._treasury.limits(tenant)
+        found = await asyncio.to_thread(standing_of, self._engine, tenant, limits, time())
         return web.json_response(found)
 
     async def _list(self, _request: web.BaseRequest, tenant: str) -> web.Response:
@@ -136,7 +136,7 @@ class Admin:
             key, stored = await asyncio.to_thread(self._keyring.create, tenant, int(time()), scope)
         except TooManyKeys:
             raise Problem(409, f"The tenant '{tenant}' has too many keys. Revoke some.") from None
-        except BadTerms as error:
+        except BadLimits as error:
             raise bad(str(error), error.param) from None
         return web.json_response({"key": key, **_shown(stored)}, status=201)
 
@@ -146,7 +146,7 @@ class Admin:
             raise bad(f"A rotation has 'overlap_seconds', no '{unknown[0]}'.", unknown[0])
         try:
             overlap = whole(given.get("overlap_seconds"), "overlap_seconds", YEAR)
-        except BadTerms as error:
+        except BadLimits as error:
             raise bad(str(error), error.param) from None
         until = int(time()) + (OVERLAP_SECONDS if overlap is None else overlap)
         found = await asyncio.to_thread(self._keyring.rotate, tenant, key_id, until)

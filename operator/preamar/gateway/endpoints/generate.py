@@ -103,7 +103,7 @@ async def pieces(
             text = await _short(answer.exchange.read_all(65536))
             raise refusal(text.decode(errors="replace"), name)
         hearing.anew()
-        with Watchdog(upstream.limits.stall_seconds, answer.exchange.abort) as watchdog:
+        with Watchdog(upstream.timeouts.stall_seconds, answer.exchange.abort) as watchdog:
             try:
                 while data := await answer.exchange.read():
                     watchdog.touch()

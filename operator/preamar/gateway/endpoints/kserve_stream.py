@@ -50,7 +50,7 @@ async def relay(
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             if call.cold_ms is not None:
                 await stream.tell(COLD_START, str(call.cold_ms))
-            async for data in events(answer, model, upstream.limits.stall_seconds):
+            async for data in events(answer, model, upstream.timeouts.stall_seconds):
                 note(call, data, model)
                 visit.made(call.output_tokens)
                 call.mark()

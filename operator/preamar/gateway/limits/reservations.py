@@ -21,7 +21,7 @@ from preamar.gateway.limits.limits import (
     RATES,
     REQUESTS,
     TOKENS,
-    Terms,
+    Limits,
     minute_of,
 )
 from preamar.gateway.limits.quota_lease import Purse, Spent
@@ -130,37 +130,37 @@ class Treasury:
         self._home = home
         self._engine = home.engine
         self._instance = instance
-        self._tenants: Mapping[str, Terms] = {}
+        self._tenants: Mapping[str, Limits] = {}
         self._purses: dict[tuple[str, str, str], Purse] = {}
-        self._minutes: dict[str, tuple[Terms, Terms, int, tuple[Allowance, ...]]] = {}
+        self._minutes: dict[str, tuple[Limits, Limits, int, tuple[Allowance, ...]]] = {}
         # One thread: leases are granted one after the other anyhow.
         self._thread = ThreadPoolExecutor(1, "ledger-lender")
 
-    def know(self, tenants: Mapping[str, Terms]) -> None:
+    def know(self, tenants: Mapping[str, Limits]) -> None:
         """What the Tenant resources say."""
         self._tenants = tenants
 
     @property
-    def tenants(self) -> Mapping[str, Terms]:
+    def tenants(self) -> Mapping[str, Limits]:
         """Of all tenants that have a resource."""
         return self._tenants
 
-    def terms(self, tenant: str) -> Terms:
+    def limits(self, tenant: str) -> Limits:
         """Of a tenant; one without a resource has no limits."""
         return self._tenants.get(tenant, FREE)
 
     async def admit(
-        self, tenant: str, key_id: str, key: Terms, price: Price, most: Most
+        self, tenant: str, key_id: str, key: Limits, price: Price, most: Most
     ) -> Reservation:
         """Set aside what a request may use at most; of the rate of tokens, which only slows callers
         down, what is likely. Raises ``Problem``; then nothing is set aside."""
         reservation = Reservation(price, most.accelerator_ms)
-        terms = self.terms(tenant)
-        if terms is FREE and key is FREE:
+        limits = self.limits(tenant)
+        if limits is FREE and key is FREE:
             return reservation
         now = time()
         cost = price.cost(most.input, most.output, accelerator_ms=most.accelerator_ms)
-        allowances = self._of_both(terms, tenant, key, key_id, int(now // 60))
+        allowances = self._of_both(limits, tenant, key, key_id, int(now // 60))
         likely = most.input // BYTES_PER_TOKEN + min(most.output, UNBOUNDED_TOKENS)
         amounts = {CONCURRENT: 1, REQUESTS: 1, TOKENS: likely}
         try:
@@ -178,21 +178,21 @@ class Treasury:
         return reservation
 
     def _of_both(
-        self, terms: Terms, tenant: str, key: Terms, key_id: str, minute: int
+        self, limits: Limits, tenant: str, key: Limits, key_id: str, minute: int
     ) -> tuple[Allowance, ...]:
         """What a tenant and its key have in a minute, since 1970. Kept for each key: it is the same
         for all requests of the minute, and putting it together is a part of their cost."""
         known = self._minutes.get(key_id)
-        if known is not None and known[0] is terms and known[1] is key and known[2] == minute:
+        if known is not None and known[0] is limits and known[1] is key and known[2] == minute:
             return known[3]
         now = minute * 60.0
         found = (
-            *terms.allowances(tenant_owner(tenant), now),
+            *limits.allowances(tenant_owner(tenant), now),
             *key.allowances(key_owner(key_id), now),
         )
         if len(self._minutes) >= MOST_KEYS:
             self._minutes.clear()
-        self._minutes[key_id] = (terms, key, minute, found)
+        self._minutes[key_id] = (limits, key, minute, found)
         return found
 
     async def _take(self, allowance: Allowance, amount: int) -> Purse | None:

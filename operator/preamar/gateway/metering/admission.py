@@ -65,8 +65,8 @@ class Admission:
 
     def may(self, caller: Caller, model: Model) -> bool:
         """Whether the model, the tenant and the key all agree."""
-        tenant, name = self._recorder.treasury.terms(caller.tenant), model.name
-        return model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
+        tenant, name = self._recorder.treasury.limits(caller.tenant), model.name
+        return model.admits(caller.tenant) and tenant.admits(name) and caller.limits.admits(name)
 
     def find(self, context: RequestContext, name: str, task: str | None = None) -> ModelQueue:
         """Is there such a model, of that ``task`` where one is named, and may the caller use it, as
@@ -98,7 +98,7 @@ class Admission:
         reservation = await self._recorder.treasury.admit(
             caller.tenant,
             caller.key_id,
-            caller.terms,
+            caller.limits,
             model.price,
             most_of(model, input_tokens, output_tokens, left),
         )

@@ -41,13 +41,11 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds: until the head of an answer, and between pieces of a stream; bytes of an answer
-    that is read as a whole."""
+class Timeouts:
+    """Seconds: until the head of an answer, and between pieces of a stream."""
 
     answer_seconds: float = 600.0
     stall_seconds: float = 300.0
-    answer_bytes: int = 64 << 20
 
 
 @dataclass(slots=True)
@@ -73,8 +71,8 @@ def request_bytes(replica: Replica, method: str, path: str, extra: bytes, length
 class Upstream:
     """Sends calls to replicas of their models."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
         self._budget = Budget()
 
     def places(self, queue: ModelQueue, call: Call, affinity: int = NONE) -> "Visit":
@@ -139,7 +137,7 @@ class Visit:
         timer: asyncio.TimerHandle | None = None
         try:
             self._exchange = exchange = await replica.pool.take()
-            loop, patience = asyncio.get_running_loop(), self._upstream.limits.answer_seconds
+            loop, patience = asyncio.get_running_loop(), self._upstream.timeouts.answer_seconds
             # Not ``asyncio.timeout``, whose way through a task costs as much as the rest of this.
             timer = loop.call_later(patience, self._give_up, exchange)
             answer = await exchange.send(head, body)
