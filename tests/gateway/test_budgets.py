@@ -150,7 +150,7 @@ async def test_a_stream_whose_caller_leaves_pays_what_was_made(rig, http):
         cents = row.input_tokens + row.output_tokens
         assert Decimal(now["spent"]) == Decimal(cents) / 100
         assert 0 < cents < 50
-        assert all(not each.reserved for each in rig.gateway.treasury._purses.values())
+        assert all(not each.reserved for each in rig.gateway.reservations._leases.values())
 
 
 async def test_what_failed_costs_nothing_and_gives_its_reservation_back(rig, http):

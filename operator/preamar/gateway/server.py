@@ -22,7 +22,7 @@ from preamar.gateway.endpoints.admin import Admin
 from preamar.gateway.endpoints.grpc import GrpcDoor
 from preamar.gateway.endpoints.health import State
 from preamar.gateway.endpoints.http import HttpDoor
-from preamar.gateway.limits.reservations import Treasury
+from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.metrics import Meters
 from preamar.gateway.metering.usage_recorder import UsageRecorder
@@ -69,7 +69,7 @@ class Gateway:
         self.reporter = Reporter(
             settings.name, secrets.internal_key, self.registry.queues.values, self._operators
         )
-        self.treasury = Treasury(home, self.instance)
+        self.reservations = Reservations(home, self.instance)
         self.engines = Engines(self.registry.queues.values)
         self.reconciler = Reconciler(self.engines, home.engine, settings.reconcile_seconds)
         self.meters.watch_drift(lambda: self.reconciler.found)
@@ -77,16 +77,16 @@ class Gateway:
             settings.name,
             secrets.internal_key,
             home,
-            lambda: self.treasury.tenants,
+            lambda: self.reservations.tenants,
             self._drifts,
             self._operators,
         )
         upstream = Upstream(Timeouts(settings.answer_seconds, settings.stall_seconds))
-        recorder = UsageRecorder(home, self.meters, self.treasury, self.instance)
+        recorder = UsageRecorder(home, self.meters, self.reservations, self.instance)
         admission = Admission(self.registry, self.keyring, recorder)
         self.comparer = Comparer()
         self.http = HttpDoor(settings, admission, upstream, self.state, self.comparer)
-        admin = Admin(secrets.admin_key, self.keyring, self.treasury, home, self.state)
+        admin = Admin(secrets.admin_key, self.keyring, self.reservations, home, self.state)
         self.data = Port(self.http.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.admin_routes = admin.routes
@@ -101,7 +101,7 @@ class Gateway:
     def _forgotten(self) -> None:
         """Called from the ledger's thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.treasury.forget)
+            self._loop.call_soon_threadsafe(self.reservations.forget)
 
     def _drifts(self) -> dict[str, Drift]:
         """By the service whose model it is."""
@@ -119,7 +119,7 @@ class Gateway:
 
     def _heard(self) -> None:
         heard = self.knowledge.heard
-        self.treasury.know(catalog.tenants(heard))
+        self.reservations.know(catalog.tenants(heard))
         self.registry.update(
             catalog.models(heard), catalog.replicas(heard), catalog.starting(heard)
         )
@@ -140,7 +140,7 @@ class Gateway:
         tasks = [
             asyncio.create_task(_forever(self.knowledge.run, "watching models")),
             asyncio.create_task(_forever(self.keyring.follow, "following keys")),
-            asyncio.create_task(_forever(self.treasury.run, "giving back leases")),
+            asyncio.create_task(_forever(self.reservations.run, "giving back leases")),
             asyncio.create_task(_forever(self.reporter.run, "reporting demand")),
             asyncio.create_task(_forever(self.accounts.run, "reporting accounts")),
             asyncio.create_task(_forever(self.reconciler.run, "comparing the ledger")),
@@ -166,7 +166,7 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.comparer.close()
         await self.admin.close(1.0)
-        self.treasury.close()
+        self.reservations.close()
         if not await asyncio.to_thread(self.home.stop, FLUSH_SECONDS):
             log.error("the ledger could not be flushed in %d s", FLUSH_SECONDS)
             raise SystemExit(1)

@@ -22,7 +22,7 @@ from preamar.gateway.endpoints.usage import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.limits.budget import standing_of
 from preamar.gateway.limits.limits import BadLimits, whole
-from preamar.gateway.limits.reservations import Treasury
+from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.request_id import new_id
 from preamar.ledger.keys import StoredKey, TooManyKeys
 from preamar.ledger.store.backend import Home
@@ -45,13 +45,13 @@ def described() -> bytes:
 
 class Admin:
     def __init__(
-        self, key: bytes, keyring: Keyring, treasury: Treasury, home: Home, state: State
+        self, key: bytes, keyring: Keyring, reservations: Reservations, home: Home, state: State
     ) -> None:
         engine = home.engine
         self._home = home
         self._key = key
         self._keyring = keyring
-        self._treasury = treasury
+        self._reservations = reservations
         self._engine = engine
         self._state = state
         self._room = Room(ROOM)
@@ -122,7 +122,7 @@ class Admin:
         return object_of(request, body) if body.strip() else {}
 
     async def _budget(self, _request: web.BaseRequest, tenant: str) -> web.Response:
-        limits = self._treasury.limits(tenant)
+        limits = self._reservations.limits(tenant)
         found = await asyncio.to_thread(standing_of, self._engine, tenant, limits, time())
         return web.json_response(found)
 

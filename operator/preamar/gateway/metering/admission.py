@@ -65,7 +65,7 @@ class Admission:
 
     def may(self, caller: Caller, model: Model) -> bool:
         """Whether the model, the tenant and the key all agree."""
-        tenant, name = self._recorder.treasury.limits(caller.tenant), model.name
+        tenant, name = self._recorder.reservations.limits(caller.tenant), model.name
         return model.admits(caller.tenant) and tenant.admits(name) and caller.limits.admits(name)
 
     def find(self, context: RequestContext, name: str, task: str | None = None) -> ModelQueue:
@@ -95,7 +95,7 @@ class Admission:
         leaving it in any way leaves a row."""
         caller, model = context.authorized, queue.model
         left = None if context.deadline is None else context.deadline - monotonic()
-        reservation = await self._recorder.treasury.admit(
+        reservation = await self._recorder.reservations.admit(
             caller.tenant,
             caller.key_id,
             caller.limits,

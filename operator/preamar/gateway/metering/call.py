@@ -168,7 +168,7 @@ class Call:
     @property
     def priority(self) -> int:
         """Of its tenant."""
-        return self._recorder.treasury.limits(self.caller.tenant).priority
+        return self._recorder.reservations.limits(self.caller.tenant).priority
 
     def woke(self) -> None:
         """A model that slept when this call came is awake: how long that took since the arrival."""
