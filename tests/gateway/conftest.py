@@ -64,9 +64,9 @@ class Rig:
             self.services = services
         if slices is not None:
             self.slices = slices
-        self.gateway.knowledge.heard.replace("services", self.services)
-        self.gateway.knowledge.heard.replace("slices", self.slices)
-        self.gateway._heard()
+        self.gateway.watcher.snapshot.replace("services", self.services)
+        self.gateway.watcher.snapshot.replace("slices", self.slices)
+        self.gateway._follow()
 
     @property
     def url(self):

@@ -119,7 +119,7 @@ async def test_of_several_gateways_each_charges_its_part(rig, http):
 
 async def test_a_budget_holds_for_accelerators_too(rig, http):
     async with FakeTriton(pause=0.1) as fake:
-        rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("700"))])
+        rig.gateway.watcher.snapshot.replace("tenants", [tenant(**budget("700"))])
         know(rig, fake)
         assert (await ask(http, rig))[0] == 200
         both = await asyncio.gather(ask(http, rig), ask(http, rig))

@@ -113,7 +113,7 @@ async def test_a_disagreement_of_ledger_and_model_servers_is_told_by_service(rig
 
 
 async def test_no_operator_is_no_trouble(rig):
-    rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("2.00"))])
+    rig.gateway.watcher.snapshot.replace("tenants", [tenant(**budget("2.00"))])
     rig.know([])
     teller = accounts.Accounts(
         "g",

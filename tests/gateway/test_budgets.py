@@ -31,7 +31,7 @@ def budget(amount, **more):
 
 
 def know(rig, fake, *tenants, **spec):
-    rig.gateway.knowledge.heard.replace("tenants", tenants)
+    rig.gateway.watcher.snapshot.replace("tenants", tenants)
     rig.know([service("gpt", price=PRICE, **spec)], endpoints("gpt", fake.port))
 
 
@@ -122,7 +122,7 @@ async def test_a_chat_without_a_bound_is_covered_by_what_the_model_can_make(rig,
 
 async def test_only_the_answer_costs_and_it_has_no_bound_of_its_own(rig, http):
     async with FakeTriton() as fake:
-        rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("0.50"))])
+        rig.gateway.watcher.snapshot.replace("tenants", [tenant(**budget("0.50"))])
         dear = {"perMillionInputTokens": "0", "perMillionOutputTokens": "10000"}
         rig.know([service("gpt", price=dear)], endpoints("gpt", fake.port))
         chat = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}]}

@@ -38,7 +38,7 @@ async def test_the_operator_hears_of_a_first_waiter_at_once_and_of_zero_each_sec
     }  # fmt: skip
     slices[0]["ports"] = [{"name": "demand", "port": port}]
     async with running_gateway(tmp_path) as rig, FakeTriton() as fake:
-        rig.gateway.knowledge.heard.replace("operators", slices)
+        rig.gateway.watcher.snapshot.replace("operators", slices)
         rig.know([service("gpt"), service("other")], [])
         await until(lambda: len(heard) >= 2)
         assert all(body["services"]["demo/gpt"]["queued"] == 0 for _, _, body in heard)

@@ -168,7 +168,7 @@ async def rig(tmp_path):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_all_doors_agree(rig, http, monkeypatch, case):
     tenants = [{"metadata": {"name": "acme"}, "spec": case.tenant}] if case.tenant else []
-    rig.gateway.knowledge.heard.replace("tenants", tenants)
+    rig.gateway.watcher.snapshot.replace("tenants", tenants)
     rig.know([case.service()], [])
     outcomes = {}
     for name, door in DOORS.items():

@@ -139,7 +139,7 @@ async def test_half_a_picture_is_not_served(tmp_path, http, silent):
     async with api.running():
         config = api.kubeconfig(tmp_path / "kubeconfig")
         async with running_gateway(tmp_path, kubeconfig=config) as rig:
-            await until(lambda: rig.gateway.knowledge._synced)
+            await until(lambda: rig.gateway.watcher._synced)
             await asyncio.sleep(0.15)
             assert not rig.gateway.registry.queues
             assert not rig.gateway.state.ready

@@ -6,7 +6,7 @@ import json
 import openai
 import pytest
 
-from preamar.gateway.discovery.catalog import Heard
+from preamar.gateway.discovery.catalog import Snapshot
 from preamar.gateway.discovery.resources import model_of
 from preamar.gateway.relay import upstream
 from preamar.gateway.reporting import demand
@@ -295,8 +295,8 @@ async def test_a_wake_that_ended_or_was_given_up_does_not_shorten_the_next(rig, 
 
 async def test_what_was_learned_is_in_the_snapshot(rig):
     rig.know([learned("gpt", "40.0")])
-    rig.gateway.knowledge.save()
-    kept = Heard.load(json.loads(rig.gateway.settings.snapshot.read_bytes()))
+    rig.gateway.watcher.save()
+    kept = Snapshot.load(json.loads(rig.gateway.settings.snapshot.read_bytes()))
     assert kept.services["demo", "gpt"]["status"]["learned"] == {"coldStartSeconds": "40.0"}
 
 

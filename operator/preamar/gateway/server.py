@@ -17,7 +17,7 @@ import uvloop
 
 from preamar.gateway.auth.keyring import Keyring
 from preamar.gateway.discovery import catalog
-from preamar.gateway.discovery.watcher import Knowledge
+from preamar.gateway.discovery.watcher import Watcher
 from preamar.gateway.endpoints.admin import Admin
 from preamar.gateway.endpoints.grpc import GrpcDoor
 from preamar.gateway.endpoints.health import State
@@ -65,7 +65,7 @@ class Gateway:
         self.state = State(self.meters, lambda: home.healthy)
         self.registry = ModelRegistry(lambda queue: self.reporter.kick(first=queue.begins))
         self.meters.watch(self.registry.queues.values)
-        self.knowledge = Knowledge(settings, self._heard)
+        self.watcher = Watcher(settings, self._follow)
         self.reporter = Reporter(
             settings.name, secrets.internal_key, self.registry.queues.values, self._operators
         )
@@ -114,16 +114,16 @@ class Gateway:
 
     def _operators(self) -> tuple[tuple[str, int], ...]:
         return catalog.operators(
-            self.knowledge.heard, self.settings.namespace, self.settings.operator_service
+            self.watcher.snapshot, self.settings.namespace, self.settings.operator_service
         )
 
-    def _heard(self) -> None:
-        heard = self.knowledge.heard
-        self.reservations.know(catalog.tenants(heard))
+    def _follow(self) -> None:
+        snapshot = self.watcher.snapshot
+        self.reservations.know(catalog.tenants(snapshot))
         self.registry.update(
-            catalog.models(heard), catalog.replicas(heard), catalog.starting(heard)
+            catalog.models(snapshot), catalog.replicas(snapshot), catalog.starting(snapshot)
         )
-        self.grpc.heard()
+        self.grpc.follow()
         self.engines.heard()
         self.state.known = True
 
@@ -132,13 +132,13 @@ class Gateway:
         """Listen and serve within the block; stop in order at its end."""
         self._loop = asyncio.get_running_loop()
         self.home.start()
-        self.knowledge.load()
+        self.watcher.load()
         await self.admin.listen(self.settings.host, self.settings.admin_port)
         await self.data.listen(self.settings.host, self.settings.port)
         if self.settings.grpc_port >= 0:
             await self.grpc.listen(self.settings.host, self.settings.grpc_port)
         tasks = [
-            asyncio.create_task(_forever(self.knowledge.run, "watching models")),
+            asyncio.create_task(_forever(self.watcher.run, "watching models")),
             asyncio.create_task(_forever(self.keyring.follow, "following keys")),
             asyncio.create_task(_forever(self.reservations.run, "giving back leases")),
             asyncio.create_task(_forever(self.reporter.run, "reporting demand")),

@@ -88,7 +88,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
             raise OSError(f"port {number} for gRPC cannot be opened") from error
         await self._server.start()
 
-    def heard(self) -> None:
+    def follow(self) -> None:
         """Replicas may have left."""
         self._upstream.sweep_soon()
 
