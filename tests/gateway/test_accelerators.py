@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from preamar.gateway.discovery.resources import Address
 from preamar.gateway.routing import replica as replicas
-from preamar.gateway.routing.replica import Place, Replica
-from preamar.gateway.routing.service_time import Worked
+from preamar.gateway.routing.replica import Replica, Slot
+from preamar.gateway.routing.service_time import ServiceTime
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton
@@ -33,7 +33,7 @@ def test_shares_add_up_to_the_time_in_which_anything_ran(steps):
             busy += seconds if there else 0
             now[0] += seconds
             if comes:
-                there[next(names)] = Place(one, Worked(), 0, lambda p, _: p.replica.carry(-1))
+                there[next(names)] = Slot(one, ServiceTime(), 0, lambda p, _: p.replica.carry(-1))
             elif there:
                 place = there.pop(sorted(there)[which % len(there)])
                 place.release()

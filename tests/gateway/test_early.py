@@ -75,7 +75,7 @@ async def test_one_that_leaves_or_cannot_be_reached_is_sent_nothing(rig):
             assert not task.done()
         assert fake.asked_ready == 0
         # Who stopped waiting has ended the asking.
-        await until(rig.line("gpt")._early._task.done)
+        await until(rig.line("gpt")._readiness._task.done)
 
 
 async def test_a_yes_that_kubernetes_never_repeats_counts_for_a_while_only(

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from preamar.gateway.metering import call as calls
-from preamar.gateway.routing.replica import Place
+from preamar.gateway.routing.replica import Slot
 from preamar.ledger.store.writer import Entry, LedgerUnavailable
 
 from .conftest import endpoints, service, until
@@ -67,13 +67,13 @@ async def test_a_model_that_fails(rig, http, door, how):
 @pytest.fixture
 def heard(monkeypatch):
     """Tokens that a model has made so far, as the gateway counted them."""
-    counts, inner = [], Place.made
+    counts, inner = [], Slot.made
 
     def made(self, tokens):
         counts.append(tokens)
         inner(self, tokens)
 
-    monkeypatch.setattr(Place, "made", made)
+    monkeypatch.setattr(Slot, "made", made)
     return counts
 
 

@@ -85,7 +85,7 @@ class Kserve:
         """Pass a request to a replica and its answer back. Raises ``Problem``."""
         body, extra = self._asked(request, route, queue, body)
         alike = affinity.of_text(body) if route.action == "generate" else affinity.NONE
-        with self._upstream.places(queue, call, alike) as visit:
+        with self._upstream.visit(queue, call, alike) as visit:
             if route.action != "metadata" and cost_bounds.endless(call, queue.model.task):
                 about = await served(visit, queue.model.name)
                 answers = queue.model.batch if route.action == "infer" else 1

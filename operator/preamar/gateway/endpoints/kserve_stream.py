@@ -43,7 +43,7 @@ async def relay(
         if name in headers
     )
     kept = b""
-    with upstream.places(queue, call, affinity.of_text(body)) as visit:
+    with upstream.visit(queue, call, affinity.of_text(body)) as visit:
         async with Settlement(call) as settlement:
             if cost_bounds.endless(call, queue.model.task):
                 await cost_bounds.cover_answers(call, len(body), await served(visit, model), 1)

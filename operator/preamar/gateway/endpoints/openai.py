@@ -60,7 +60,7 @@ class OpenAI:
         most = cost_bounds.tokens_of(context.body_size, len(texts))
         with (
             await self._admission.admit(context, queue, "/v1/embeddings", most) as call,
-            self._upstream.places(queue, call) as visit,
+            self._upstream.visit(queue, call) as visit,
         ):
             vectors, first = await embed.vectors(visit, model.name, texts, model.batch, call)
             visit.leave()
@@ -107,7 +107,7 @@ class OpenAI:
         most = cost_bounds.tokens_of(context.body_size), wish.max_tokens or 0
         with (
             await self._admission.admit(context, queue, endpoint, *most) as call,
-            self._upstream.places(queue, call, alike) as visit,
+            self._upstream.visit(queue, call, alike) as visit,
         ):
 
             async def pieces() -> AsyncIterator[generate.Piece]:

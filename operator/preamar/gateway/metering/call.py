@@ -15,7 +15,7 @@ from preamar.gateway.discovery.resources import Model
 from preamar.gateway.errors import Problem, ledger_down
 from preamar.gateway.limits.reservations import Reservation
 from preamar.gateway.metering.usage_recorder import UsageRecorder
-from preamar.gateway.routing.replica import Place
+from preamar.gateway.routing.replica import Slot
 from preamar.ledger.store.writer import Entry, LedgerUnavailable
 from preamar.ledger.tables.usage_record import Kind, Row, State
 
@@ -79,7 +79,7 @@ class Call:
         self.model = model.name
         self.accelerators = model.accelerators
         self.price = model.price
-        self._on: Place | None = None
+        self._on: Slot | None = None
         self._had = 0.0
         self._ms: int | None = None
         self.reservation = reservation
@@ -113,11 +113,11 @@ class Call:
             return 504 if late else LEFT
         return 500
 
-    def entered(self, place: Place) -> None:
+    def entered(self, slot: Slot) -> None:
         """It is on a replica now, after any that it was on before."""
         if self._on is not None:
             self._had += self._on.had()
-        self._on = place
+        self._on = slot
 
     def versions(self, model: Model) -> dict[str, str]:
         """Headers that say which model answers, as far as that is known: while a revision is on

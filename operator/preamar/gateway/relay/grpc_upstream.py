@@ -22,7 +22,7 @@ from preamar.gateway.relay.shadow import Comparer, Question
 from preamar.gateway.routing.canary_stats import COMPARED_SECONDS
 from preamar.gateway.routing.fair_queue import Turn
 from preamar.gateway.routing.queue import ModelQueue
-from preamar.gateway.routing.replica import Place, Replica
+from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.wire import protobuf
 from preamar.protocol import answer_distance
 
@@ -42,14 +42,14 @@ class GrpcUpstream:
         self._channels: dict[Replica, Any] = {}
         self._sweeping: set[asyncio.Task[None]] = set()
 
-    async def enter(self, queue: ModelQueue, turn: Turn, call: Call) -> Place:
+    async def enter(self, queue: ModelQueue, turn: Turn, call: Call) -> Slot:
         """A place on a replica, after waiting for one. Raises ``Problem``."""
         cold = not queue.awake
-        place = await queue.enter(turn)
-        call.entered(place)
+        slot = await queue.enter(turn)
+        call.entered(slot)
         if cold:
             call.woke()
-        return place
+        return slot
 
     async def ask(
         self, queue: ModelQueue, method: str, body: bytes, call: Call
@@ -59,27 +59,27 @@ class GrpcUpstream:
         if method == "ModelInfer":
             body = token_outputs.over_grpc(queue.model.task, body)
         for attempt in range(ATTEMPTS):
-            place = await self.enter(queue, turn, call)
+            slot = await self.enter(queue, turn, call)
             reached = True
             try:
                 if method == "ModelInfer":
-                    await _cover(call, queue, place.replica, len(body), 1)
-                send = self._channel(place.replica).unary_unary(SERVICE + method)
+                    await _cover(call, queue, slot.replica, len(body), 1)
+                send = self._channel(slot.replica).unary_unary(SERVICE + method)
                 answer = bytes(await send(body, timeout=self._seconds(call)))
-                place.answered, place.good = method == "ModelInfer", True
-                return answer, place.replica
+                slot.answered, slot.good = method == "ModelInfer", True
+                return answer, slot.replica
             except grpc.aio.AioRpcError as error:
                 reached = not _not_sent(error)
                 if not reached:
                     call.lost()
-                place.good = None if error.code() not in _FAILED else False
-                if reached and not _failed_on_trial(place):
-                    raise _explained(queue, error, place.replica) from None
+                slot.good = None if error.code() not in _FAILED else False
+                if reached and not _failed_on_trial(slot):
+                    raise _explained(queue, error, slot.replica) from None
                 if reached:
                     call.lost()
                     turn = turn._replace(trial=UNTRIED)
             finally:
-                place.release(reached=reached)
+                slot.release(reached=reached)
             await queue.pause(0.05 * attempt)
         raise unreachable(queue.model.name)
 
@@ -112,13 +112,13 @@ class GrpcUpstream:
         turn, attempts = queue.turn(call.caller.tenant, call.priority), 0
         counted = Counted(call, queue.model.task)
         while await messages.more():
-            place = await self.enter(queue, turn, call)
+            slot = await self.enter(queue, turn, call)
             began()
             reached = True
             try:
-                async for answer in self._relay(place, queue, messages, counted, call):
+                async for answer in self._relay(slot, queue, messages, counted, call):
                     yield answer
-                place.answered, place.good = True, place.good is not False
+                slot.answered, slot.good = True, slot.good is not False
             except _NotHeard as lost:
                 reached = lost.reached
                 call.lost()
@@ -126,8 +126,8 @@ class GrpcUpstream:
                 if attempts >= ATTEMPTS:
                     raise unreachable(queue.model.name) from None
             finally:
-                place.release(reached=reached)
-            if place.good:
+                slot.release(reached=reached)
+            if slot.good:
                 turn = turn._replace(arrived=monotonic())
             else:
                 if reached:
@@ -135,7 +135,7 @@ class GrpcUpstream:
                 await queue.pause(0.05 * (attempts - 1))
 
     async def _relay(
-        self, place: Place, queue: ModelQueue, messages: Messages, counted: Counted, call: Call
+        self, slot: Slot, queue: ModelQueue, messages: Messages, counted: Counted, call: Call
     ) -> AsyncIterator[bytes]:
         """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
         heard: list[bytes] = []
@@ -143,12 +143,12 @@ class GrpcUpstream:
         over = asyncio.Event()  # what is put back is not for the call that failed
 
         async def given() -> AsyncIterator[bytes]:
-            retired = place.replica.pool.retired
+            retired = slot.replica.pool.retired
             while (message := await messages.next(retired, over)) is not None:
                 heard[:] = [*heard[:1], message]  # the first, and whether there was a second
                 counted.heard(len(message))
                 try:
-                    await _cover(call, queue, place.replica, counted.size, counted.messages)
+                    await _cover(call, queue, slot.replica, counted.size, counted.messages)
                     passed = counted.named(token_outputs.over_grpc(queue.model.task, message))
                 except Problem as problem:
                     # Nothing more is said; what was asked before is still answered.
@@ -156,7 +156,7 @@ class GrpcUpstream:
                     return
                 yield passed
 
-        stream = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")
+        stream = self._channel(slot.replica).stream_stream(SERVICE + "ModelStreamInfer")
         left = None if call.deadline is None else self._seconds(call)
         sending = stream(given(), timeout=left)
         answered = False
@@ -164,7 +164,7 @@ class GrpcUpstream:
             async for answer in sending:
                 inner, failed = _inner(answer)
                 if failed:
-                    if _fails_on_trial(place) and not answered and len(heard) <= 1:
+                    if _fails_on_trial(slot) and not answered and len(heard) <= 1:
                         over.set()
                         _put_back(messages, heard)
                         raise _NotHeard(reached=True)
@@ -173,19 +173,19 @@ class GrpcUpstream:
                     continue
                 answered = True
                 passed = counted.answered(bytes(answer), inner)
-                place.made(counted.made)
+                slot.made(counted.made)
                 yield passed
             if too_dear:
                 raise too_dear[0]
         except grpc.aio.AioRpcError as error:
             reached = not _not_sent(error)
-            place.good = False if reached and error.code() in _FAILED else None
-            again = not reached or _failed_on_trial(place)
+            slot.good = False if reached and error.code() in _FAILED else None
+            again = not reached or _failed_on_trial(slot)
             if again and not answered and len(heard) <= 1:
                 over.set()
                 _put_back(messages, heard)
                 raise _NotHeard(reached=reached) from None
-            raise _explained(queue, error, place.replica) from None
+            raise _explained(queue, error, slot.replica) from None
         finally:
             over.set()
             sending.cancel()
@@ -246,17 +246,17 @@ class _NotHeard(Exception):
         self.reached = reached
 
 
-def _fails_on_trial(place: Place) -> bool:
+def _fails_on_trial(slot: Slot) -> bool:
     """Note an error within a stream, which says of other replicas that the request was wrong."""
-    if place.replica.address.canary:
-        place.good = False
-    return _failed_on_trial(place)
+    if slot.replica.address.canary:
+        slot.good = False
+    return _failed_on_trial(slot)
 
 
-def _failed_on_trial(place: Place) -> bool:
+def _failed_on_trial(slot: Slot) -> bool:
     """Whether the revision before is asked what this one failed on, as it would have been without a
     trial: the share of a revision on trial is the bound."""
-    return place.good is False and place.replica.address.canary
+    return slot.good is False and slot.replica.address.canary
 
 
 def _put_back(messages: Messages, heard: list[bytes]) -> None:

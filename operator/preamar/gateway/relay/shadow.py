@@ -19,7 +19,7 @@ from preamar.gateway.metering.tokens import Reader
 from preamar.gateway.relay import tensors
 from preamar.gateway.relay.upstream import request_bytes
 from preamar.gateway.routing.balancer import pick
-from preamar.gateway.routing.canary_stats import COMPARED_SECONDS, Tried
+from preamar.gateway.routing.canary_stats import COMPARED_SECONDS, CanaryStats
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.replica import Replica
 from preamar.gateway.wire.compression import unpacked
@@ -84,7 +84,7 @@ class Comparer:
         task.add_done_callback(self._tasks.discard)
 
     async def _compare(
-        self, queue: ModelQueue, tried: Tried, other: Replica, question: Question
+        self, queue: ModelQueue, tried: CanaryStats, other: Replica, question: Question
     ) -> None:
         began, task, tolerance = monotonic(), queue.model.task, queue.model.tolerance
         assert tolerance is not None

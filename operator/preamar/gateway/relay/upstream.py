@@ -15,7 +15,7 @@ from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
 from preamar.gateway.metering.call import Call
 from preamar.gateway.routing.affinity import NONE
 from preamar.gateway.routing.queue import ModelQueue
-from preamar.gateway.routing.replica import Place, Replica
+from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.wire.connections import Exchange, Left, Lost, NotSent
 from preamar.gateway.wire.http1 import Head
 
@@ -75,7 +75,7 @@ class Upstream:
         self.timeouts = timeouts
         self._budget = Budget()
 
-    def places(self, queue: ModelQueue, call: Call, affinity: int = NONE) -> "Visit":
+    def visit(self, queue: ModelQueue, call: Call, affinity: int = NONE) -> "Visit":
         """A visit to the model of ``queue``, for a ``with`` block: it waits in the hold when ``send``
         is first called. Leaving the block gives the place back and closes an answer that was not read
         to its end, which cancels the work behind it."""
@@ -95,7 +95,7 @@ class Visit:
         self._call = call
         self._turn = queue.turn(call.caller.tenant, call.priority, affinity)
         self._avoid: Replica | None = None
-        self._place: Place | None = None
+        self._slot: Slot | None = None
         self._most: int | None = None
         self._exchange: Exchange | None = None
         self._attempts = 0
@@ -109,15 +109,15 @@ class Visit:
 
     async def enter(self) -> Replica:
         """The replica that this request is on, after waiting for one."""
-        if self._place is None:
+        if self._slot is None:
             cold = not self._queue.awake
-            self._place = await self._queue.enter(self._turn, self._avoid)
-            self._call.entered(self._place)
+            self._slot = await self._queue.enter(self._turn, self._avoid)
+            self._call.entered(self._slot)
             if self._most is not None:
-                self._place.expect(self._most)
+                self._slot.expect(self._most)
             if cold:
                 self._call.woke()
-        return self._place.replica
+        return self._slot.replica
 
     async def send(
         self, method: str, path: str, extra: bytes, body: bytes, *, repeatable: bool
@@ -188,9 +188,9 @@ class Visit:
     def _elsewhere(self, replica: Replica, status: int, repeatable: bool) -> bool:
         """Whether a request that got this status should be asked of another replica: where this one
         stops and so knows no models any more, and once where it failed and there is another."""
-        assert self._place is not None
+        assert self._slot is not None
         if replica.usable:
-            self._place.good = status < 500
+            self._slot.good = status < 500
         if status < 400 or not (repeatable or (replica.address.canary and status >= 500)):
             return False
         if replica.usable:
@@ -213,30 +213,30 @@ class Visit:
         if self._exchange is not None:
             self._exchange.abort()
             self._exchange = None
-        if self._place is not None:
-            self._place.release(reached=reached)
-            self._place = None
+        if self._slot is not None:
+            self._slot.release(reached=reached)
+            self._slot = None
 
     def expect(self, tokens: int) -> None:
         """The answer will have this many output tokens at most."""
         self._most = tokens
-        if self._place is not None:
-            self._place.expect(tokens)
+        if self._slot is not None:
+            self._slot.expect(tokens)
 
     def made(self, tokens: int) -> None:
         """This many output tokens have come so far."""
-        if self._place is not None:
-            self._place.made(tokens)
+        if self._slot is not None:
+            self._slot.made(tokens)
 
     def answered(self) -> None:
         """The replica has done what was asked of it, and how long that took is worth knowing."""
-        if self._place is not None:
-            self._place.answered = True
+        if self._slot is not None:
+            self._slot.answered = True
 
     def failed(self) -> None:
         """The replica failed on what was asked of it."""
-        if self._place is not None:
-            self._place.good = False
+        if self._slot is not None:
+            self._slot.good = False
 
     def done(self) -> None:
         """The answer was read to its end: its connection may serve others."""

@@ -8,7 +8,7 @@ from time import monotonic
 from zlib import crc32
 
 from preamar.gateway.discovery.resources import Address
-from preamar.gateway.routing.service_time import Worked
+from preamar.gateway.routing.service_time import ServiceTime
 from preamar.gateway.wire.connections import Pool
 
 CONNECT_SECONDS = 2.0
@@ -53,7 +53,7 @@ class Replica:
         self.in_flight += more
 
 
-class Place:
+class Slot:
     """The right to send one request to one replica. It notes what the request takes there:
     ``answered`` is set when it got its whole answer, ``good`` to whether the replica took it or
     failed on it."""
@@ -77,9 +77,9 @@ class Place:
     def __init__(
         self,
         replica: Replica,
-        worked: Worked,
+        worked: ServiceTime,
         tokens: int,
-        released: Callable[["Place", bool], None],
+        released: Callable[["Slot", bool], None],
     ) -> None:
         self._worked = worked
         self._released = released
