@@ -145,7 +145,7 @@ async def test_a_stream_whose_caller_leaves_pays_what_was_made(rig, http):
             await answer.content.readany()
         await until(lambda: any(row.status == 499 for row in rig.rows()))
         (row,) = rig.rows()
-        await until(lambda: not rig.gateway.state.active)
+        await until(lambda: not rig.gateway.health.active)
         now = await standing(http, rig)
         cents = row.input_tokens + row.output_tokens
         assert Decimal(now["spent"]) == Decimal(cents) / 100

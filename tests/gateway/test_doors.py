@@ -106,7 +106,7 @@ async def _waiting(rig, http, door):
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await until(lambda: not rig.line("gpt").queued and not rig.gateway.state.active)
+        await until(lambda: not rig.line("gpt").queued and not rig.gateway.health.active)
 
 
 NO_ROW = None

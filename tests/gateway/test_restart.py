@@ -126,7 +126,7 @@ async def test_without_a_snapshot_it_is_not_ready_until_it_has_heard_of_all(tmp_
         async with http.get(rig.url + "/readyz") as answer:
             assert (answer.status, await answer.text()) == (503, "no models are known yet\n")
         async with api.running():
-            await until(lambda: rig.gateway.state.ready)
+            await until(lambda: rig.gateway.health.ready)
             async with http.get(rig.url + "/v1/models", headers=rig.auth) as answer:
                 assert [model["id"] for model in (await answer.json())["data"]] == ["gpt"]
 
@@ -142,7 +142,7 @@ async def test_half_a_picture_is_not_served(tmp_path, http, silent):
             await until(lambda: rig.gateway.watcher._synced)
             await asyncio.sleep(0.15)
             assert not rig.gateway.registry.queues
-            assert not rig.gateway.state.ready
+            assert not rig.gateway.health.ready
             assert not rig.gateway.settings.snapshot.exists()
 
 

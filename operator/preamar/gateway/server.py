@@ -20,7 +20,7 @@ from preamar.gateway.discovery import catalog
 from preamar.gateway.discovery.watcher import Watcher
 from preamar.gateway.endpoints.admin import Admin
 from preamar.gateway.endpoints.grpc import GrpcDoor
-from preamar.gateway.endpoints.health import State
+from preamar.gateway.endpoints.health import Health
 from preamar.gateway.endpoints.http import HttpDoor
 from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.admission import Admission
@@ -62,7 +62,7 @@ class Gateway:
         self.keyring = Keyring(home.engine, secrets.pepper, home.keys_cache)
         self.keyring.begin()
         self.meters = Meters()
-        self.state = State(self.meters, lambda: home.healthy)
+        self.health = Health(self.meters, lambda: home.healthy)
         self.registry = ModelRegistry(lambda queue: self.reporter.kick(first=queue.begins))
         self.meters.watch(self.registry.queues.values)
         self.watcher = Watcher(settings, self._follow)
@@ -85,12 +85,12 @@ class Gateway:
         recorder = UsageRecorder(home, self.meters, self.reservations, self.instance)
         admission = Admission(self.registry, self.keyring, recorder)
         self.comparer = Comparer()
-        self.http = HttpDoor(settings, admission, upstream, self.state, self.comparer)
-        admin = Admin(secrets.admin_key, self.keyring, self.reservations, home, self.state)
+        self.http = HttpDoor(settings, admission, upstream, self.health, self.comparer)
+        admin = Admin(secrets.admin_key, self.keyring, self.reservations, home, self.health)
         self.data = Port(self.http.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.admin_routes = admin.routes
-        self.grpc = GrpcDoor(settings, admission, self.state, self.comparer)
+        self.grpc = GrpcDoor(settings, admission, self.health, self.comparer)
 
     def _home(self, settings: Settings) -> Home:
         if not settings.ledger_url_file:
@@ -125,7 +125,7 @@ class Gateway:
         )
         self.grpc.follow()
         self.engines.heard()
-        self.state.known = True
+        self.health.known = True
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -156,9 +156,9 @@ class Gateway:
         calls = asyncio.create_task(self.grpc.close(self.settings.grace_seconds))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.grace_seconds):
-                await self.state.idle()
-        if self.state.active:
-            log.warning("%d requests did not end within the grace", self.state.active)
+                await self.health.idle()
+        if self.health.active:
+            log.warning("%d requests did not end within the grace", self.health.active)
         await self.data.close(1.0)
         await calls
         for task in tasks:
@@ -192,7 +192,7 @@ async def serve(settings: Settings, secrets: Secrets) -> None:
         if asked.is_set() or at_once:
             hurried.set()
         asked.set()
-        gateway.state.draining = True
+        gateway.health.draining = True
 
     loop.add_signal_handler(signal.SIGTERM, stop, False)
     loop.add_signal_handler(signal.SIGINT, stop, True)
@@ -203,7 +203,7 @@ async def serve(settings: Settings, secrets: Secrets) -> None:
         # A request leaves no cycles behind; looking for them after each few is a part of its cost.
         gc.set_threshold(20_000, 20, 20)
         await asked.wait()
-        log.info("stopping: %d requests under way", gateway.state.active)
+        log.info("stopping: %d requests under way", gateway.health.active)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(settings.propagation_seconds):
                 await hurried.wait()

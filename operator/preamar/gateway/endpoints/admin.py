@@ -16,8 +16,8 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.gateway.auth.keyring import Keyring
-from preamar.gateway.endpoints.health import State
-from preamar.gateway.endpoints.request_body import Room, object_of, read_body
+from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.request_body import BodyMemory, object_of, read_body
 from preamar.gateway.endpoints.usage import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.limits.budget import standing_of
@@ -45,7 +45,7 @@ def described() -> bytes:
 
 class Admin:
     def __init__(
-        self, key: bytes, keyring: Keyring, reservations: Reservations, home: Home, state: State
+        self, key: bytes, keyring: Keyring, reservations: Reservations, home: Home, health: Health
     ) -> None:
         engine = home.engine
         self._home = home
@@ -53,8 +53,8 @@ class Admin:
         self._keyring = keyring
         self._reservations = reservations
         self._engine = engine
-        self._state = state
-        self._room = Room(ROOM)
+        self._health = health
+        self._memory = BodyMemory(ROOM)
         of, one = r"/tenants/(?P<tenant>[^/]{1,253})", r"/keys/(?P<key_id>[^/]{1,64})"
         usage_of = "/v1/organization/usage/(?P<kind>completions|embeddings)"
         reports = Reports(engine)
@@ -76,7 +76,7 @@ class Admin:
         """Every request of the port comes here."""
         call_id = new_id()
         try:
-            response = self._state.plain(request) or await self._answer(request)
+            response = self._health.plain(request) or await self._answer(request)
         except Problem as problem:
             response = _failure(problem)
         except SQLAlchemyError:
@@ -117,8 +117,8 @@ class Admin:
 
     async def _given(self, request: web.BaseRequest) -> dict[str, Any]:
         """The JSON object of a request; an empty body is an empty one."""
-        body = await read_body(request, MAX_BODY, READ_SECONDS, self._room)
-        self._room.left += len(body)
+        body = await read_body(request, MAX_BODY, READ_SECONDS, self._memory)
+        self._memory.left += len(body)
         return object_of(request, body) if body.strip() else {}
 
     async def _budget(self, _request: web.BaseRequest, tenant: str) -> web.Response:

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from preamar import __version__
-from preamar.gateway.endpoints.health import State
+from preamar.gateway.endpoints.health import Health
 from preamar.gateway.errors import Problem, bad
 from preamar.gateway.metering.admission import Admission, RequestContext
 from preamar.gateway.metering.call import Call
@@ -44,11 +44,11 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Handles the calls of the gRPC port."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, state: State, comparer: Comparer
+        self, settings: Settings, admission: Admission, health: Health, comparer: Comparer
     ) -> None:
         self._settings = settings
         self._admission = admission
-        self._state = state
+        self._health = health
         self._upstream = GrpcUpstream(settings.answer_seconds, comparer)
         self._server: Any = None
         self.number = 0
@@ -104,7 +104,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _ready(self, _body: bytes, rpc: Rpc) -> bytes:
         async with self._request(rpc):
-            return YES if self._state.ready else NO
+            return YES if self._health.ready else NO
 
     async def _metadata(self, _body: bytes, rpc: Rpc) -> bytes:
         async with self._request(rpc):
@@ -136,7 +136,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
             raise
         finally:
             if request.call is not None:
-                self._state.end()
+                self._health.end()
                 await self._upstream.sweep()
 
     def _find(self, request: RequestContext, message: bytes) -> ModelQueue:
@@ -153,7 +153,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
         """An accepted call whose message has that many bytes. Raises ``Problem``."""
         most = cost_bounds.tokens_of(size)
         call = await self._admission.admit(request, queue, f"grpc/{method}", most)
-        self._state.begin()
+        self._health.begin()
         return call
 
     async def _unary(self, body: bytes, rpc: Rpc, method: str) -> bytes:

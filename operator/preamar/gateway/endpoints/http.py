@@ -11,11 +11,11 @@ from aiohttp import web
 
 from preamar.gateway import deadline
 from preamar.gateway.endpoints import kserve_stream
-from preamar.gateway.endpoints.health import State
+from preamar.gateway.endpoints.health import Health
 from preamar.gateway.endpoints.http_context import HttpContext
 from preamar.gateway.endpoints.kserve import Kserve, Route
 from preamar.gateway.endpoints.openai import OpenAI
-from preamar.gateway.endpoints.request_body import Room
+from preamar.gateway.endpoints.request_body import BodyMemory
 from preamar.gateway.errors import Problem, unknown_route, wrong_method
 from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.call import LEFT
@@ -36,21 +36,21 @@ class HttpDoor:
         settings: Settings,
         admission: Admission,
         upstream: Upstream,
-        state: State,
+        health: Health,
         comparer: Comparer,
     ) -> None:
         self._settings = settings
         self._admission = admission
         self._upstream = upstream
-        self._state = state
-        self._room = Room(settings.body_memory)
+        self._health = health
+        self._memory = BodyMemory(settings.body_memory)
         self._openai = OpenAI(admission, upstream, comparer)
         self._kserve = Kserve(upstream, settings, comparer)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request of the port comes here."""
-        context = HttpContext(request, self._settings, self._room)
-        self._state.begin()
+        context = HttpContext(request, self._settings, self._memory)
+        self._health.begin()
         code = 500
         try:
             wait = request.headers.get(deadline.HEADER)
@@ -72,10 +72,10 @@ class HttpDoor:
             )
         finally:
             context.end()
-            self._state.end()
+            self._health.end()
             if not context.plain:
                 self._admission.ended(context, code)
-        if self._state.draining and not response.prepared:
+        if self._health.draining and not response.prepared:
             response.force_close()
         return response
 
@@ -94,7 +94,7 @@ class HttpDoor:
     async def _answer(self, context: HttpContext) -> web.StreamResponse:
         request = context.request
         path = request.path
-        plain = self._state.plain(request)
+        plain = self._health.plain(request)
         if plain is not None:
             context.plain = True
             return plain
@@ -112,7 +112,7 @@ class HttpDoor:
             raise unknown_route()
         self._identify(context)
         if route.model is None:
-            return self._kserve.about(route, ready=self._state.ready, call_id=context.id)
+            return self._kserve.about(route, ready=self._health.ready, call_id=context.id)
         return await self._relay(context, route, route.model)
 
     def _identify(self, context: HttpContext) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from preamar.gateway.endpoints.request_body import Room, object_of, read_body
+from preamar.gateway.endpoints.request_body import BodyMemory, object_of, read_body
 from preamar.gateway.endpoints.response_stream import Stream
 from preamar.gateway.errors import Problem
 from preamar.gateway.metering.admission import RequestContext
@@ -16,20 +16,20 @@ from preamar.gateway.settings import Settings
 class HttpContext(RequestContext):
     """A request by HTTP. ``plain``: it is neither metered nor asked for a key."""
 
-    __slots__ = ("_room", "_settings", "body_size", "plain", "request", "stream")
+    __slots__ = ("_memory", "_settings", "body_size", "plain", "request", "stream")
 
-    def __init__(self, request: web.BaseRequest, settings: Settings, room: Room) -> None:
+    def __init__(self, request: web.BaseRequest, settings: Settings, memory: BodyMemory) -> None:
         super().__init__()
         self.request = request
         self.stream: Stream | None = None
         self.body_size = 0
         self.plain = False
         self._settings = settings
-        self._room = room
+        self._memory = memory
 
     async def body(self, limit: int) -> bytes:
         """All of it. Raises ``Problem``."""
-        body = await read_body(self.request, limit, self._settings.read_seconds, self._room)
+        body = await read_body(self.request, limit, self._settings.read_seconds, self._memory)
         self.body_size = len(body)
         return body
 
@@ -39,7 +39,7 @@ class HttpContext(RequestContext):
 
     def end(self) -> None:
         """Its body is not needed any more."""
-        self._room.left += self.body_size
+        self._memory.left += self.body_size
 
     def streaming(self, queue: ModelQueue) -> Stream:
         """An answer in events."""

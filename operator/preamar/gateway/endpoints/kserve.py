@@ -16,10 +16,10 @@ from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_meth
 from preamar.gateway.metering import token_outputs, tokens
 from preamar.gateway.metering.call import COLD_START, Call
 from preamar.gateway.metering.settlement import Settlement
-from preamar.gateway.metering.token_outputs import Asked
+from preamar.gateway.metering.token_outputs import TensorRequest
 from preamar.gateway.relay import cost_bounds
-from preamar.gateway.relay.model_config import served
-from preamar.gateway.relay.shadow import Comparer, Heard, over_http
+from preamar.gateway.relay.model_config import read_config
+from preamar.gateway.relay.shadow import Comparer, ShadowReader, over_http
 from preamar.gateway.relay.upstream import Answer, Upstream
 from preamar.gateway.routing import affinity
 from preamar.gateway.routing.queue import ModelQueue
@@ -83,11 +83,11 @@ class Kserve:
         self, request: web.BaseRequest, route: Route, queue: ModelQueue, call: Call, body: bytes
     ) -> web.StreamResponse:
         """Pass a request to a replica and its answer back. Raises ``Problem``."""
-        body, extra = self._asked(request, route, queue, body)
+        body, extra = self._passed_on(request, route, queue, body)
         alike = affinity.of_text(body) if route.action == "generate" else affinity.NONE
         with self._upstream.visit(queue, call, alike) as visit:
             if route.action != "metadata" and cost_bounds.endless(call, queue.model.task):
-                about = await served(visit, queue.model.name)
+                about = await read_config(visit, queue.model.name)
                 answers = queue.model.batch if route.action == "infer" else 1
                 await cost_bounds.cover_answers(call, len(body), about, answers)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
@@ -97,23 +97,23 @@ class Kserve:
                         queue.model.name, answer, await answer.exchange.read_all(1 << 20)
                     )
                 usage = tokens.reader(answer.head)
-                heard = None
+                shadow = None
                 if route.action == "infer" and self._comparer.wants(
                     queue, answer.replica, len(body)
                 ):
-                    heard = usage = Heard(usage)
+                    shadow = usage = ShadowReader(usage)
                 response = await self._back(request, answer, queue, call, usage)
             except CutShort:
                 raise broken_off(queue.model.name, stopped=not answer.replica.usable) from None
             if route.action != "metadata":
                 visit.answered()
             visit.done()
-        if heard is not None:
-            question = over_http(route.path, extra, body, answer.head, heard.data)
+        if shadow is not None:
+            question = over_http(route.path, extra, body, answer.head, shadow.data)
             self._comparer.offer(queue, answer.replica, question)
         return response
 
-    def _asked(
+    def _passed_on(
         self, request: web.BaseRequest, route: Route, queue: ModelQueue, body: bytes
     ) -> tuple[bytes, bytes]:
         """The body and the header lines that go on. Raises ``Problem``."""
@@ -122,13 +122,13 @@ class Kserve:
             length = headers.get(_LENGTH, "")
             head = int(length) if length.isascii() and length.isdigit() else None
             encoding = headers.get("Content-Encoding", "")
-            asked = token_outputs.over_http(
-                queue.model.task, Asked(body, head), encoding, self._settings.max_body
+            passed = token_outputs.over_http(
+                queue.model.task, TensorRequest(body, head), encoding, self._settings.max_body
             )
-            if asked.changed:
-                body = asked.body
+            if passed.changed:
+                body = passed.body
                 headers.pop("Content-Encoding", None)
-                headers |= {} if asked.head is None else {_LENGTH: str(asked.head)}
+                headers |= {} if passed.head is None else {_LENGTH: str(passed.head)}
         # Headers were read as UTF-8 with escapes: what a caller sent goes on byte by byte.
         lines = (f"{name}: {value}\r\n" for name, value in headers.items())
         return body, "".join(lines).encode("utf-8", "surrogateescape")

@@ -17,7 +17,7 @@ from preamar.gateway.metering.call import COLD_START, Call
 from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.metering.tokens import ints
 from preamar.gateway.relay import cost_bounds
-from preamar.gateway.relay.model_config import served
+from preamar.gateway.relay.model_config import read_config
 from preamar.gateway.relay.upstream import Answer, Upstream
 from preamar.gateway.routing import affinity
 from preamar.gateway.routing.queue import ModelQueue
@@ -46,7 +46,7 @@ async def relay(
     with upstream.visit(queue, call, affinity.of_text(body)) as visit:
         async with Settlement(call) as settlement:
             if cost_bounds.endless(call, queue.model.task):
-                await cost_bounds.cover_answers(call, len(body), await served(visit, model), 1)
+                await cost_bounds.cover_answers(call, len(body), await read_config(visit, model), 1)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             if call.cold_ms is not None:
                 await stream.tell(COLD_START, str(call.cold_ms))

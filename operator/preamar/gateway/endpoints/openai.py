@@ -9,13 +9,13 @@ from aiohttp import web
 
 from preamar.gateway.endpoints import chat_template, embed, generate, openai_request
 from preamar.gateway.endpoints.http_context import HttpContext
-from preamar.gateway.endpoints.openai_request import Wish
+from preamar.gateway.endpoints.openai_request import SamplingParams
 from preamar.gateway.endpoints.openai_response import Shape
 from preamar.gateway.errors import unknown_model
 from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.relay import cost_bounds
-from preamar.gateway.relay.model_config import served
+from preamar.gateway.relay.model_config import read_config
 from preamar.gateway.relay.shadow import Comparer, over_http
 from preamar.gateway.relay.upstream import Upstream
 from preamar.gateway.routing import affinity
@@ -80,58 +80,58 @@ class OpenAI:
 
     async def _completions(self, context: HttpContext) -> web.StreamResponse:
         request = await context.json()
-        wish = openai_request.wish_of(request, DEFAULT_COMPLETION_TOKENS)
+        params = openai_request.params_of(request, DEFAULT_COMPLETION_TOKENS)
         prompt = openai_request.prompt_of(request)
-        return await self._generate(context, request, wish, prompt, None)
+        return await self._generate(context, request, params, prompt, None)
 
     async def _chat(self, context: HttpContext) -> web.StreamResponse:
         request = await context.json()
-        wish = openai_request.wish_of(request, None)
+        params = openai_request.params_of(request, None)
         messages = openai_request.messages_of(request)
-        return await self._generate(context, request, wish, "", messages)
+        return await self._generate(context, request, params, "", messages)
 
     async def _generate(
         self,
         context: HttpContext,
         request: dict[str, Any],
-        wish: Wish,
+        params: SamplingParams,
         prompt: str,
         messages: Messages | None,
     ) -> web.StreamResponse:
         queue = self._admission.find(context, openai_request.model_name(request), "Generate")
         name, endpoint = queue.model.name, context.request.path
         shape = Shape(
-            context.id, name, int(time()), chat=messages is not None, usage=wish.include_usage
+            context.id, name, int(time()), chat=messages is not None, usage=params.include_usage
         )
         alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)
-        most = cost_bounds.tokens_of(context.body_size), wish.max_tokens or 0
+        most = cost_bounds.tokens_of(context.body_size), params.max_tokens or 0
         with (
             await self._admission.admit(context, queue, endpoint, *most) as call,
             self._upstream.visit(queue, call, alike) as visit,
         ):
 
             async def pieces() -> AsyncIterator[generate.Piece]:
-                text, longest = prompt, wish.max_tokens
-                if wish.max_tokens is not None:
-                    visit.expect(wish.max_tokens)
+                text, longest = prompt, params.max_tokens
+                if params.max_tokens is not None:
+                    visit.expect(params.max_tokens)
                 if messages is not None:
-                    about = await served(visit, name)
+                    about = await read_config(visit, name)
                     if about.max_context:
-                        longest = min(wish.max_tokens or about.max_context, about.max_context)
+                        longest = min(params.max_tokens or about.max_context, about.max_context)
                         visit.expect(longest)
                     text = chat_template.prompt_of(about.chat_template, messages, name)
                     await cost_bounds.cover(call, len(text.encode()), longest)
-                body = generate.body_of(text, wish)
+                body = generate.body_of(text, params)
                 return generate.pieces(self._upstream, visit, name, body, direct)
 
-            direct = generate.Direct(call, shape) if wish.stream else None
+            direct = generate.Direct(call, shape) if params.stream else None
             if direct is None:
                 body = await generate.whole(pieces(), call, shape)
                 visit.leave()
                 return context.answer(queue, body)
             async with context.streaming(queue) as stream:
                 return await generate.streamed(
-                    pieces(), call, shape, stream, direct, usage=wish.include_usage
+                    pieces(), call, shape, stream, direct, usage=params.include_usage
                 )
 
 

@@ -14,10 +14,10 @@ import grpc.aio
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
 from preamar.gateway.metering import token_outputs
 from preamar.gateway.metering.call import Call
-from preamar.gateway.metering.grpc_counts import Counted
+from preamar.gateway.metering.grpc_counts import GrpcCounts
 from preamar.gateway.relay import cost_bounds, tensors
 from preamar.gateway.relay.grpc_messages import Messages
-from preamar.gateway.relay.model_config import served_by
+from preamar.gateway.relay.model_config import read_config_of
 from preamar.gateway.relay.shadow import Comparer, Question
 from preamar.gateway.routing.canary_stats import COMPARED_SECONDS
 from preamar.gateway.routing.fair_queue import Turn
@@ -110,13 +110,13 @@ class GrpcUpstream:
         When the replica leaves, it answers what it has heard, and the next message goes to another.
         """
         turn, attempts = queue.turn(call.caller.tenant, call.priority), 0
-        counted = Counted(call, queue.model.task)
+        counts = GrpcCounts(call, queue.model.task)
         while await messages.more():
             slot = await self.enter(queue, turn, call)
             began()
             reached = True
             try:
-                async for answer in self._relay(slot, queue, messages, counted, call):
+                async for answer in self._relay(slot, queue, messages, counts, call):
                     yield answer
                 slot.answered, slot.good = True, slot.good is not False
             except _NotHeard as lost:
@@ -135,7 +135,7 @@ class GrpcUpstream:
                 await queue.pause(0.05 * (attempts - 1))
 
     async def _relay(
-        self, slot: Slot, queue: ModelQueue, messages: Messages, counted: Counted, call: Call
+        self, slot: Slot, queue: ModelQueue, messages: Messages, counts: GrpcCounts, call: Call
     ) -> AsyncIterator[bytes]:
         """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
         heard: list[bytes] = []
@@ -146,10 +146,10 @@ class GrpcUpstream:
             retired = slot.replica.pool.retired
             while (message := await messages.next(retired, over)) is not None:
                 heard[:] = [*heard[:1], message]  # the first, and whether there was a second
-                counted.heard(len(message))
+                counts.heard(len(message))
                 try:
-                    await _cover(call, queue, slot.replica, counted.size, counted.messages)
-                    passed = counted.named(token_outputs.over_grpc(queue.model.task, message))
+                    await _cover(call, queue, slot.replica, counts.size, counts.messages)
+                    passed = counts.named(token_outputs.over_grpc(queue.model.task, message))
                 except Problem as problem:
                     # Nothing more is said; what was asked before is still answered.
                     too_dear.append(problem)
@@ -172,8 +172,8 @@ class GrpcUpstream:
                     yield protobuf.message(1, model_failed(queue.model.name).message.encode())
                     continue
                 answered = True
-                passed = counted.answered(bytes(answer), inner)
-                slot.made(counted.made)
+                passed = counts.answered(bytes(answer), inner)
+                slot.made(counts.made)
                 yield passed
             if too_dear:
                 raise too_dear[0]
@@ -232,7 +232,7 @@ class GrpcUpstream:
 async def _cover(call: Call, queue: ModelQueue, replica: Replica, size: int, messages: int) -> None:
     """Set aside what so many messages with so many bytes can cost. Raises ``Problem``."""
     if cost_bounds.endless(call, queue.model.task):
-        about = await served_by(replica, queue.model.name)
+        about = await read_config_of(replica, queue.model.name)
         await cost_bounds.cover_answers(call, size, about, messages * queue.model.batch)
     else:
         await cost_bounds.cover(call, size, 0, messages)

@@ -113,7 +113,7 @@ class Comparer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class Heard:
+class ShadowReader:
     """Reads along for ``inner`` and keeps what passes, as far as it is small."""
 
     def __init__(self, inner: Reader) -> None:

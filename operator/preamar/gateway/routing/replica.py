@@ -18,8 +18,8 @@ class Replica:
     """One pod: its pool of connections, and how it is doing."""
 
     __slots__ = (
-        "_shared", "_shared_at", "address", "ejected_until", "errors", "in_flight", "misses", "pool",
-        "seed", "served", "tokens_left", "usable",
+        "_shared", "_shared_at", "address", "config", "ejected_until", "errors", "in_flight", "misses", "pool",
+        "seed", "tokens_left", "usable",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -34,7 +34,7 @@ class Replica:
         self.usable = True
         self.seed = crc32((address.uid or address.ip).encode())
         # What the model server says of its model, read once per pod by whoever needs it first.
-        self.served: object | None = None
+        self.config: object | None = None
         self._shared = 0.0
         self._shared_at = monotonic()
 
