@@ -184,14 +184,14 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
                     # The head went out at once, so that the caller knew that it is heard.
                     rpc.set_trailing_metadata(_about(call)[1:])
 
-                heard = Messages(first, messages, queue.model.name)
+                requests = Messages(first, messages, queue.model.name)
                 try:
                     async with Settlement(call) as settlement:
-                        async for answer in self._upstream.converse(queue, heard, call, began):
+                        async for answer in self._upstream.converse(queue, requests, call, began):
                             settlement.began()
                             yield answer
                 finally:
-                    heard.close()
+                    requests.close()
 
 
 async def _abort(rpc: Rpc, problem: Problem) -> NoReturn:
