@@ -47,6 +47,7 @@ class ByGrpc:
         asked = message(1, name.encode())
         about = {"metadata": (("authorization", f"Bearer {key}"),), "timeout": wait}
         async with grpc.aio.insecure_channel(f"127.0.0.1:{rig.gateway.grpc.number}") as channel:
+            await channel.channel_ready()  # connecting is not to be a part of its caller's patience
             try:
                 if self.streams:
                     send = channel.stream_stream(SERVICE + self.method)
@@ -132,7 +133,7 @@ CASES = {
         "The tenant 'acme' may use 0 requests a minute", NO_ROW, ("gpt", "acme", 429),
         tenant={"limits": {"requestsPerMinute": 0}},
     ),
-    "deadline passed": Case("", (504, 0, 0), ("gpt", "acme", 504), wait=0.3),
+    "deadline passed": Case("", (504, 0, 0), ("gpt", "acme", 504), wait=0.5),
     "model stalled": Case(
         "The model 'gpt' cannot start (VolumeMissing)", (503, 0, 0), ("gpt", "acme", 503),
         status=STALLED,
