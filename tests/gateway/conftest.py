@@ -73,9 +73,9 @@ class Rig:
             self.services = services
         if slices is not None:
             self.slices = slices
-        self.gateway.knowledge.heard.replace("services", self.services)
-        self.gateway.knowledge.heard.replace("slices", self.slices)
-        self.gateway._heard()
+        self.gateway.watcher.snapshot.replace("services", self.services)
+        self.gateway.watcher.snapshot.replace("slices", self.slices)
+        self.gateway._follow()
 
     @property
     def url(self):
@@ -105,7 +105,7 @@ class Rig:
             return list(connection.execute(sqlalchemy.select(requests)))
 
     def line(self, name):
-        return self.gateway.fleet.lines[name]
+        return self.gateway.registry.queues[name]
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from preamar.gateway.discovery.resources import Address
 from preamar.gateway.routing import replica as replicas
-from preamar.gateway.routing.replica import Place, Replica
-from preamar.gateway.routing.service_time import Worked
+from preamar.gateway.routing.replica import Replica, Slot
+from preamar.gateway.routing.service_time import ServiceTime
 from tests.hunting import examples
 
 from .conftest import endpoints, service, until
@@ -35,7 +35,7 @@ def test_shares_add_up_to_the_time_in_which_anything_ran(steps):
             busy += seconds if there else 0
             now[0] += seconds
             if comes:
-                there[next(names)] = Place(one, Worked(), 0, lambda p, _: p.replica.carry(-1))
+                there[next(names)] = Slot(one, ServiceTime(), 0, lambda p, _: p.replica.carry(-1))
             elif there:
                 place = there.pop(sorted(there)[which % len(there)])
                 place.release()
@@ -121,7 +121,7 @@ async def test_of_several_gateways_each_charges_its_part(rig, http):
 
 async def test_a_budget_holds_for_accelerators_too(rig, http):
     async with FakeTriton(pause=0.1) as fake:
-        rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("700"))])
+        rig.gateway.watcher.snapshot.replace("tenants", [tenant(**budget("700"))])
         know(rig, fake)
         assert (await ask(http, rig))[0] == 200
         both = await asyncio.gather(ask(http, rig), ask(http, rig))

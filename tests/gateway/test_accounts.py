@@ -46,7 +46,7 @@ class Operator:
 def told(rig, operator):
     """A teller of its own, so that nothing is told at other times."""
     return accounts.Accounts(
-        "g", b"internal" * 4, rig.gateway.home, lambda: rig.gateway.treasury.tenants,
+        "g", b"internal" * 4, rig.gateway.home, lambda: rig.gateway.reservations.tenants,
         rig.gateway._drifts, lambda: (("127.0.0.1", operator.port),),
     )  # fmt: skip
 
@@ -113,13 +113,13 @@ async def test_a_disagreement_of_ledger_and_model_servers_is_told_by_service(rig
 
 
 async def test_no_operator_is_no_trouble(rig):
-    rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("2.00"))])
+    rig.gateway.watcher.snapshot.replace("tenants", [tenant(**budget("2.00"))])
     rig.know([])
     teller = accounts.Accounts(
         "g",
         b"k" * 16,
         rig.gateway.home,
-        lambda: rig.gateway.treasury.tenants,
+        lambda: rig.gateway.reservations.tenants,
         dict,
         lambda: (("127.0.0.1", 1),),
     )

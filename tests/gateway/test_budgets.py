@@ -34,7 +34,7 @@ def budget(amount, **more):
 
 
 def know(rig, fake, *tenants, **spec):
-    rig.gateway.knowledge.heard.replace("tenants", tenants)
+    rig.gateway.watcher.snapshot.replace("tenants", tenants)
     rig.know([service("gpt", price=PRICE, **spec)], endpoints("gpt", fake.port))
 
 
@@ -133,7 +133,7 @@ async def test_a_chat_without_a_bound_is_covered_by_what_the_model_can_make(rig,
 
 async def test_only_the_answer_costs_and_it_has_no_bound_of_its_own(rig, http):
     async with FakeTriton() as fake:
-        rig.gateway.knowledge.heard.replace("tenants", [tenant(**budget("0.50"))])
+        rig.gateway.watcher.snapshot.replace("tenants", [tenant(**budget("0.50"))])
         dear = {"perMillionInputTokens": "0", "perMillionOutputTokens": "10000"}
         rig.know([service("gpt", price=dear)], endpoints("gpt", fake.port))
         chat = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}]}
@@ -156,12 +156,12 @@ async def test_a_stream_whose_caller_leaves_pays_what_was_made(rig, http):
             await answer.content.readany()
         await until(lambda: any(row.status == 499 for row in rig.rows()))
         (row,) = rig.rows()
-        await until(lambda: not rig.gateway.state.active)
+        await until(lambda: not rig.gateway.health.active)
         now = await standing(http, rig)
         cents = row.input_tokens + row.output_tokens
         assert Decimal(now["spent"]) == Decimal(cents) / 100
         assert 0 < cents < 50
-        assert all(not each.reserved for each in rig.gateway.treasury._purses.values())
+        assert all(not each.reserved for each in rig.gateway.reservations._leases.values())
 
 
 async def test_what_failed_costs_nothing_and_gives_its_reservation_back(rig, http):

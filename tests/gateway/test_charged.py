@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from preamar.gateway.errors import Problem
 from preamar.gateway.metering import grpc_counts, tokens
-from preamar.gateway.metering.token_outputs import Asked, over_grpc, over_http
+from preamar.gateway.metering.token_outputs import TensorRequest, over_grpc, over_http
 from preamar.gateway.wire.http1 import Head
 from tests.hunting import examples
 
@@ -33,9 +33,9 @@ def names(body):
 
 
 def test_what_a_request_is_charged_by_is_asked_for_too():
-    found = over_http("Embed", Asked(asked({"name": "EMBEDDING"}), None), "", MOST)
+    found = over_http("Embed", TensorRequest(asked({"name": "EMBEDDING"}), None), "", MOST)
     assert names(found.body) == ["EMBEDDING", "INPUT_TOKENS"]
-    found = over_http("Generate", Asked(asked({"name": "TEXT"}), None), "", MOST)
+    found = over_http("Generate", TensorRequest(asked({"name": "TEXT"}), None), "", MOST)
     assert names(found.body) == ["TEXT", *TOLD]
 
 
@@ -44,28 +44,30 @@ def test_what_a_request_is_charged_by_is_asked_for_too():
     [asked(), b'{"inputs": []}', asked({"name": "INPUT_TOKENS"}), b"no json", b'{"outputs": 7}'],
 )
 def test_what_asks_for_it_or_for_all_goes_on_as_it_came(body):
-    assert over_http("Embed", Asked(body, None), "", MOST) == Asked(body, None)
+    assert over_http("Embed", TensorRequest(body, None), "", MOST) == TensorRequest(body, None)
 
 
 def test_other_tasks_are_not_looked_at():
     body = gzip.compress(asked({"name": "y"}))
-    assert over_http("Infer", Asked(body, None), "gzip", MOST) == Asked(body, None)
+    assert over_http("Infer", TensorRequest(body, None), "gzip", MOST) == TensorRequest(body, None)
 
 
 def test_raw_tensors_stay_behind_a_head_of_another_length():
     head = asked({"name": "EMBEDDING", "parameters": {"binary_data": True}})
-    found = over_http("Embed", Asked(head + b"\0\1raw", len(head)), "", MOST)
+    found = over_http("Embed", TensorRequest(head + b"\0\1raw", len(head)), "", MOST)
     assert found.body[found.head :] == b"\0\1raw"
     assert names(found.body[: found.head]) == ["EMBEDDING", "INPUT_TOKENS"]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
 def test_packed_requests_are_looked_into_within_bounds(pack):
-    found = over_http("Embed", Asked(pack(asked({"name": "EMBEDDING"})), None), "gzip", MOST)
+    found = over_http(
+        "Embed", TensorRequest(pack(asked({"name": "EMBEDDING"})), None), "gzip", MOST
+    )
     assert names(found.body) == ["EMBEDDING", "INPUT_TOKENS"]
     for body, status in ((pack(b" " * (MOST + 1)), 413), (pack(asked())[:-9], 400), (b"x", 400)):
         with pytest.raises(Problem) as problem:
-            over_http("Embed", Asked(body, None), "gzip", MOST)
+            over_http("Embed", TensorRequest(body, None), "gzip", MOST)
         assert problem.value.status == status
 
 
@@ -79,7 +81,7 @@ def test_packed_requests_are_looked_into_within_bounds(pack):
     ids=["outputs twice", "a name twice", "in escapes"],
 )
 def test_readers_that_differ_are_given_one_reading(body):
-    found = over_http("Embed", Asked(body, None), "", MOST)
+    found = over_http("Embed", TensorRequest(body, None), "", MOST)
     assert found.changed
     assert "INPUT_TOKENS" in names(found.body)
     pairs = []
@@ -90,7 +92,7 @@ def test_readers_that_differ_are_given_one_reading(body):
 def test_counts_are_numbers_and_no_classification():
     shaped = {"name": "INPUT_TOKENS", "parameters": {"classification": 1}}
     with pytest.raises(Problem, match="classification"):
-        over_http("Embed", Asked(asked(shaped), None), "", MOST)
+        over_http("Embed", TensorRequest(asked(shaped), None), "", MOST)
     request = pb.ModelInferRequest(outputs=[{"name": "INPUT_TOKENS"}])
     request.outputs[0].parameters["classification"].int64_param = 1
     with pytest.raises(Problem, match="classification"):
@@ -102,7 +104,9 @@ def test_counts_are_numbers_and_no_classification():
 def test_over_grpc_as_over_http(wanted, task):
     request = pb.ModelInferRequest(model_name="m", outputs=[{"name": n} for n in wanted])
     found = pb.ModelInferRequest.FromString(over_grpc(task, request.SerializeToString()))
-    body = over_http(task, Asked(asked(*({"name": n} for n in wanted)), None), "", MOST).body
+    body = over_http(
+        task, TensorRequest(asked(*({"name": n} for n in wanted)), None), "", MOST
+    ).body
     assert [o.name for o in found.outputs] == names(body)
     assert found.model_name == "m"
 
@@ -120,7 +124,7 @@ def test_of_a_name_that_stands_twice_the_last_counts_as_for_protobuf():
 def test_no_bytes_break_it(data):
     try:
         assert over_grpc("Embed", data).startswith(data)
-        over_http("Embed", Asked(data, None), "", MOST)
+        over_http("Embed", TensorRequest(data, None), "", MOST)
     except Problem:
         pass
 
@@ -232,7 +236,7 @@ def answer(name, given, made, finish=""):
 def test_requests_of_a_stream_are_told_apart_in_whatever_order_they_are_answered(data):
     texts = data.draw(st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.integers(1, 4)), max_size=5))  # fmt: skip
     call = Streamed()
-    counted, ours = grpc_counts.Counted(call, "Generate"), []
+    counted, ours = grpc_counts.GrpcCounts(call, "Generate"), []
     for theirs, _ in texts:
         counted.heard(9)
         request = pb.ModelInferRequest.FromString(
@@ -258,7 +262,7 @@ def test_requests_of_a_stream_are_told_apart_in_whatever_order_they_are_answered
 
 def test_each_answer_of_an_encoder_counts():
     call = Streamed()
-    counted = grpc_counts.Counted(call, "Embed")
+    counted = grpc_counts.GrpcCounts(call, "Embed")
     for n in range(3):
         counted.heard(9)
         assert counted.named(b"\1" * n) == b"\1" * n
@@ -271,7 +275,7 @@ def test_each_answer_of_an_encoder_counts():
 def test_a_stream_of_texts_that_never_end_is_counted_within_bounds(monkeypatch):
     monkeypatch.setattr(grpc_counts, "MOST_OPEN", 3)
     call = Streamed()
-    counted = grpc_counts.Counted(call, "Generate")
+    counted = grpc_counts.GrpcCounts(call, "Generate")
     for _ in range(9):
         counted.heard(9)
         name = pb.ModelInferRequest.FromString(counted.named(b"")).id
@@ -284,7 +288,7 @@ def test_a_stream_of_texts_that_never_end_is_counted_within_bounds(monkeypatch):
 @examples(check=25, hunt=2000)
 @given(st.binary(max_size=60))
 def test_no_bytes_of_a_stream_break_it(data):
-    counted = grpc_counts.Counted(Streamed(), "Generate")
+    counted = grpc_counts.GrpcCounts(Streamed(), "Generate")
     counted.heard(len(data))
     assert counted.named(data).startswith(data)
     assert counted.answered(data, data) == data or data

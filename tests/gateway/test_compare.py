@@ -46,7 +46,7 @@ def compared(percent=100, tolerance="0.01", task="Embed"):
 
 async def quiet(rig):
     """Nothing is being compared, nor is about to be: an answer is offered after its caller has it."""
-    await until(lambda: not rig.gateway.state.active and not rig.gateway.comparer._tasks)
+    await until(lambda: not rig.gateway.health.active and not rig.gateway.comparer._tasks)
 
 
 async def ask(http, rig, count, text="a text of some length"):

@@ -9,7 +9,7 @@ from aiohttp import web
 from preamar.gateway.discovery.resources import model_of
 from preamar.gateway.reporting import demand as demands
 from preamar.gateway.reporting.demand import Reporter
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.settings import UNBOUNDED_TOKENS
 
 from .conftest import endpoints, load, running_gateway, service, until
@@ -41,7 +41,7 @@ async def test_the_operator_hears_of_a_first_waiter_at_once_and_of_zero_each_sec
     slices[0]["ports"] = [{"name": "demand", "port": port}]
     monkeypatch.setattr(demands, "EVERY_SECONDS", 0.1)
     async with running_gateway(tmp_path) as rig, FakeTriton() as fake:
-        rig.gateway.knowledge.heard.replace("operators", slices)
+        rig.gateway.watcher.snapshot.replace("operators", slices)
         rig.know([service("gpt"), service("other")], [])
         await until(lambda: len(heard) >= 2)
         assert all(body["services"]["demo/gpt"]["queued"] == 0 for _, body in heard)
@@ -163,7 +163,7 @@ async def test_a_burst_is_told_as_it_doubles_and_not_at_each_request(monkeypatch
         told.append((asyncio.get_running_loop().time(), queued))
         return 204
 
-    line = Line(model_of(service("gpt")), lambda _line: reporter.kick())
+    line = ModelQueue(model_of(service("gpt")), lambda _line: reporter.kick())
     reporter = Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
     monkeypatch.setattr(reporter, "_post", post)
     reporting = asyncio.create_task(reporter.run())
@@ -219,7 +219,7 @@ async def test_each_sleeping_models_first_call_is_told_soon_in_a_burst_of_others
         return 204
 
     lines = [
-        Line(model_of(service(f"m{number}")), lambda line: reporter.kick(first=line.begins))
+        ModelQueue(model_of(service(f"m{number}")), lambda line: reporter.kick(first=line.begins))
         for number in range(8)
     ]
     reporter = Reporter("g", b"key", lambda: lines, lambda: (("127.0.0.1", 1),))
@@ -246,7 +246,7 @@ async def test_callers_of_a_sleeping_model_who_come_and_go_cost_few_reports(monk
         told.append(asyncio.get_running_loop().time())
         return 204
 
-    line = Line(model_of(service("gpt")), lambda line: reporter.kick(first=line.begins))
+    line = ModelQueue(model_of(service("gpt")), lambda line: reporter.kick(first=line.begins))
     reporter = Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
     monkeypatch.setattr(reporter, "_post", post)
     reporting = asyncio.create_task(reporter.run())

@@ -74,13 +74,13 @@ async def test_one_that_leaves_or_cannot_be_reached_is_sent_nothing(rig):
         leaving = endpoints("gpt", fake.port, ready=False, terminating=True)
         gone = endpoints("gpt", 1, ready=False)
         rig.know([service("gpt")], leaving + gone)
-        assert {a.http for a in catalog.starting(rig.gateway.knowledge.heard)["demo/gpt"]} == {1}
+        assert {a.http for a in catalog.starting(rig.gateway.watcher.snapshot)["demo/gpt"]} == {1}
         async with waiting(rig) as task:
             await asyncio.sleep(3 * readiness.EVERY_SECONDS)
             assert not task.done()
         assert fake.asked_ready == 0
         # Who stopped waiting has ended the asking.
-        await until(rig.line("gpt")._early._task.done)
+        await until(rig.line("gpt")._readiness._task.done)
 
 
 async def test_a_yes_that_kubernetes_never_repeats_counts_for_a_while_only(

@@ -31,7 +31,7 @@ def admin(tmp_path_factory):
         async with running_gateway(tmp_path_factory.mktemp("admin")) as rig:
             rig.know([service("gpt")], [])
             tenant = {"metadata": {"name": "acme"}, "spec": {"budget": {"amount": "5.00"}}}
-            rig.gateway.knowledge.heard.replace("tenants", [tenant])
+            rig.gateway.watcher.snapshot.replace("tenants", [tenant])
             rig.know()
             place.update(url=rig.admin_url, loop=asyncio.get_running_loop(), rig=rig)
             ready.set()

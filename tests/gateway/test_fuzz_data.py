@@ -112,14 +112,14 @@ def judge(rig, answer, fakes):
             assert set(error) == {"message", "type", "param", "code"}
             assert error["message"].endswith((".", "'"))
             assert len(error["message"]) < 400
-    assert rig.gateway.state.active == 0
+    assert rig.gateway.health.active == 0
     assert rig.line("gpt").running == rig.line("vec").running == 0
     assert not rig.line("gpt").hold
 
 
 async def settled(rig):
     async with asyncio.timeout(60):
-        await rig.gateway.state.idle()
+        await rig.gateway.health.idle()
 
 
 @FUZZ
@@ -207,4 +207,4 @@ def test_it_still_serves_after_all_that(place):
     status, _, text = runner.run(sent(rig, "POST", "/v1/completions", headers, body))
     assert status == 200
     assert json.loads(text)["choices"][0]["text"] == "one two three"
-    assert rig.gateway.edge._room.left == rig.gateway.settings.body_memory
+    assert rig.gateway.http._memory.left == rig.gateway.settings.body_memory

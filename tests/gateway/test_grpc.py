@@ -11,7 +11,9 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
+from preamar.gateway.metering import call as calls
 from preamar.gateway.relay import shadow
+from preamar.ledger.store.writer import Entry
 
 from .conftest import endpoints, service, until
 
@@ -98,6 +100,26 @@ async def test_one_request_waits_for_a_replica_and_is_counted(rig, fake):
     # The row of a failed call is written after its answer.
     await until(lambda: len(rig.rows()) == 2)
     assert sorted((r.status, r.input_tokens) for r in rig.rows()) == [(200, 3), (500, 0)]
+
+
+async def test_an_answer_that_the_ledger_does_not_take_is_neither_given_nor_charged(
+    rig, fake, monkeypatch
+):
+    monkeypatch.setattr(calls, "LEDGER_SECONDS", 0.05)
+    writer = rig.gateway.home.writer
+    inner = writer.submit
+    monkeypatch.setattr(writer, "submit", lambda r, d=None: Entry(r, d) if d else inner(r))
+    rig.know(slices=fake)
+
+    def infer():
+        with triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}") as client:
+            client.infer("net", given(), headers={"authorization": f"Bearer {rig.key}"})
+
+    with pytest.raises(triton.InferenceServerException, match="cannot be recorded") as refused:
+        await asyncio.to_thread(infer)
+    assert refused.value.status() == "StatusCode.UNAVAILABLE"
+    await until(rig.rows)
+    assert [(row.status, row.input_tokens) for row in rig.rows()] == [(503, 0)]
 
 
 @pytest.mark.parametrize("how", ["", "bad", "endless"])

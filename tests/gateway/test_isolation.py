@@ -147,7 +147,7 @@ async def world(rig):
             for name in TENANTS
             if name != "none"
         ]
-        rig.gateway.knowledge.heard.replace("tenants", tenants)
+        rig.gateway.watcher.snapshot.replace("tenants", tenants)
         rig.know(services, slices)
         yield World(rig, fakes)
 

@@ -72,7 +72,7 @@ async def test_bodies_of_all_requests_together_are_bounded_and_their_room_comes_
         for raw in slow:
             raw.post(rig, "/v1/completions", "Content-Length: 9001")
             raw.writer.write(b"x" * 9000)
-        room = rig.gateway.data._bounded._inner.__self__._room
+        room = rig.gateway.data._bounded._inner.__self__._memory
         await until(lambda: room.left == 2000)
         late = await Raw.to(rig)
         late.post(rig, "/v1/completions", "Content-Length: 3000")

@@ -94,7 +94,7 @@ async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tm
         async with api.running():
             config = api.kubeconfig(tmp_path / "kubeconfig")
             async with running_gateway(tmp_path, kubeconfig=config) as rig:
-                await until(lambda: "gpt" in rig.gateway.fleet.lines)
+                await until(lambda: "gpt" in rig.gateway.registry.queues)
                 auth = rig.auth
                 assert await ask(http, rig, auth) == 200
                 await until(rig.gateway.settings.snapshot.exists)
@@ -112,7 +112,7 @@ async def test_what_was_known_is_served_after_a_restart_and_then_what_is_true(tm
                 api.objects["endpointslices"] = endpoints("other", fake.port)
                 await away.aclose()
                 async with api.running():
-                    await until(lambda: "other" in rig.gateway.fleet.lines)
+                    await until(lambda: "other" in rig.gateway.registry.queues)
                     assert await ask(http, rig, auth, "other") == 200
                     assert await ask(http, rig, auth) == 404
 
@@ -126,7 +126,7 @@ async def test_without_a_snapshot_it_is_not_ready_until_it_has_heard_of_all(tmp_
         async with http.get(rig.url + "/readyz") as answer:
             assert (answer.status, await answer.text()) == (503, "no models are known yet\n")
         async with api.running():
-            await until(lambda: rig.gateway.state.ready)
+            await until(lambda: rig.gateway.health.ready)
             async with http.get(rig.url + "/v1/models", headers=rig.auth) as answer:
                 assert [model["id"] for model in (await answer.json())["data"]] == ["gpt"]
 
@@ -139,10 +139,10 @@ async def test_half_a_picture_is_not_served(tmp_path, http, silent):
     async with api.running():
         config = api.kubeconfig(tmp_path / "kubeconfig")
         async with running_gateway(tmp_path, kubeconfig=config) as rig:
-            await until(lambda: rig.gateway.knowledge._synced)
+            await until(lambda: rig.gateway.watcher._synced)
             await asyncio.sleep(0.15)
-            assert not rig.gateway.fleet.lines
-            assert not rig.gateway.state.ready
+            assert not rig.gateway.registry.queues
+            assert not rig.gateway.health.ready
             assert not rig.gateway.settings.snapshot.exists()
 
 

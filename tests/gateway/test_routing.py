@@ -9,7 +9,7 @@ import grpc
 import pytest
 import tritonclient.grpc as triton
 
-from preamar.gateway.relay.upstream import Limits
+from preamar.gateway.relay.upstream import Timeouts
 from preamar.gateway.routing import balancer as picks
 
 from .conftest import endpoints, running_gateway, service, until
@@ -185,6 +185,6 @@ async def test_a_model_that_does_not_begin_to_answer_is_given_up(tmp_path, http)
         assert (status, json.loads(text)["error"]["code"]) == (504, "upstream_timeout")
         await until(lambda: fake.cancelled == 1)
         assert [row.status for row in rig.rows()] == [504]
-        rig.gateway.edge._upstream.limits = Limits(60, 60)
+        rig.gateway.http._upstream.timeouts = Timeouts(60, 60)
         fake.gate.set()
         assert (await ask(http, rig))[0] == 200

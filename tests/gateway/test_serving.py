@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from preamar.gateway.discovery.catalog import Heard
+from preamar.gateway.discovery.catalog import Snapshot
 
 from .conftest import ADMIN, endpoints, service, until
 from .fake_triton import FakeTriton
@@ -279,9 +279,9 @@ async def test_the_oldest_service_owns_a_name_and_the_snapshot_survives(rig):
         body["spec"]["model"]["name"] = "same"
     rig.know([new, old], endpoints("one", 1234))
     assert rig.line("same").model.service == "demo/one"
-    rig.gateway.knowledge.save()
-    loaded = Heard.load(json.loads(rig.gateway.settings.snapshot.read_bytes()))
-    assert loaded == rig.gateway.knowledge.heard
+    rig.gateway.watcher.save()
+    loaded = Snapshot.load(json.loads(rig.gateway.settings.snapshot.read_bytes()))
+    assert loaded == rig.gateway.watcher.snapshot
 
 
 async def test_sigterm_finishes_streams_flushes_and_exits_with_zero(tmp_path, http):
@@ -291,7 +291,7 @@ async def test_sigterm_finishes_streams_flushes_and_exits_with_zero(tmp_path, ht
         (secrets / name).write_text(name * 4)
     async with FakeTriton(words=["w "] * 40) as fake:
         fake.rest.clear()
-        heard = Heard()
+        heard = Snapshot()
         heard.replace("services", [service("gpt")])
         heard.replace("slices", endpoints("gpt", fake.port))
         (tmp_path / "s.json").write_text(json.dumps(heard.dump()))

@@ -17,7 +17,7 @@ class Standing:
     """A gateway that has nothing to do."""
 
     def __init__(self, *_):
-        self.state = SimpleNamespace(draining=False, active=0)
+        self.health = SimpleNamespace(draining=False, active=0)
         self.stopped_at = None
 
     @contextlib.asynccontextmanager
@@ -45,10 +45,10 @@ async def test_it_serves_on_until_everybody_knows_or_it_is_told_again(gateway, s
     settings = settings_of(["--no-cluster", "--propagation-seconds", "40"], {})
     serving = asyncio.create_task(server.serve(settings, None))
     await asyncio.sleep(1)
-    assert not gateway.state.draining
+    assert not gateway.health.draining
     began = asyncio.get_running_loop().time()
     for number in signals:
         os.kill(os.getpid(), number)
     await serving
-    assert gateway.state.draining
+    assert gateway.health.draining
     assert gateway.stopped_at - began == pytest.approx(seconds, abs=0.01)

@@ -27,7 +27,7 @@ def slices(old, new):
 
 
 def line(rig):
-    return rig.gateway.fleet.lines["minilm"]
+    return rig.gateway.registry.queues["minilm"]
 
 
 async def ask(http, rig, count):

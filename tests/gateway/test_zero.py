@@ -6,11 +6,11 @@ import json
 import openai
 import pytest
 
-from preamar.gateway.discovery.catalog import Heard
+from preamar.gateway.discovery.catalog import Snapshot
 from preamar.gateway.discovery.resources import model_of
 from preamar.gateway.relay import upstream
 from preamar.gateway.reporting import demand
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.ledger.store.writer import LedgerUnavailable
 from preamar.ledger.tables.usage_record import State
 
@@ -217,7 +217,7 @@ async def test_an_end_that_the_ledger_does_not_take_is_an_error_event(rig, http,
 @pytest.mark.parametrize("path", DOORS)
 async def test_each_answer_that_met_a_sleeping_model_says_how_long_it_took(rig, http, fake, path):
     task = asyncio.create_task(ask(http, rig, path, DOORS[path]))
-    await until(lambda: any(line.hold for line in rig.gateway.fleet.lines.values()))
+    await until(lambda: any(line.hold for line in rig.gateway.registry.queues.values()))
     wakes(rig, fake)
     status, headers, _ = await task
     assert status == 200
@@ -295,8 +295,8 @@ async def test_a_wake_that_ended_or_was_given_up_does_not_shorten_the_next(rig, 
 
 async def test_what_was_learned_is_in_the_snapshot(rig):
     rig.know([learned("gpt", "40.0")])
-    rig.gateway.knowledge.save()
-    kept = Heard.load(json.loads(rig.gateway.settings.snapshot.read_bytes()))
+    rig.gateway.watcher.save()
+    kept = Snapshot.load(json.loads(rig.gateway.settings.snapshot.read_bytes()))
     assert kept.services["demo", "gpt"]["status"]["learned"] == {"coldStartSeconds": "40.0"}
 
 
@@ -352,7 +352,7 @@ async def test_the_operator_hears_within_50_ms_that_the_last_waiter_came_and_has
     monkeypatch, idle, stay
 ):
     operator = Operator()
-    line = Line(model_of(service("gpt")), lambda _line: reporter.kick())
+    line = ModelQueue(model_of(service("gpt")), lambda _line: reporter.kick())
     reporter = demand.Reporter("g", b"key", lambda: [line], lambda: (("127.0.0.1", 1),))
     monkeypatch.setattr(reporter, "_post", operator.post)
     reporting = asyncio.create_task(reporter.run())

@@ -86,10 +86,11 @@ def test_no_folder_is_crowded(package):
     assert not {str(folder): n for folder, n in counts.items() if n > MOST_MODULES}
 
 
-def test_a_file_of_the_core_is_read_in_one_go():
-    """No file of it is longer than a person reads at once."""
-    core = SOURCES["preamar"] / "preamar/core"
-    long = {p.name: n for p in core.rglob("*.py") if (n := p.read_text().count("\n")) > MOST_LINES}
+@pytest.mark.parametrize("room", ["core", "gateway"])
+def test_a_file_is_read_in_one_go(room):
+    """None is longer than a person reads at once."""
+    files = (SOURCES["preamar"] / "preamar" / room).rglob("*.py")
+    long = {p.name: n for p in files if (n := p.read_text().count("\n")) > MOST_LINES}
     assert not long
 
 

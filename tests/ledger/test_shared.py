@@ -136,7 +136,7 @@ def test_keys_are_known_after_a_start_while_the_database_is_away(tmp_path, datab
     again = Keyring(away, b"pepper" * 4, cache)
     again.begin()
     assert again.caller(key) == keyring.caller(key)
-    assert again.caller(key).terms.models == {"gpt"}
+    assert again.caller(key).limits.models == {"gpt"}
     assert keys.active(cache) == (stored,)
 
 

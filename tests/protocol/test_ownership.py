@@ -27,7 +27,7 @@ def claim(namespace, name, uid, seconds=0, model="chat"):
 
 def of_gateway(bodies):
     """Whom the gateway routes each name to."""
-    heard = catalog.Heard()
+    heard = catalog.Snapshot()
     heard.replace("services", bodies)
     return {name: model.service for name, model in catalog.models(heard).items()}
 

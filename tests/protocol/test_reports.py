@@ -13,12 +13,12 @@ from preamar.demand.accounts import AccountBook
 from preamar.demand.book import DemandBook
 from preamar.demand.receiver import InternalKey, application
 from preamar.gateway.discovery.resources import Address, model_of
-from preamar.gateway.limits.limits import Terms
+from preamar.gateway.limits.limits import Limits
 from preamar.gateway.reporting import accounts as money
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter, report
-from preamar.gateway.routing.canary_stats import WARM, Tried
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.canary_stats import WARM, CanaryStats
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.protocol import accounts, canary, demand
 from preamar.protocol.accounts import Account, AccountReport, Drift
 from preamar.protocol.canary import Apart, Side, Trial
@@ -139,7 +139,7 @@ def a_line(name, trial=None):
         "spec": {"model": {"task": "Generate"}},
         "status": {"rollout": told} if trial else {},
     }
-    return Line(model_of(body), lambda line: None)
+    return ModelQueue(model_of(body), lambda line: None)
 
 
 class Place:
@@ -157,7 +157,7 @@ def test_what_a_gateway_reports_of_its_lines_is_what_the_operator_has():
     busy.arrived = 7
     busy.worked.finished, busy.worked.busy_seconds = 6, 12.34567
     busy.worked.first_tokens, busy.worked.first_token_seconds = 5, 0.5
-    tried = busy.tried = Tried("r2")
+    tried = busy.tried = CanaryStats("r2")
     for number in range(WARM + LEAST_REQUESTS):
         tried.note(Place(canary=True), 0.02, reached=True)
         tried.note(Place(canary=False), 0.01, reached=number % 5 != 0)
@@ -214,9 +214,9 @@ async def test_the_gateways_accounts_are_understood_by_the_operators_receiver(
 ):
     where, statuses, _, book = operator
     terms = {
-        "acme": Terms(budget=5 * 10**12, currency="EUR"),
-        "once": Terms(budget=10**12, prepaid=True),
-        "free": Terms(),
+        "acme": Limits(budget=5 * 10**12, currency="EUR"),
+        "once": Limits(budget=10**12, prepaid=True),
+        "free": Limits(),
     }
 
     def standings(_engine, month):

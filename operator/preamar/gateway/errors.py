@@ -70,6 +70,13 @@ def unknown_model(model: str) -> Problem:
     )
 
 
+def wrong_task(model: str, task: str) -> Problem:
+    """``task`` is the model's own."""
+    use = {"Embed": "/v1/embeddings", "Generate": "/v1/chat/completions"}
+    other = use.get(task, f"/v2/models/{model}/infer")
+    return bad(f"The model '{model}' does not do this; it answers at {other}.", "model")
+
+
 def unknown_route() -> Problem:
     return Problem(404, "There is nothing at this address.", code="not_found")
 

@@ -17,21 +17,22 @@ import uvloop
 
 from preamar.gateway.auth.keyring import Keyring
 from preamar.gateway.discovery import catalog
-from preamar.gateway.discovery.watcher import Knowledge
+from preamar.gateway.discovery.watcher import Watcher
 from preamar.gateway.endpoints.admin import Admin
-from preamar.gateway.endpoints.grpc import GrpcEdge
-from preamar.gateway.endpoints.health import State
-from preamar.gateway.endpoints.http import Edge
-from preamar.gateway.limits.reservations import Treasury
-from preamar.gateway.metering.call import Books
+from preamar.gateway.endpoints.grpc import GrpcDoor
+from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.http import HttpDoor
+from preamar.gateway.limits.reservations import Reservations
+from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.metrics import Meters
+from preamar.gateway.metering.usage_recorder import UsageRecorder
 from preamar.gateway.relay.shadow import Comparer
-from preamar.gateway.relay.upstream import Limits, Upstream
+from preamar.gateway.relay.upstream import Timeouts, Upstream
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter
 from preamar.gateway.reporting.drift import Reconciler
 from preamar.gateway.reporting.engine_scraper import Engines
-from preamar.gateway.routing.queue import Fleet
+from preamar.gateway.routing.registry import ModelRegistry
 from preamar.gateway.settings import (
     Secrets,
     Settings,
@@ -62,36 +63,35 @@ class Gateway:
         self.keyring = Keyring(home.engine, secrets.pepper, home.keys_cache)
         self.keyring.begin()
         self.meters = Meters()
-        self.state = State(self.meters, lambda: home.healthy)
-        self.fleet = Fleet(lambda line: self.reporter.kick(first=line.begins))
-        self.meters.watch(self.fleet.lines.values)
-        self.knowledge = Knowledge(settings, self._heard)
+        self.health = Health(self.meters, lambda: home.healthy)
+        self.registry = ModelRegistry(lambda queue: self.reporter.kick(first=queue.begins))
+        self.meters.watch(self.registry.queues.values)
+        self.watcher = Watcher(settings, self._follow)
         self.reporter = Reporter(
-            settings.name, secrets.internal_key, self.fleet.lines.values, self._operators
+            settings.name, secrets.internal_key, self.registry.queues.values, self._operators
         )
-        self.treasury = Treasury(home, self.instance)
-        self.engines = Engines(self.fleet.lines.values)
+        self.reservations = Reservations(home, self.instance)
+        self.engines = Engines(self.registry.queues.values)
         self.reconciler = Reconciler(self.engines, home.engine, settings.reconcile_seconds)
         self.meters.watch_drift(lambda: self.reconciler.found)
         self.accounts = Accounts(
             settings.name,
             secrets.internal_key,
             home,
-            lambda: self.treasury.tenants,
+            lambda: self.reservations.tenants,
             self._drifts,
             self._operators,
         )
-        upstream = Upstream(Limits(settings.answer_seconds, settings.stall_seconds))
-        books = Books(home, self.meters, self.treasury, self.instance)
+        upstream = Upstream(Timeouts(settings.answer_seconds, settings.stall_seconds))
+        recorder = UsageRecorder(home, self.meters, self.reservations, self.instance)
+        admission = Admission(self.registry, self.keyring, recorder)
         self.comparer = Comparer()
-        self.edge = Edge(
-            settings, self.fleet, self.keyring, books, upstream, self.state, self.comparer
-        )
-        admin = Admin(secrets.admin_key, self.keyring, self.treasury, home, self.state)
-        self.data = Port(self.edge.handle, settings.max_connections)
+        self.http = HttpDoor(settings, admission, upstream, self.health, self.comparer)
+        admin = Admin(secrets.admin_key, self.keyring, self.reservations, home, self.health)
+        self.data = Port(self.http.handle, settings.max_connections)
         self.admin = Port(admin.handle, 256)
         self.admin_routes = admin.routes
-        self.grpc = GrpcEdge(settings, self.fleet, self.keyring, books, self.state, self.comparer)
+        self.grpc = GrpcDoor(settings, admission, self.health, self.comparer)
 
     def _home(self, settings: Settings) -> Home:
         if not settings.ledger_url_file:
@@ -102,44 +102,46 @@ class Gateway:
     def _forgotten(self) -> None:
         """Called from the ledger's thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.treasury.forget)
+            self._loop.call_soon_threadsafe(self.reservations.forget)
 
     def _drifts(self) -> dict[str, Drift]:
         """By the service whose model it is."""
-        lines = self.fleet.lines
+        queues = self.registry.queues
         return {
-            lines[name].model.service: drift
+            queues[name].model.service: drift
             for name, drift in self.reconciler.found.items()
-            if name in lines
+            if name in queues
         }
 
     def _operators(self) -> tuple[tuple[str, int], ...]:
         return catalog.operators(
-            self.knowledge.heard, self.settings.namespace, self.settings.operator_service
+            self.watcher.snapshot, self.settings.namespace, self.settings.operator_service
         )
 
-    def _heard(self) -> None:
-        heard = self.knowledge.heard
-        self.treasury.know(catalog.tenants(heard))
-        self.fleet.update(catalog.models(heard), catalog.replicas(heard), catalog.starting(heard))
-        self.grpc.heard()
+    def _follow(self) -> None:
+        snapshot = self.watcher.snapshot
+        self.reservations.know(catalog.tenants(snapshot))
+        self.registry.update(
+            catalog.models(snapshot), catalog.replicas(snapshot), catalog.starting(snapshot)
+        )
+        self.grpc.follow()
         self.engines.heard()
-        self.state.known = True
+        self.health.known = True
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen and serve within the block; stop in order at its end."""
         self._loop = asyncio.get_running_loop()
         self.home.start()
-        self.knowledge.load()
+        self.watcher.load()
         await self.admin.listen(self.settings.host, self.settings.admin_port)
         await self.data.listen(self.settings.host, self.settings.port)
         if self.settings.grpc_port >= 0:
             await self.grpc.listen(self.settings.host, self.settings.grpc_port)
         tasks = [
-            asyncio.create_task(_forever(self.knowledge.run, "watching models")),
+            asyncio.create_task(_forever(self.watcher.run, "watching models")),
             asyncio.create_task(_forever(self.keyring.follow, "following keys")),
-            asyncio.create_task(_forever(self.treasury.run, "giving back leases")),
+            asyncio.create_task(_forever(self.reservations.run, "giving back leases")),
             asyncio.create_task(_forever(self.reporter.run, "reporting demand")),
             asyncio.create_task(_forever(self.accounts.run, "reporting accounts")),
             asyncio.create_task(_forever(self.reconciler.run, "comparing the ledger")),
@@ -155,9 +157,9 @@ class Gateway:
         calls = asyncio.create_task(self.grpc.close(self.settings.grace_seconds))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.grace_seconds):
-                await self.state.idle()
-        if self.state.active:
-            log.warning("%d requests did not end within the grace", self.state.active)
+                await self.health.idle()
+        if self.health.active:
+            log.warning("%d requests did not end within the grace", self.health.active)
         await self.data.close(1.0)
         await calls
         for task in tasks:
@@ -165,7 +167,7 @@ class Gateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.comparer.close()
         await self.admin.close(1.0)
-        self.treasury.close()
+        self.reservations.close()
         if not await asyncio.to_thread(self.home.stop, FLUSH_SECONDS):
             log.error("the ledger could not be flushed in %d s", FLUSH_SECONDS)
             raise SystemExit(1)
@@ -191,7 +193,7 @@ async def serve(settings: Settings, secrets: Secrets) -> None:
         if asked.is_set() or at_once:
             hurried.set()
         asked.set()
-        gateway.state.draining = True
+        gateway.health.draining = True
 
     loop.add_signal_handler(signal.SIGTERM, stop, False)
     loop.add_signal_handler(signal.SIGINT, stop, True)
@@ -202,7 +204,7 @@ async def serve(settings: Settings, secrets: Secrets) -> None:
         # A request leaves no cycles behind; looking for them after each few is a part of its cost.
         gc.set_threshold(20_000, 20, 20)
         await asked.wait()
-        log.info("stopping: %d requests under way", gateway.state.active)
+        log.info("stopping: %d requests under way", gateway.health.active)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(settings.propagation_seconds):
                 await hurried.wait()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from preamar.gateway.limits.limits import FREE, Terms
+from preamar.gateway.limits.limits import FREE, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +11,4 @@ class Caller:
 
     tenant: str
     key_id: str
-    terms: Terms = FREE
+    limits: Limits = FREE

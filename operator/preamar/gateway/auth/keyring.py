@@ -85,7 +85,7 @@ class Keyring:
                 if len(seen) >= MOST_SEEN:
                     seen.clear()
                 seen[short] = caller
-        expires = caller.terms.expires
+        expires = caller.limits.expires
         if expires is not None and time() >= expires:
             raise bad_key("expired")
         return caller
@@ -115,7 +115,7 @@ class Keyring:
     def create(
         self, tenant: str, now: int, scope: Mapping[str, Any] | None = None
     ) -> tuple[str, keys.StoredKey]:
-        """A new key, durable when this returns. Blocks on the database. Raises ``BadTerms``."""
+        """A new key, durable when this returns. Blocks on the database. Raises ``BadLimits``."""
         of_scope(scope or {})
         key, parts = shape.mint()
         stored = keys.StoredKey(

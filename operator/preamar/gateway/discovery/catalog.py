@@ -16,7 +16,7 @@ from preamar.gateway.discovery.resources import (
     slim,
     starting_of,
 )
-from preamar.gateway.limits.limits import Terms, of_tenant
+from preamar.gateway.limits.limits import Limits, of_tenant
 from preamar.protocol import ports
 from preamar.protocol.labels import SERVICE_LABEL, SLICE_OF_LABEL
 from preamar.protocol.ownership import Claimant, owner
@@ -30,7 +30,7 @@ def _key(body: Mapping[str, Any]) -> Key:
 
 
 @dataclass(slots=True)
-class Heard:
+class Snapshot:
     """Objects as last heard. ``services`` and ``slices`` by namespace and name."""
 
     services: dict[Key, dict[str, Any]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Heard:
         }
 
     @classmethod
-    def load(cls, dumped: Mapping[str, Any]) -> "Heard":
+    def load(cls, dumped: Mapping[str, Any]) -> "Snapshot":
         """The reverse of ``dump``; raises ``ValueError`` on another format."""
         if dumped.get("format") != 1:
             raise ValueError("the snapshot has another format")
@@ -71,7 +71,7 @@ class Heard:
         return heard
 
 
-def models(heard: Heard) -> dict[str, Model]:
+def models(heard: Snapshot) -> dict[str, Model]:
     """Models by the name that callers use."""
     claims: dict[str, dict[Claimant, Model]] = {}
     for body in heard.services.values():
@@ -80,12 +80,12 @@ def models(heard: Heard) -> dict[str, Model]:
     return {name: claimed[owner(claimed)] for name, claimed in claims.items()}
 
 
-def tenants(heard: Heard) -> dict[str, Terms]:
+def tenants(heard: Snapshot) -> dict[str, Limits]:
     """What each tenant with a resource may use, by its name."""
     return dict(map(of_tenant, heard.tenants.values()))
 
 
-def replicas(heard: Heard) -> dict[str, dict[Address, bool]]:
+def replicas(heard: Snapshot) -> dict[str, dict[Address, bool]]:
     """Addresses by service, each with whether it takes new requests. A pod that two slices name
     takes requests if either says so: slices are rewritten one after the other."""
     found: dict[str, dict[Address, bool]] = {}
@@ -96,7 +96,7 @@ def replicas(heard: Heard) -> dict[str, dict[Address, bool]]:
     return found
 
 
-def starting(heard: Heard) -> dict[str, set[Address]]:
+def starting(heard: Snapshot) -> dict[str, set[Address]]:
     """Addresses by service that are not ready yet and do not leave."""
     found: dict[str, set[Address]] = {}
     for service, body in _slices(heard):
@@ -104,7 +104,7 @@ def starting(heard: Heard) -> dict[str, set[Address]]:
     return found
 
 
-def _slices(heard: Heard) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _slices(heard: Snapshot) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each EndpointSlice with the service that it is of."""
     for (namespace, _), body in heard.slices.items():
         service = ((body.get("metadata") or {}).get("labels") or {}).get(SERVICE_LABEL)
@@ -112,7 +112,7 @@ def _slices(heard: Heard) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"{namespace}/{service}", body
 
 
-def operators(heard: Heard, namespace: str, service: str) -> tuple[tuple[str, int], ...]:
+def operators(heard: Snapshot, namespace: str, service: str) -> tuple[tuple[str, int], ...]:
     """Where to send demand reports: every replica of the operator, ready or not."""
     found: set[tuple[str, int]] = set()
     for (where, _), body in heard.operators.items():

@@ -29,11 +29,11 @@ NEEDED = {"services", "slices", "tenants"}
 """What has to be known before anything is: without tenants nobody would have limits."""
 
 
-class Knowledge:
+class Watcher:
     """``changed`` is called after every change, once for all that came in one go."""
 
     def __init__(self, settings: Settings, changed: Callable[[], None]) -> None:
-        self.heard = catalog.Heard()
+        self.snapshot = catalog.Snapshot()
         self.known = False
         self._settings = settings
         self._changed = changed
@@ -44,7 +44,7 @@ class Knowledge:
     def load(self) -> bool:
         """Take up what the file says; False where there is none that can be read."""
         try:
-            self.heard = catalog.Heard.load(json.loads(self._settings.snapshot.read_bytes()))
+            self.snapshot = catalog.Snapshot.load(json.loads(self._settings.snapshot.read_bytes()))
         except FileNotFoundError:
             return False
         except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -56,7 +56,7 @@ class Knowledge:
 
     def save(self) -> None:
         """Write what is known, all or nothing. Blocks on the disk."""
-        self._write(json.dumps(self.heard.dump()).encode())
+        self._write(json.dumps(self.snapshot.dump()).encode())
 
     def _write(self, data: bytes) -> None:
         path: Path = self._settings.snapshot
@@ -124,12 +124,12 @@ class Knowledge:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _all(self, which: str, bodies: Sequence[Mapping[str, Any]]) -> None:
-        self.heard.replace(which, bodies)
+        self.snapshot.replace(which, bodies)
         self._synced.add(which)
         self._note()
 
     def _one(self, which: str, change: str, body: Mapping[str, Any]) -> None:
-        self.heard.change(which, change, body)
+        self.snapshot.change(which, change, body)
         self._note()
 
     def _note(self) -> None:
@@ -154,7 +154,7 @@ class Knowledge:
                 continue
             self._dirty = False
             try:
-                await asyncio.to_thread(self._write, json.dumps(self.heard.dump()).encode())
+                await asyncio.to_thread(self._write, json.dumps(self.snapshot.dump()).encode())
             except OSError as error:
                 self._dirty = True
                 log.warning("the snapshot cannot be written: %s", error)

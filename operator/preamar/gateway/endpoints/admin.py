@@ -16,14 +16,14 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.gateway.auth.keyring import Keyring
-from preamar.gateway.endpoints.health import State
-from preamar.gateway.endpoints.request_body import Room, object_of, read_body
+from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.request_body import BodyMemory, object_of, read_body
 from preamar.gateway.endpoints.usage import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
 from preamar.gateway.limits.budget import standing_of
-from preamar.gateway.limits.limits import BadTerms, whole
-from preamar.gateway.limits.reservations import Treasury
-from preamar.gateway.metering.call import new_id
+from preamar.gateway.limits.limits import BadLimits, whole
+from preamar.gateway.limits.reservations import Reservations
+from preamar.gateway.metering.request_id import new_id
 from preamar.ledger.keys import StoredKey, TooManyKeys
 from preamar.ledger.store.backend import Home
 
@@ -45,16 +45,16 @@ def described() -> bytes:
 
 class Admin:
     def __init__(
-        self, key: bytes, keyring: Keyring, treasury: Treasury, home: Home, state: State
+        self, key: bytes, keyring: Keyring, reservations: Reservations, home: Home, health: Health
     ) -> None:
         engine = home.engine
         self._home = home
         self._key = key
         self._keyring = keyring
-        self._treasury = treasury
+        self._reservations = reservations
         self._engine = engine
-        self._state = state
-        self._room = Room(ROOM)
+        self._health = health
+        self._memory = BodyMemory(ROOM)
         of, one = r"/tenants/(?P<tenant>[^/]{1,253})", r"/keys/(?P<key_id>[^/]{1,64})"
         usage_of = "/v1/organization/usage/(?P<kind>completions|embeddings)"
         reports = Reports(engine)
@@ -76,7 +76,7 @@ class Admin:
         """Every request of the port comes here."""
         call_id = new_id()
         try:
-            response = self._state.plain(request) or await self._answer(request)
+            response = self._health.plain(request) or await self._answer(request)
         except Problem as problem:
             response = _failure(problem)
         except SQLAlchemyError:
@@ -117,13 +117,13 @@ class Admin:
 
     async def _given(self, request: web.BaseRequest) -> dict[str, Any]:
         """The JSON object of a request; an empty body is an empty one."""
-        body = await read_body(request, MAX_BODY, READ_SECONDS, self._room)
-        self._room.left += len(body)
+        body = await read_body(request, MAX_BODY, READ_SECONDS, self._memory)
+        self._memory.left += len(body)
         return object_of(request, body) if body else {}
 
     async def _budget(self, _request: web.BaseRequest, tenant: str) -> web.Response:
-        terms = self._treasury.terms(tenant)
-        found = await asyncio.to_thread(standing_of, self._engine, tenant, terms, time())
+        limits = self._reservations.limits(tenant)
+        found = await asyncio.to_thread(standing_of, self._engine, tenant, limits, time())
         return web.json_response(found)
 
     async def _list(self, _request: web.BaseRequest, tenant: str) -> web.Response:
@@ -136,7 +136,7 @@ class Admin:
             key, stored = await asyncio.to_thread(self._keyring.create, tenant, int(time()), scope)
         except TooManyKeys:
             raise Problem(409, f"The tenant '{tenant}' has too many keys. Revoke some.") from None
-        except BadTerms as error:
+        except BadLimits as error:
             raise bad(str(error), error.param) from None
         return web.json_response({"key": key, **_shown(stored)}, status=201)
 
@@ -146,7 +146,7 @@ class Admin:
             raise bad(f"A rotation has 'overlap_seconds', no '{unknown[0]}'.", unknown[0])
         try:
             overlap = whole(given.get("overlap_seconds"), "overlap_seconds", YEAR)
-        except BadTerms as error:
+        except BadLimits as error:
             raise bad(str(error), error.param) from None
         until = int(time()) + (OVERLAP_SECONDS if overlap is None else overlap)
         found = await asyncio.to_thread(self._keyring.rotate, tenant, key_id, until)

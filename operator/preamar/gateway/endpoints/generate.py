@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import orjson
 from aiohttp import web
 
-from preamar.gateway.endpoints.openai_request import Wish
+from preamar.gateway.endpoints.openai_request import SamplingParams
 from preamar.gateway.endpoints.openai_response import Shape
 from preamar.gateway.endpoints.response_stream import Stream
 from preamar.gateway.errors import Problem, broken_off, model_failed, refusal, too_slow
 from preamar.gateway.metering.call import COLD_START, Call
+from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.relay.upstream import Upstream, Visit
 from preamar.gateway.wire.connections import CutShort, Exchange
 from preamar.gateway.wire.http1 import Garbled
@@ -34,11 +35,11 @@ class Piece(NamedTuple):
     finish: str
 
 
-def body_of(prompt: str, wish: Wish) -> bytes:
+def body_of(prompt: str, params: SamplingParams) -> bytes:
     """The request as the model server takes it."""
-    asked: dict[str, Any] = {"prompt": prompt, "stop": list(wish.stop)}
+    asked: dict[str, Any] = {"prompt": prompt, "stop": list(params.stop)}
     for name in ("max_tokens", "temperature", "top_p", "seed"):
-        if (value := getattr(wish, name)) is not None:
+        if (value := getattr(params, name)) is not None:
             asked[name] = value
     return orjson.dumps({"REQUEST": orjson.dumps(asked).decode()})
 
@@ -63,7 +64,7 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
-class Hearing:
+class PieceReader:
     """What was heard of an answer so far, over all replicas that were asked for it."""
 
     def __init__(self, visit: Visit, model: str) -> None:
@@ -81,11 +82,11 @@ class Hearing:
         self._size += len(data)
         if self._size > MAX_TEXT:
             raise model_failed(self._model)
-        found = [_heard(event, self._model, self._visit) for event in self._events.feed(data)]
-        if found:
-            self.began, self.finished = True, self.finished or bool(found[-1].finish)
-            self._visit.made(found[-1].output_tokens)
-        return found
+        pieces = [_heard(event, self._model, self._visit) for event in self._events.feed(data)]
+        if pieces:
+            self.began, self.finished = True, self.finished or bool(pieces[-1].finish)
+            self._visit.made(pieces[-1].output_tokens)
+        return pieces
 
 
 async def pieces(
@@ -95,27 +96,27 @@ async def pieces(
     come to its end. One that is lost before its first piece is asked for again elsewhere: its caller
     has seen nothing of it."""
     path = f"/v2/models/{name}/generate_stream"
-    hearing = Hearing(visit, name)
-    while not hearing.finished:
+    reader = PieceReader(visit, name)
+    while not reader.finished:
         answer = await visit.send("POST", path, JSON_HEADER, body, repeatable=True)
         if answer.head.status != 200:
             text = await _short(answer.exchange.read_all(65536))
             raise refusal(text.decode(errors="replace"), name)
-        hearing.anew()
-        with Watchdog(upstream.limits.stall_seconds, answer.exchange.abort) as watchdog:
+        reader.anew()
+        with Watchdog(upstream.timeouts.stall_seconds, answer.exchange.abort) as watchdog:
             try:
                 while data := await answer.exchange.read():
                     watchdog.touch()
-                    for piece in hearing.feed(data):
+                    for piece in reader.feed(data):
                         yield piece
                     watchdog.touch()
                     if direct is not None and direct.ready:
-                        await direct.rest(answer.exchange, hearing, watchdog)
+                        await direct.rest(answer.exchange, reader, watchdog)
                         break
             except (CutShort, Garbled):
                 if watchdog.bit:
                     raise too_slow(name) from None
-        if not hearing.finished and (hearing.began or not visit.again()):
+        if not reader.finished and (reader.began or not visit.again()):
             raise broken_off(name, stopped=not answer.replica.usable)
     visit.answered()
     visit.done()
@@ -145,20 +146,15 @@ def note(call: Call, piece: Piece) -> None:
     call.output_tokens = max(call.output_tokens, piece.output_tokens)
 
 
-async def whole(found: Awaitable[AsyncIterator[Piece]], call: Call, shape: Shape) -> bytes:
+async def whole(pieces: Awaitable[AsyncIterator[Piece]], call: Call, shape: Shape) -> bytes:
     """The complete answer as one body; durable in the ledger when this returns."""
     texts: list[str] = []
     reason = ""
-    try:
-        async for piece in await found:
+    async with Settlement(call):
+        async for piece in await pieces:
             note(call, piece)
             texts.append(piece.text)
             reason = piece.finish or reason
-        await call.settle(200)
-    except Problem:
-        # Nothing of it reaches the caller, so nothing is charged.
-        call.input_tokens = call.output_tokens = 0
-        raise
     return shape.whole("".join(texts), reason, call.input_tokens, call.output_tokens, call.cost)
 
 
@@ -174,12 +170,12 @@ class Direct:
         """Whether the stream has begun."""
         return hasattr(self, "stream") and self.stream.direct
 
-    async def rest(self, exchange: Exchange, hearing: Hearing, watchdog: Watchdog) -> None:
+    async def rest(self, exchange: Exchange, reader: PieceReader, watchdog: Watchdog) -> None:
         """Relay an answer from here to its end. Raises what reading it raises."""
 
         def take(data: bytes) -> bool:
             watchdog.touch()
-            return self._take(hearing.feed(data))
+            return self._take(reader.feed(data))
 
         while not await exchange.pass_to(take):
             await self.stream.caught_up()
@@ -197,7 +193,7 @@ class Direct:
 
 
 async def streamed(
-    found: Awaitable[AsyncIterator[Piece]],
+    pieces: Awaitable[AsyncIterator[Piece]],
     call: Call,
     shape: Shape,
     stream: Stream,
@@ -208,23 +204,22 @@ async def streamed(
     """Relay pieces as they come. Raises ``Problem``."""
     direct.stream = stream
     reason = ""
-    began = False
-    async for piece in await found:
-        note(call, piece)
-        if not began:
-            began = True
-            if call.cold_ms is not None:
-                await stream.tell(COLD_START, str(call.cold_ms))
-            if first := shape.first():
-                await stream.write(first)
-        if piece.text:
-            await stream.write(shape.text(piece.text))
-        reason = piece.finish or reason
-        call.mark()
-    closing = shape.last(direct.reason or reason)
-    if usage:
-        call.stop_clock()
-        closing += shape.usage(call.input_tokens, call.output_tokens, call.cost)
-    await stream.write(closing)
-    await call.settle(200)
+    async with Settlement(call) as settlement:
+        async for piece in await pieces:
+            note(call, piece)
+            if not settlement.begun:
+                settlement.began()
+                if call.cold_ms is not None:
+                    await stream.tell(COLD_START, str(call.cold_ms))
+                if first := shape.first():
+                    await stream.write(first)
+            if piece.text:
+                await stream.write(shape.text(piece.text))
+            reason = piece.finish or reason
+            call.mark()
+        closing = shape.last(direct.reason or reason)
+        if usage:
+            call.stop_clock()
+            closing += shape.usage(call.input_tokens, call.output_tokens, call.cost)
+        await stream.write(closing)
     return await stream.end()

@@ -6,35 +6,25 @@ Only the methods listed exist. Error texts are our own here too.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from time import monotonic
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
 from preamar import __version__
-from preamar.gateway.auth.caller import Caller
-from preamar.gateway.auth.keyring import Keyring
-from preamar.gateway.endpoints.health import State
-from preamar.gateway.errors import (
-    Problem,
-    bad,
-    forbidden,
-    ledger_down,
-    unknown_model,
-)
-from preamar.gateway.metering.call import LEFT, Books, Call, most_of, new_id
+from preamar.gateway.endpoints.health import Health
+from preamar.gateway.errors import Problem, bad
+from preamar.gateway.metering.admission import Admission, RequestContext
+from preamar.gateway.metering.call import Call
 from preamar.gateway.metering.grpc_counts import counts
-from preamar.gateway.metering.metrics import NOBODY, UNKNOWN
+from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.relay import cost_bounds
 from preamar.gateway.relay.grpc_messages import Messages
 from preamar.gateway.relay.grpc_upstream import SERVICE, GrpcUpstream
 from preamar.gateway.relay.shadow import Comparer
-from preamar.gateway.routing.queue import Fleet, Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.settings import Settings
 from preamar.gateway.wire import protobuf
-from preamar.ledger.store.writer import LedgerUnavailable
-from preamar.ledger.tables.usage_record import Kind
 
 YES, NO = b"\x08\x01", b""
 _CODES = {
@@ -47,26 +37,18 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-Context = Any
+Rpc = Any
 
 
-class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
+class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Handles the calls of the gRPC port."""
 
     def __init__(
-        self,
-        settings: Settings,
-        fleet: Fleet,
-        keyring: Keyring,
-        books: Books,
-        state: State,
-        comparer: Comparer,
+        self, settings: Settings, admission: Admission, health: Health, comparer: Comparer
     ) -> None:
         self._settings = settings
-        self._fleet = fleet
-        self._keyring = keyring
-        self._books = books
-        self._state = state
+        self._admission = admission
+        self._health = health
         self._upstream = GrpcUpstream(settings.answer_seconds, comparer)
         self._server: Any = None
         self.number = 0
@@ -81,8 +63,8 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             "ServerReady": self._ready,
             "ServerMetadata": self._metadata,
             "ModelReady": self._model_ready,
-            "ModelMetadata": lambda body, context: self._unary(body, context, "ModelMetadata"),
-            "ModelInfer": lambda body, context: self._unary(body, context, "ModelInfer"),
+            "ModelMetadata": lambda body, rpc: self._unary(body, rpc, "ModelMetadata"),
+            "ModelInfer": lambda body, rpc: self._unary(body, rpc, "ModelInfer"),
         }.get(name)
         return grpc.unary_unary_rpc_method_handler(_async(unary)) if unary else None
 
@@ -106,7 +88,7 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             raise OSError(f"port {number} for gRPC cannot be opened") from error
         await self._server.start()
 
-    def heard(self) -> None:
+    def follow(self) -> None:
         """Replicas may have left."""
         self._upstream.sweep_soon()
 
@@ -116,133 +98,107 @@ class GrpcEdge(grpc.GenericRpcHandler):  # type: ignore[misc]
             await self._server.stop(grace)
         await self._upstream.close()
 
-    async def _live(self, _body: bytes, context: Context) -> bytes:
-        await self._who(context)
-        return YES
+    async def _live(self, _body: bytes, rpc: Rpc) -> bytes:
+        async with self._request(rpc):
+            return YES
 
-    async def _ready(self, _body: bytes, context: Context) -> bytes:
-        await self._who(context)
-        return YES if self._state.ready else NO
+    async def _ready(self, _body: bytes, rpc: Rpc) -> bytes:
+        async with self._request(rpc):
+            return YES if self._health.ready else NO
 
-    async def _metadata(self, _body: bytes, context: Context) -> bytes:
-        await self._who(context)
-        return protobuf.message(1, b"preamar") + protobuf.message(2, __version__.encode())
+    async def _metadata(self, _body: bytes, rpc: Rpc) -> bytes:
+        async with self._request(rpc):
+            return protobuf.message(1, b"preamar") + protobuf.message(2, __version__.encode())
 
-    async def _model_ready(self, body: bytes, context: Context) -> bytes:
-        line = await self._line(body, await self._who(context), context)
-        model = line.model
-        return YES if line.awake or (model.loaded and model.stalled is None) else NO
-
-    async def _who(self, context: Context) -> Caller:
-        given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        try:
-            return self._keyring.authorize(str(given))
-        except Problem as problem:
-            await self._refuse(context, problem)
-
-    async def _line(self, body: bytes, caller: Caller, context: Context) -> Line:
-        try:
-            name = protobuf.text(body, 1)
-        except protobuf.NotProtobuf:
-            await self._refuse(context, bad("The message is not of KServe v2."), caller)
-        line = self._fleet.lines.get(name)
-        if line is None:
-            await self._refuse(context, unknown_model(name), caller)
-        if not self._books.may(caller, line.model):
-            await self._refuse(context, forbidden(name), caller, name)
-        if not self._books.home.healthy:
-            await self._refuse(context, ledger_down(), caller, name)
-        return line
-
-    async def _refuse(
-        self, context: Context, problem: Problem, caller: Caller | None = None, model: str = UNKNOWN
-    ) -> NoReturn:
-        self._books.meters.request(model, caller.tenant if caller else NOBODY, problem.status)
-        code = _CODES.get(problem.status, grpc.StatusCode.INTERNAL)
-        wait = problem.headers.get("Retry-After")
-        await context.abort(code, problem.message, (("retry-after", wait),) if wait else ())
-        raise AssertionError
+    async def _model_ready(self, body: bytes, rpc: Rpc) -> bytes:
+        async with self._request(rpc) as request:
+            return YES if self._find(request, body).ready else NO
 
     @asynccontextmanager
-    async def _call(
-        self, line: Line, caller: Caller, context: Context, method: str, size: int
-    ) -> AsyncIterator[Call]:
-        """An accepted call whose message has that many bytes; leaving the block in any way leaves a
-        row."""
-        kind = Kind.EMBEDDINGS if line.model.task == "Embed" else Kind.COMPLETIONS
-        name, seconds = line.model.name, context.time_remaining()
-        most = most_of(line.model, cost_bounds.tokens_of(size), 0, seconds)
+    async def _request(self, rpc: Rpc) -> AsyncIterator[RequestContext]:
+        """A request with a key that is known. What ends the block is what its caller is told."""
+        request = RequestContext()
+        seconds = rpc.time_remaining()
+        if seconds is not None:
+            request.wait(seconds)
         try:
-            reservation = await self._books.treasury.admit(
-                caller.tenant, caller.key_id, caller.terms, line.model.price, most
-            )
+            metadata = dict(rpc.invocation_metadata() or ())
+            self._admission.identify(request, str(metadata.get("authorization", "")))
+            yield request
+            if request.call is not None:
+                self._admission.ended(request, 200)
         except Problem as problem:
-            await self._refuse(context, problem, caller, name)
-        model = line.model
-        call = Call(self._books, new_id(), caller, model, f"grpc/{method}", kind, reservation)
-        call.deadline = None if seconds is None else monotonic() + seconds
-        self._state.begin()
-        line_status = 500
-        try:
-            yield call
-            line_status = 200
-            self._books.meters.request(name, caller.tenant, 200)
-        except (Problem, LedgerUnavailable) as error:
-            told = error if isinstance(error, Problem) else ledger_down()
-            line_status = told.status
-            call.settle_soon(line_status)
-            await self._refuse(context, told, caller, name)
-        except (asyncio.CancelledError, GeneratorExit):
-            late = call.deadline is not None and monotonic() >= call.deadline
-            line_status = 504 if late else LEFT
-            self._books.meters.request(name, caller.tenant, line_status)
+            self._admission.ended(request, problem.status)
+            await _abort(rpc, problem)
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            if request.call is not None:
+                self._admission.ended(request, request.call.status_of(error))
             raise
         finally:
-            call.settle_soon(line_status)
-            self._state.end()
-            await self._upstream.sweep()
+            if request.call is not None:
+                self._health.end()
+                await self._upstream.sweep()
 
-    async def _unary(self, body: bytes, context: Context, method: str) -> bytes:
-        caller = await self._who(context)
-        line = await self._line(body, caller, context)
-        async with self._call(line, caller, context, method, len(body)) as call:
-            answer, replica = await self._upstream.ask(line, method, body, call)
-            if method == "ModelInfer":
-                call.input_tokens, call.output_tokens = counts(answer)
-                call.first_token()
-            try:
-                await call.settle(200)
-            except Problem:
-                call.input_tokens = call.output_tokens = 0
-                raise
-            await context.send_initial_metadata(_about(call))
-            if method == "ModelInfer":
-                self._upstream.answered(line, replica, body, answer)
-            return answer
+    def _find(self, request: RequestContext, message: bytes) -> ModelQueue:
+        """Raises ``Problem``."""
+        try:
+            name = protobuf.text(message, 1)
+        except protobuf.NotProtobuf:
+            raise bad("The message is not of KServe v2.") from None
+        return self._admission.find(request, name)
+
+    async def _admit(
+        self, request: RequestContext, queue: ModelQueue, method: str, size: int
+    ) -> Call:
+        """An accepted call whose message has that many bytes. Raises ``Problem``."""
+        most = cost_bounds.tokens_of(size)
+        call = await self._admission.admit(request, queue, f"grpc/{method}", most)
+        self._health.begin()
+        return call
+
+    async def _unary(self, body: bytes, rpc: Rpc, method: str) -> bytes:
+        async with self._request(rpc) as request:
+            queue = self._find(request, body)
+            with await self._admit(request, queue, method, len(body)) as call:
+                async with Settlement(call):
+                    answer, replica = await self._upstream.ask(queue, method, body, call)
+                    if method == "ModelInfer":
+                        call.input_tokens, call.output_tokens = counts(answer)
+                        call.first_token()
+                await rpc.send_initial_metadata(_about(call))
+                if method == "ModelInfer":
+                    self._upstream.answered(queue, replica, body, answer)
+                return answer
         raise AssertionError
 
-    async def _stream(
-        self, messages: AsyncIterator[bytes], context: Context
-    ) -> AsyncIterator[bytes]:
-        caller = await self._who(context)
-        first = await anext(messages, None)
-        if first is None:
-            return
-        line = await self._line(first, caller, context)
-        async with self._call(line, caller, context, "ModelStreamInfer", len(first)) as call:
-            await context.send_initial_metadata((("x-request-id", call.id),))
+    async def _stream(self, messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
+        async with self._request(rpc) as request:
+            first = await anext(messages, None)
+            if first is None:
+                return
+            queue = self._find(request, first)
+            with await self._admit(request, queue, "ModelStreamInfer", len(first)) as call:
+                await rpc.send_initial_metadata((("x-request-id", call.id),))
 
-            def began() -> None:
-                # The head is out since the stream began, so that the caller knew that it is heard.
-                context.set_trailing_metadata(_about(call)[1:])
+                def began() -> None:
+                    # The head went out at once, so that the caller knew that it is heard.
+                    rpc.set_trailing_metadata(_about(call)[1:])
 
-            said = Messages(first, messages, line.model.name)
-            try:
-                async for answer in self._upstream.converse(line, said, call, began):
-                    yield answer
-                await call.settle(200)
-            finally:
-                said.close()
+                requests = Messages(first, messages, queue.model.name)
+                try:
+                    async with Settlement(call) as settlement:
+                        async for answer in self._upstream.converse(queue, requests, call, began):
+                            settlement.began()
+                            yield answer
+                finally:
+                    requests.close()
+
+
+async def _abort(rpc: Rpc, problem: Problem) -> NoReturn:
+    code = _CODES.get(problem.status, grpc.StatusCode.INTERNAL)
+    wait = problem.headers.get("Retry-After")
+    await rpc.abort(code, problem.message, (("retry-after", wait),) if wait else ())
+    raise AssertionError
 
 
 def _about(call: Call) -> tuple[tuple[str, str], ...]:
@@ -252,8 +208,8 @@ def _about(call: Call) -> tuple[tuple[str, str], ...]:
     return (*about, ("x-preamar-cold-start-ms", str(call.cold_ms)))
 
 
-def _async(method: Callable[[bytes, Context], Awaitable[bytes]]) -> Any:
-    async def handle(body: bytes, context: Context) -> bytes:
-        return await method(body, context)
+def _async(method: Callable[[bytes, Rpc], Awaitable[bytes]]) -> Any:
+    async def handle(body: bytes, rpc: Rpc) -> bytes:
+        return await method(body, rpc)
 
     return handle

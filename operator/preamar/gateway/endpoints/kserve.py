@@ -15,13 +15,14 @@ from preamar import __version__
 from preamar.gateway.errors import Problem, broken_off, model_failed, wrong_method
 from preamar.gateway.metering import token_outputs, tokens
 from preamar.gateway.metering.call import COLD_START, Call
-from preamar.gateway.metering.token_outputs import Asked
+from preamar.gateway.metering.settlement import Settlement
+from preamar.gateway.metering.token_outputs import TensorRequest
 from preamar.gateway.relay import cost_bounds
-from preamar.gateway.relay.model_config import served
-from preamar.gateway.relay.shadow import Comparer, Heard, over_http
+from preamar.gateway.relay.model_config import read_config
+from preamar.gateway.relay.shadow import Comparer, ShadowReader, over_http
 from preamar.gateway.relay.upstream import Answer, Upstream
 from preamar.gateway.routing import affinity
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.settings import Settings
 from preamar.gateway.wire.connections import CutShort
 
@@ -75,48 +76,45 @@ class Kserve:
         about = {"name": "preamar", "version": __version__, "extensions": ["binary_tensor_data"]}
         return web.json_response(about, headers=headers)
 
-    def readiness(self, line: Line, call_id: str) -> web.Response:
-        """Ready means that a request would be answered: now, or after waking. Looking wakes
-        nothing."""
-        ready = line.awake or (line.model.loaded and line.model.stalled is None)
-        return web.Response(status=200 if ready else 503, headers={"x-request-id": call_id})
+    def readiness(self, queue: ModelQueue, call_id: str) -> web.Response:
+        return web.Response(status=200 if queue.ready else 503, headers={"x-request-id": call_id})
 
     async def relay(
-        self, request: web.BaseRequest, route: Route, line: Line, call: Call, body: bytes
+        self, request: web.BaseRequest, route: Route, queue: ModelQueue, call: Call, body: bytes
     ) -> web.StreamResponse:
         """Pass a request to a replica and its answer back. Raises ``Problem``."""
-        body, extra = self._asked(request, route, line, body)
+        body, extra = self._passed_on(request, route, queue, body)
         alike = affinity.of_text(body) if route.action == "generate" else affinity.NONE
-        with self._upstream.places(line, call, alike) as visit:
-            if route.action != "metadata" and cost_bounds.endless(call, line.model.task):
-                about = await served(visit, line.model.name)
-                answers = line.model.batch if route.action == "infer" else 1
+        with self._upstream.visit(queue, call, alike) as visit:
+            if route.action != "metadata" and cost_bounds.endless(call, queue.model.task):
+                about = await read_config(visit, queue.model.name)
+                answers = queue.model.batch if route.action == "infer" else 1
                 await cost_bounds.cover_answers(call, len(body), about, answers)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             try:
                 if answer.head.status >= 400:
                     raise explained(
-                        line.model.name, answer, await answer.exchange.read_all(1 << 20)
+                        queue.model.name, answer, await answer.exchange.read_all(1 << 20)
                     )
                 usage = tokens.reader(answer.head)
-                heard = None
+                shadow = None
                 if route.action == "infer" and self._comparer.wants(
-                    line, answer.replica, len(body)
+                    queue, answer.replica, len(body)
                 ):
-                    heard = usage = Heard(usage)
-                response = await self._back(request, answer, line, call, usage)
+                    shadow = usage = ShadowReader(usage)
+                response = await self._back(request, answer, queue, call, usage)
             except CutShort:
-                raise broken_off(line.model.name, stopped=not answer.replica.usable) from None
+                raise broken_off(queue.model.name, stopped=not answer.replica.usable) from None
             if route.action != "metadata":
                 visit.answered()
             visit.done()
-        if heard is not None:
-            question = over_http(route.path, extra, body, answer.head, heard.data)
-            self._comparer.offer(line, answer.replica, question)
+        if shadow is not None:
+            question = over_http(route.path, extra, body, answer.head, shadow.data)
+            self._comparer.offer(queue, answer.replica, question)
         return response
 
-    def _asked(
-        self, request: web.BaseRequest, route: Route, line: Line, body: bytes
+    def _passed_on(
+        self, request: web.BaseRequest, route: Route, queue: ModelQueue, body: bytes
     ) -> tuple[bytes, bytes]:
         """The body and the header lines that go on. Raises ``Problem``."""
         headers = {name: v for name in _PASSED_ON if (v := request.headers.get(name)) is not None}
@@ -124,13 +122,13 @@ class Kserve:
             length = headers.get(_LENGTH, "")
             head = int(length) if length.isascii() and length.isdigit() else None
             encoding = headers.get("Content-Encoding", "")
-            asked = token_outputs.over_http(
-                line.model.task, Asked(body, head), encoding, self._settings.max_body
+            passed = token_outputs.over_http(
+                queue.model.task, TensorRequest(body, head), encoding, self._settings.max_body
             )
-            if asked.changed:
-                body = asked.body
+            if passed.changed:
+                body = passed.body
                 headers.pop("Content-Encoding", None)
-                headers |= {} if asked.head is None else {_LENGTH: str(asked.head)}
+                headers |= {} if passed.head is None else {_LENGTH: str(passed.head)}
         # Headers were read as UTF-8 with escapes: what a caller sent goes on byte by byte.
         lines = (f"{name}: {value}\r\n" for name, value in headers.items())
         return body, "".join(lines).encode("utf-8", "surrogateescape")
@@ -139,7 +137,7 @@ class Kserve:
         self,
         request: web.BaseRequest,
         answer: Answer,
-        line: Line,
+        queue: ModelQueue,
         call: Call,
         usage: tokens.Reader,
     ) -> web.StreamResponse:
@@ -147,30 +145,29 @@ class Kserve:
         for name, value in answer.head.headers:
             if name in _PASSED_BACK:
                 response.headers[name.decode()] = value.decode("latin-1")
-        response.headers.update(call.versions(line.model))
+        response.headers.update(call.versions(queue.model))
         if call.cold_ms is not None:
             response.headers[COLD_START] = str(call.cold_ms)
         length = answer.head.get(b"content-length")
         if length is not None:
             response.content_length = int(length)
         # One piece is kept back, so that nobody has a whole answer that the ledger lacks.
-        last = await answer.exchange.read()
-        usage.feed(last)
-        call.first_token()
-        began = False
+        settlement = Settlement(call)
         try:
-            while piece := await answer.exchange.read():
-                if not began:
-                    began = True
-                    await response.prepare(request)
-                await response.write(last)
-                last = piece
-                usage.feed(piece)
-            usage.tell(call)
-            await call.settle(200)
+            async with settlement:
+                last = await answer.exchange.read()
+                usage.feed(last)
+                call.first_token()
+                while piece := await answer.exchange.read():
+                    if not settlement.begun:
+                        settlement.began()
+                        await response.prepare(request)
+                    await response.write(last)
+                    last = piece
+                    usage.feed(piece)
+                usage.tell(call)
         except (Problem, CutShort, asyncio.CancelledError) as error:
-            if not began:
-                call.input_tokens = call.output_tokens = 0
+            if not settlement.begun:
                 raise
             # An answer that is cut must not look whole: end the connection within its framing.
             if request.transport is not None:
@@ -178,7 +175,7 @@ class Kserve:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise ConnectionResetError from None
-        if not began:
+        if not settlement.begun:
             await response.prepare(request)
         await response.write(last)
         await response.write_eof()

@@ -12,14 +12,15 @@ from aiohttp import web
 
 from preamar.gateway.endpoints.kserve import Route, explained
 from preamar.gateway.endpoints.response_stream import Stream
-from preamar.gateway.errors import Problem, broken_off, refusal, too_slow
+from preamar.gateway.errors import broken_off, refusal, too_slow
 from preamar.gateway.metering.call import COLD_START, Call
+from preamar.gateway.metering.settlement import Settlement
 from preamar.gateway.metering.tokens import ints
 from preamar.gateway.relay import cost_bounds
-from preamar.gateway.relay.model_config import served
+from preamar.gateway.relay.model_config import read_config
 from preamar.gateway.relay.upstream import Answer, Upstream
 from preamar.gateway.routing import affinity
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.wire.connections import CutShort
 from preamar.gateway.wire.http1 import Garbled
 from preamar.gateway.wire.sse import Events, event
@@ -31,42 +32,36 @@ MAX_EVENT = 8 << 20
 
 
 async def relay(
-    upstream: Upstream, headers: Mapping[str, str], route: Route, line: Line, call: Call,
+    upstream: Upstream, headers: Mapping[str, str], route: Route, queue: ModelQueue, call: Call,
     body: bytes, stream: Stream,
 ) -> web.StreamResponse:  # fmt: skip
     """Pass a request to a replica and its events back. Raises ``Problem``."""
-    model = line.model.name
+    model = queue.model.name
     extra = b"".join(
         f"{name}: {headers[name]}\r\n".encode("utf-8", "surrogateescape")
         for name in PASSED_ON
         if name in headers
     )
     kept = b""
-    written = False
-    with upstream.places(line, call, affinity.of_text(body)) as visit:
-        try:
-            if cost_bounds.endless(call, line.model.task):
-                await cost_bounds.cover_answers(call, len(body), await served(visit, model), 1)
+    with upstream.visit(queue, call, affinity.of_text(body)) as visit:
+        async with Settlement(call) as settlement:
+            if cost_bounds.endless(call, queue.model.task):
+                await cost_bounds.cover_answers(call, len(body), await read_config(visit, model), 1)
             answer = await visit.send(route.method, route.path, extra, body, repeatable=False)
             if call.cold_ms is not None:
                 await stream.tell(COLD_START, str(call.cold_ms))
-            async for found in events(answer, model, upstream.limits.stall_seconds):
-                note(call, found, model)
+            async for data in events(answer, model, upstream.timeouts.stall_seconds):
+                note(call, data, model)
                 visit.made(call.output_tokens)
                 call.mark()
                 if kept:
-                    written = True
+                    settlement.began()
                     await stream.write(kept)
                 else:
                     call.first_token()
-                kept = event(found)
+                kept = event(data)
             visit.answered()
             visit.done()
-            await call.settle(200)
-        except Problem:
-            if not written:
-                call.input_tokens = call.output_tokens = 0
-            raise
     return await stream.end(kept)
 
 

@@ -31,7 +31,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SamplingParams:
     """A text to be generated; None: the model's own default."""
 
     max_tokens: int | None
@@ -50,7 +50,7 @@ def model_name(given: Mapping[str, Any]) -> str:
     return name
 
 
-def wish_of(given: Mapping[str, Any], default_max: int | None) -> Wish:
+def params_of(given: Mapping[str, Any], default_max: int | None) -> SamplingParams:
     """Raises ``Problem``."""
     for name, neutral in _NEUTRAL.items():
         value = given.get(name)
@@ -65,7 +65,7 @@ def wish_of(given: Mapping[str, Any], default_max: int | None) -> Wish:
         raise bad("'stream_options' needs 'stream': true.", "stream_options")
     name = "max_completion_tokens" if given.get("max_completion_tokens") else "max_tokens"
     most = _number(given, name, 1, 10**9, whole=True)
-    return Wish(
+    return SamplingParams(
         max_tokens=default_max if most is None else int(most),
         temperature=_number(given, "temperature", 0, 2),
         top_p=_number(given, "top_p", 0, 1),

@@ -15,7 +15,7 @@ from preamar.gateway.errors import Problem, bad, too_large, unavailable
 MAX_DEPTH = 32
 
 
-class Room:
+class BodyMemory:
     """Bytes of request bodies that may be in memory at once."""
 
     def __init__(self, size: int) -> None:
@@ -27,9 +27,11 @@ class Room:
         self.left -= size
 
 
-async def read_body(request: web.BaseRequest, limit: int, seconds: float, room: Room) -> bytes:
+async def read_body(
+    request: web.BaseRequest, limit: int, seconds: float, memory: BodyMemory
+) -> bytes:
     """The whole body. Raises ``Problem`` when it is too large, too slow or cut. The caller gives
-    ``room`` back the length of what it got."""
+    ``memory`` back the length of what it got."""
     length = request.content_length
     if length is not None and length > limit:
         raise too_large(limit)
@@ -37,27 +39,27 @@ async def read_body(request: web.BaseRequest, limit: int, seconds: float, room: 
         return b""
     if length is not None and request.content.is_eof():
         # It came with its head, as most do: nothing is to be waited for.
-        room.take(length)
+        memory.take(length)
         return request.content.read_nowait()
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.content.iter_any():
-                room.take(len(part))
+                memory.take(len(part))
                 size += len(part)
                 parts.append(part)
                 if size > limit:
                     break
     except BaseException as error:
-        room.left += size
+        memory.left += size
         if isinstance(error, TimeoutError):
             raise Problem(408, "The request's body did not arrive in time.") from None
         if isinstance(error, web.PayloadAccessError | ValueError):
             raise bad("The request's body is broken.") from None
         raise
     if size > limit:
-        room.left += size
+        memory.left += size
         raise too_large(limit)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

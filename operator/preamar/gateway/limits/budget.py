@@ -4,16 +4,16 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from preamar.gateway.limits.limits import RATES, Terms
+from preamar.gateway.limits.limits import RATES, Limits
 from preamar.ledger.budgets.balances import tenant_owner
 from preamar.ledger.budgets.leases import PREPAID, standing
 from preamar.ledger.tables.prices import decimal
 
 
-def standing_of(engine: Engine, tenant: str, terms: Terms, now: float) -> dict[str, Any]:
+def standing_of(engine: Engine, tenant: str, limits: Limits, now: float) -> dict[str, Any]:
     """As JSON; amounts are None where the tenant has no budget. Blocks on the database."""
-    found = [a for a in terms.allowances(tenant_owner(tenant), now) if a.unit not in RATES]
-    told: dict[str, Any] = {"object": "budget", "tenant": tenant, "currency": terms.currency}
+    found = [a for a in limits.allowances(tenant_owner(tenant), now) if a.unit not in RATES]
+    told: dict[str, Any] = {"object": "budget", "tenant": tenant, "currency": limits.currency}
     if not found:
         return told | dict.fromkeys(("amount", "period", "spent", "reserved", "remaining"))
     (allowance,) = found

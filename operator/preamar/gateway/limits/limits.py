@@ -20,7 +20,7 @@ LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
 MOST = 10**15
 
 
-class BadTerms(ValueError):
+class BadLimits(ValueError):
     """The sentence says what is wrong; ``param`` names it."""
 
     def __init__(self, message: str, param: str) -> None:
@@ -29,7 +29,7 @@ class BadTerms(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Limits:
     """``budget`` in pico-units of ``currency``, for each month or, ``prepaid``, once. ``expires`` in
     seconds since 1970. None: no limit; no ``models``: all."""
 
@@ -67,58 +67,58 @@ def minute_of(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M}"
 
 
-FREE = Terms()
-NOTHING = Terms(budget=0, requests_per_minute=0)
+FREE = Limits()
+NOTHING = Limits(budget=0, requests_per_minute=0)
 """Of whom it cannot be read what they may use: nothing is given away by mistake."""
 
 
-def of_tenant(body: Mapping[str, Any]) -> tuple[str, Terms]:
-    """A Tenant's name and its terms."""
+def of_tenant(body: Mapping[str, Any]) -> tuple[str, Limits]:
+    """A Tenant's name and its limits."""
     name = str((body.get("metadata") or {}).get("name", ""))
     try:
         spec = body["spec"]
-        limits = spec.get("limits") or {}
-        found = {
+        rates = spec.get("limits") or {}
+        scope = {
             "budget": spec.get("budget"),
             "limits": {
-                "requests_per_minute": limits.get("requestsPerMinute"),
-                "tokens_per_minute": limits.get("tokensPerMinute"),
-                "concurrent": limits.get("concurrent"),
+                "requests_per_minute": rates.get("requestsPerMinute"),
+                "tokens_per_minute": rates.get("tokensPerMinute"),
+                "concurrent": rates.get("concurrent"),
             },
             "models": list(spec.get("models") or ()),
         }
-        terms = of_scope(found, priority=int(spec.get("priority", defaults.PRIORITY)))
-    except (BadTerms, KeyError, TypeError, ValueError, AttributeError):
+        limits = of_scope(scope, priority=int(spec.get("priority", defaults.PRIORITY)))
+    except (BadLimits, KeyError, TypeError, ValueError, AttributeError):
         return name, NOTHING
-    return name, terms
+    return name, limits
 
 
-def of_key(scope: str) -> Terms:
-    """The terms of a key as the ledger keeps them."""
+def of_key(scope: str) -> Limits:
+    """The limits of a key as the ledger keeps them."""
     if scope == "{}":
         return FREE
     try:
         return of_scope(json.loads(scope))
-    except (BadTerms, ValueError, TypeError, AttributeError):
+    except (BadLimits, ValueError, TypeError, AttributeError):
         return NOTHING
 
 
-def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> Terms:
-    """Terms from ``{models, expires_at, budget: {currency, amount, period}, limits: {…}}``; what is
-    left out or null is not limited. Raises ``BadTerms``."""
+def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> Limits:
+    """Limits from ``{models, expires_at, budget: {currency, amount, period}, limits: {…}}``; what is
+    left out or null is not limited. Raises ``BadLimits``."""
     known = {"name", "models", "expires_at", "budget", "limits"}
     if unknown := sorted(set(given) - known):
-        raise BadTerms(f"A key has {', '.join(sorted(known))}, no '{unknown[0]}'.", unknown[0])
+        raise BadLimits(f"A key has {', '.join(sorted(known))}, no '{unknown[0]}'.", unknown[0])
     budget = _object(given, "budget", {"currency", "amount", "period"})
-    limits = _object(given, "limits", set(LIMITS))
+    rates = _object(given, "limits", set(LIMITS))
     models = [] if given.get("models") is None else given["models"]
     if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
-        raise BadTerms("'models' must be a list of names.", "models")
+        raise BadLimits("'models' must be a list of names.", "models")
     name = given.get("name")
     if name is not None and not (isinstance(name, str) and len(name) <= 128):
-        raise BadTerms("'name' must be text of 128 characters at most.", "name")
-    rates = {limit: whole(limits.get(limit), limit) for limit in LIMITS}
-    terms = Terms(
+        raise BadLimits("'name' must be text of 128 characters at most.", "name")
+    numbers = {limit: whole(rates.get(limit), limit) for limit in LIMITS}
+    limits = Limits(
         # Empty is a mistake, and not a budget without an end.
         budget=_amount(None if given.get("budget") is None else budget),
         currency=_currency(budget),
@@ -126,9 +126,9 @@ def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> Terms:
         models=frozenset(models),
         priority=priority,
         expires=whole(given.get("expires_at"), "expires_at"),
-        **rates,
+        **numbers,
     )
-    return FREE if terms == FREE else terms
+    return FREE if limits == FREE else limits
 
 
 def _object(given: Mapping[str, Any], name: str, known: set[str]) -> Mapping[str, Any]:
@@ -136,18 +136,18 @@ def _object(given: Mapping[str, Any], name: str, known: set[str]) -> Mapping[str
     if found is None:
         return {}
     if not isinstance(found, dict) or set(found) - known:
-        raise BadTerms(f"'{name}' must be an object of {', '.join(sorted(known))}.", name)
+        raise BadLimits(f"'{name}' must be an object of {', '.join(sorted(known))}.", name)
     return found
 
 
 def whole(value: Any, name: str, most: int = MOST) -> int | None:
-    """A whole number, which JSON may write as 5.0. Raises ``BadTerms``."""
+    """A whole number, which JSON may write as 5.0. Raises ``BadLimits``."""
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= most:
-        raise BadTerms(f"'{name}' must be a whole number from 0 to {most}.", name)
+        raise BadLimits(f"'{name}' must be a whole number from 0 to {most}.", name)
     return value
 
 
@@ -157,18 +157,18 @@ def _amount(budget: Mapping[str, Any] | None) -> int | None:
     try:
         return pico_of(budget.get("amount"), "budget.amount")
     except BadPrice as error:
-        raise BadTerms(str(error), "budget") from None
+        raise BadLimits(str(error), "budget") from None
 
 
 def _currency(budget: Mapping[str, Any]) -> str:
     currency = budget.get("currency", defaults.BUDGET_CURRENCY)
     if not (isinstance(currency, str) and len(currency) == 3 and currency.isalpha()):
-        raise BadTerms("'budget.currency' must be a code such as USD.", "budget")
+        raise BadLimits("'budget.currency' must be a code such as USD.", "budget")
     return currency
 
 
 def _prepaid(budget: Mapping[str, Any]) -> bool:
     period = budget.get("period", defaults.BUDGET_PERIOD)
     if not isinstance(period, str) or period not in {"Month", "Prepaid"}:
-        raise BadTerms("'budget.period' must be Month or Prepaid.", "budget")
+        raise BadLimits("'budget.period' must be Month or Prepaid.", "budget")
     return bool(period == "Prepaid")

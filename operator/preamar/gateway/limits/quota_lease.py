@@ -21,7 +21,7 @@ KNOWN_SECONDS = 1.0
 IDLE_SECONDS = 5.0
 
 
-class Spent(Exception):
+class Exhausted(Exception):
     """It does not fit: ``left`` is what there is."""
 
     def __init__(self, allowance: Allowance, needed: int, left: int) -> None:
@@ -35,7 +35,7 @@ Lend = Callable[[Allowance, int, int], Awaitable[Granted]]
 GiveBack = Callable[[Allowance, int], Awaitable[None]]
 
 
-class Purse:
+class QuotaLease:
     """``free``: leased, and neither reserved nor spent; below 0 where requests took more than was
     reserved for them. ``reserved``: how many requests still hold a part."""
 
@@ -72,12 +72,12 @@ class Purse:
         return True
 
     async def take(self, amount: int) -> None:
-        """Reserve that much. Raises ``Spent``, or what the ledger raises where it cannot be asked."""
+        """Reserve that much. Raises ``Exhausted``, or what the ledger raises where it cannot be asked."""
         if self.take_now(amount):
             return
         self.used_at = monotonic()
         if amount > self.remaining and self.used_at - self._looked_at < KNOWN_SECONDS:
-            raise Spent(self.allowance, amount, self.remaining)
+            raise Exhausted(self.allowance, amount, self.remaining)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, mine))
         if self._asking is None:
@@ -112,7 +112,7 @@ class Purse:
                 if not granted.amount:
                     amount, mine = self._waiting.popleft()
                     if not mine.done():
-                        mine.set_exception(Spent(self.allowance, amount, self.remaining))
+                        mine.set_exception(Exhausted(self.allowance, amount, self.remaining))
         except (SQLAlchemyError, OSError) as error:
             for _, mine in self._waiting:
                 if not mine.done():
@@ -132,7 +132,7 @@ class Purse:
                 known = monotonic() - self._looked_at < KNOWN_SECONDS
                 if not known or amount <= self.remaining:
                     return True
-                mine.set_exception(Spent(self.allowance, amount, self.remaining))
+                mine.set_exception(Exhausted(self.allowance, amount, self.remaining))
             else:
                 self.free -= amount
                 self.reserved += 1

@@ -8,31 +8,31 @@ from datetime import UTC, datetime
 
 from preamar.gateway.errors import Problem
 from preamar.gateway.limits.limits import CONCURRENT, REQUESTS, TOKENS
-from preamar.gateway.limits.quota_lease import Spent
+from preamar.gateway.limits.quota_lease import Exhausted
 from preamar.ledger.budgets.leases import Allowance
 from preamar.ledger.tables.prices import decimal
 
 
-def refused(spent: Spent) -> Problem:
+def refused(exhausted: Exhausted) -> Problem:
     """A request that does not fit."""
-    allowance = spent.allowance
+    allowance = exhausted.allowance
     owner = "This key" if "/" in allowance.owner else f"The tenant '{allowance.owner}'"
     unit, most = allowance.unit, allowance.most
     if unit == CONCURRENT:
         text = f"{owner} may have {most} requests at once, and has. Wait for one to end."
         return _rate(text, {"Retry-After": "1"})
     if unit in {REQUESTS, TOKENS}:
-        text = f"{owner} may use {most} {unit} a minute; {spent.left} are left of this one."
-        if spent.needed > most:
-            text += f" This request alone may use {spent.needed}: ask for fewer output tokens."
+        text = f"{owner} may use {most} {unit} a minute; {exhausted.left} are left of this one."
+        if exhausted.needed > most:
+            text += f" This request alone may use {exhausted.needed}: ask for fewer output tokens."
             return _rate(text, {"x-should-retry": "false"})
         wait = _seconds_left()
-        headers = {"Retry-After": str(max(1, wait)), **shown([(allowance, spent.left)])}
+        headers = {"Retry-After": str(max(1, wait)), **shown([(allowance, exhausted.left)])}
         return _rate(text, headers)
     what = "this month" if allowance.period != "prepaid" else "in all"
     text = (
-        f"{owner} may spend {decimal(most)} {unit} {what}, of which {decimal(spent.left)} are free. "
-        f"This request can cost {decimal(spent.needed)}: ask for fewer output tokens, or have the "
+        f"{owner} may spend {decimal(most)} {unit} {what}, of which {decimal(exhausted.left)} are free. "
+        f"This request can cost {decimal(exhausted.needed)}: ask for fewer output tokens, or have the "
         "budget raised."
     )
     return Problem(

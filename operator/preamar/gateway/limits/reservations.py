@@ -21,10 +21,10 @@ from preamar.gateway.limits.limits import (
     RATES,
     REQUESTS,
     TOKENS,
-    Terms,
+    Limits,
     minute_of,
 )
-from preamar.gateway.limits.quota_lease import Purse, Spent
+from preamar.gateway.limits.quota_lease import Exhausted, QuotaLease
 from preamar.gateway.limits.refusals import other_currency, refused, shown
 from preamar.gateway.settings import UNBOUNDED_TOKENS
 from preamar.ledger.budgets import leases
@@ -58,52 +58,52 @@ class Reservation:
     def __init__(self, price: Price, accelerator_ms: int = 0) -> None:
         self.price = price
         self._accelerator_ms = accelerator_ms
-        self._held: list[tuple[Purse, int]] = []
+        self._held: list[tuple[QuotaLease, int]] = []
 
     @property
     def leases(self) -> tuple[tuple[str, str], ...]:
         """Owner and period of each lease that the request's cost comes out of."""
         return tuple(
-            (purse.allowance.owner, purse.allowance.period)
-            for purse, _ in self._held
-            if purse.allowance.unit not in RATES
+            (lease.allowance.owner, lease.allowance.period)
+            for lease, _ in self._held
+            if lease.allowance.unit not in RATES
         )
 
     @property
     def bounded(self) -> bool:
         """Whether it matters what the request costs at most."""
-        return any(purse.allowance.unit not in RATES for purse, _ in self._held)
+        return any(lease.allowance.unit not in RATES for lease, _ in self._held)
 
-    def hold(self, purse: Purse, amount: int) -> None:
-        self._held.append((purse, amount))
+    def hold(self, lease: QuotaLease, amount: int) -> None:
+        self._held.append((lease, amount))
 
     async def cover(self, input_tokens: int, output_tokens: int) -> None:
         """Reserve more where so many tokens cost more than what is reserved. Raises ``Problem``."""
         cost = self.price.cost(input_tokens, output_tokens, accelerator_ms=self._accelerator_ms)
-        for at, (purse, amount) in enumerate(self._held):
-            if purse.allowance.unit not in RATES and cost > amount:
-                await _taken(purse.grow(cost - amount))
-                self._held[at] = (purse, cost)
+        for at, (lease, amount) in enumerate(self._held):
+            if lease.allowance.unit not in RATES and cost > amount:
+                await _taken(lease.grow(cost - amount))
+                self._held[at] = (lease, cost)
 
     def headers(self) -> dict[str, str]:
         """What is left of the rates."""
         return shown(
-            (purse.allowance, purse.remaining)
-            for purse, _ in self._held
-            if purse.allowance.unit in {REQUESTS, TOKENS}
+            (lease.allowance, lease.remaining)
+            for lease, _ in self._held
+            if lease.allowance.unit in {REQUESTS, TOKENS}
         )
 
     def end(self, cost: int, tokens: int) -> None:
         """The request has cost that, in pico-units. A second time does nothing."""
-        for purse, amount in self._held:
+        for lease, amount in self._held:
             used = {REQUESTS: amount, TOKENS: tokens, CONCURRENT: 0}
-            purse.put_back(amount - used.get(purse.allowance.unit, cost))
+            lease.put_back(amount - used.get(lease.allowance.unit, cost))
         self._held.clear()
 
     def undo(self) -> None:
         """The request was never sent: as if it had not come."""
-        for purse, amount in self._held:
-            purse.put_back(amount)
+        for lease, amount in self._held:
+            lease.put_back(amount)
         self._held.clear()
 
 
@@ -112,8 +112,8 @@ async def _taken(taking: Awaitable[None]) -> None:
     try:
         async with asyncio.timeout(LEND_SECONDS):
             await taking
-    except Spent as spent:
-        raise refused(spent) from None
+    except Exhausted as exhausted:
+        raise refused(exhausted) from None
     except (SQLAlchemyError, TimeoutError):
         raise ledger_down() from None
 
@@ -123,44 +123,44 @@ def _same_currency(unit: str, price: Price) -> None:
         raise other_currency(unit, price.currency)
 
 
-class Treasury:
-    """All purses of one gateway."""
+class Reservations:
+    """All leases of one gateway."""
 
     def __init__(self, home: Home, instance: str) -> None:
         self._home = home
         self._engine = home.engine
         self._instance = instance
-        self._tenants: Mapping[str, Terms] = {}
-        self._purses: dict[tuple[str, str, str], Purse] = {}
-        self._minutes: dict[str, tuple[Terms, Terms, int, tuple[Allowance, ...]]] = {}
+        self._tenants: Mapping[str, Limits] = {}
+        self._leases: dict[tuple[str, str, str], QuotaLease] = {}
+        self._minutes: dict[str, tuple[Limits, Limits, int, tuple[Allowance, ...]]] = {}
         # One thread: leases are granted one after the other anyhow.
         self._thread = ThreadPoolExecutor(1, "ledger-lender")
 
-    def know(self, tenants: Mapping[str, Terms]) -> None:
+    def know(self, tenants: Mapping[str, Limits]) -> None:
         """What the Tenant resources say."""
         self._tenants = tenants
 
     @property
-    def tenants(self) -> Mapping[str, Terms]:
+    def tenants(self) -> Mapping[str, Limits]:
         """Of all tenants that have a resource."""
         return self._tenants
 
-    def terms(self, tenant: str) -> Terms:
+    def limits(self, tenant: str) -> Limits:
         """Of a tenant; one without a resource has no limits."""
         return self._tenants.get(tenant, FREE)
 
     async def admit(
-        self, tenant: str, key_id: str, key: Terms, price: Price, most: Most
+        self, tenant: str, key_id: str, key: Limits, price: Price, most: Most
     ) -> Reservation:
         """Set aside what a request may use at most; of the rate of tokens, which only slows callers
         down, what is likely. Raises ``Problem``; then nothing is set aside."""
         reservation = Reservation(price, most.accelerator_ms)
-        terms = self.terms(tenant)
-        if terms is FREE and key is FREE:
+        limits = self.limits(tenant)
+        if limits is FREE and key is FREE:
             return reservation
         now = time()
         cost = price.cost(most.input, most.output, accelerator_ms=most.accelerator_ms)
-        allowances = self._of_both(terms, tenant, key, key_id, int(now // 60))
+        allowances = self._of_both(limits, tenant, key, key_id, int(now // 60))
         likely = most.input // BYTES_PER_TOKEN + min(most.output, UNBOUNDED_TOKENS)
         amounts = {CONCURRENT: 1, REQUESTS: 1, TOKENS: likely}
         try:
@@ -170,60 +170,60 @@ class Treasury:
                         continue
                     _same_currency(allowance.unit, price)
                 amount = amounts.get(allowance.unit, cost)
-                if (purse := await self._take(allowance, amount)) is not None:
-                    reservation.hold(purse, amount)
+                if (lease := await self._take(allowance, amount)) is not None:
+                    reservation.hold(lease, amount)
         except BaseException:
             reservation.undo()
             raise
         return reservation
 
     def _of_both(
-        self, terms: Terms, tenant: str, key: Terms, key_id: str, minute: int
+        self, limits: Limits, tenant: str, key: Limits, key_id: str, minute: int
     ) -> tuple[Allowance, ...]:
         """What a tenant and its key have in a minute, since 1970. Kept for each key: it is the same
         for all requests of the minute, and putting it together is a part of their cost."""
         known = self._minutes.get(key_id)
-        if known is not None and known[0] is terms and known[1] is key and known[2] == minute:
+        if known is not None and known[0] is limits and known[1] is key and known[2] == minute:
             return known[3]
         now = minute * 60.0
         found = (
-            *terms.allowances(tenant_owner(tenant), now),
+            *limits.allowances(tenant_owner(tenant), now),
             *key.allowances(key_owner(key_id), now),
         )
         if len(self._minutes) >= MOST_KEYS:
             self._minutes.clear()
-        self._minutes[key_id] = (terms, key, minute, found)
+        self._minutes[key_id] = (limits, key, minute, found)
         return found
 
-    async def _take(self, allowance: Allowance, amount: int) -> Purse | None:
-        """The purse that so much was taken from. None where it is a rate and the ledger cannot be
+    async def _take(self, allowance: Allowance, amount: int) -> QuotaLease | None:
+        """The lease that so much was taken from. None where it is a rate and the ledger cannot be
         asked: money must not be spent twice, but nobody has to stand still for want of a count."""
         if not self._home.fresh:
             # What was leased may be somebody else's by now.
             if allowance.unit in RATES:
                 return None
             raise ledger_down()
-        purse = self._purse(allowance)
-        if purse.take_now(amount):
-            return purse
+        lease = self._lease(allowance)
+        if lease.take_now(amount):
+            return lease
         try:
             if not self._home.reachable:
                 raise ledger_down()
-            await _taken(purse.take(amount))
+            await _taken(lease.take(amount))
         except Problem as problem:
             if problem.status != 503 or allowance.unit not in RATES:
                 raise
             return None
-        return purse
+        return lease
 
-    def _purse(self, allowance: Allowance) -> Purse:
+    def _lease(self, allowance: Allowance) -> QuotaLease:
         key = (allowance.owner, allowance.unit, allowance.period)
-        purse = self._purses.get(key)
-        if purse is None:
-            purse = self._purses[key] = Purse(allowance, self._lend, self._give_back)
-        elif purse.allowance.most != allowance.most:
-            purse.changed(allowance)
-        return purse
+        lease = self._leases.get(key)
+        if lease is None:
+            lease = self._leases[key] = QuotaLease(allowance, self._lend, self._give_back)
+        elif lease.allowance.most != allowance.most:
+            lease.changed(allowance)
+        return lease
 
     async def _lend(self, allowance: Allowance, needed: int, wanted: int) -> Granted:
         return await self._asked(
@@ -239,33 +239,33 @@ class Treasury:
         return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
 
     async def run(self) -> None:
-        """Give back what is too much, and forget purses of times gone by, until cancelled."""
+        """Give back what is too much, and forget leases of times gone by, until cancelled."""
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             if self._home.fresh and self._home.reachable:
                 await self._tidy()
 
     async def _tidy(self) -> None:
-        for key, purse in list(self._purses.items()):
-            unit = purse.allowance.unit
-            over = purse.allowance.period < minute_of(time())
+        for key, lease in list(self._leases.items()):
+            unit = lease.allowance.unit
+            over = lease.allowance.period < minute_of(time())
             if unit in {REQUESTS, TOKENS}:
                 # What was leased of a minute ends with it.
-                if over and not purse.reserved:
-                    del self._purses[key]
+                if over and not lease.reserved:
+                    del self._leases[key]
                 continue
             try:
-                await purse.tidy()
+                await lease.tidy()
             except SQLAlchemyError as error:
                 log.warning("a lease could not be given back: %s", getattr(error, "orig", error))
-            idle = monotonic() - purse.used_at > 60
-            if idle and not purse.reserved and not purse.free and key in self._purses:
-                del self._purses[key]
+            idle = monotonic() - lease.used_at > 60
+            if idle and not lease.reserved and not lease.free and key in self._leases:
+                del self._leases[key]
 
     def forget(self) -> None:
         """Others took this gateway for dead: what it had leased is theirs. Requests that run still
         settle what they cost."""
-        self._purses = {}
+        self._leases = {}
 
     def close(self) -> None:
         """Nothing is leased any more."""

@@ -4,7 +4,6 @@ Whatever ends it (an answer, an error, the caller leaving) ends in ``settle``, o
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from time import monotonic, time
 from types import TracebackType
@@ -14,10 +13,9 @@ from preamar.gateway import deadline
 from preamar.gateway.auth.caller import Caller
 from preamar.gateway.discovery.resources import Model
 from preamar.gateway.errors import Problem, ledger_down
-from preamar.gateway.limits.reservations import Most, Reservation, Treasury
-from preamar.gateway.metering.metrics import Meters
-from preamar.gateway.routing.replica import Place
-from preamar.ledger.store.backend import Home
+from preamar.gateway.limits.reservations import Reservation
+from preamar.gateway.metering.usage_recorder import UsageRecorder
+from preamar.gateway.routing.replica import Slot
 from preamar.ledger.store.writer import Entry, LedgerUnavailable
 from preamar.ledger.tables.usage_record import Kind, Row, State
 
@@ -31,54 +29,20 @@ MOST_SECONDS = 600
 LEFT = 499
 COLD_START = "x-preamar-cold-start-ms"
 DIGEST, REVISION = "x-preamar-model-digest", "x-preamar-model-revision"
-_RANDOM = bytearray()
-"""Asked of the kernel for many ids at once."""
-
-
-def new_id() -> str:
-    """Unique for ever, and sorted by time."""
-    if not _RANDOM:
-        _RANDOM.extend(os.urandom(2560))
-    mine = _RANDOM[-10:].hex()
-    del _RANDOM[-10:]
-    return f"req-{time() * 1000:.0f}-{mine}"
-
-
-def most_of(model: Model, given: int, made: int = 0, seconds: float | None = None) -> Most:
-    """What a request to a model uses at most that has at most so many tokens; ``seconds`` is how
-    long its caller waits, if it said so."""
-    if not model.price.accelerator_second:
-        return Most(given, made)
-    longest = MOST_SECONDS if seconds is None else min(seconds, MOST_SECONDS)
-    return Most(given, made, int(1000 * longest) * model.accelerators)
-
-
-class Books:
-    """Where rows go, and what they may come to. ``instance`` names this gateway's life."""
-
-    def __init__(self, home: Home, meters: Meters, treasury: Treasury, instance: str) -> None:
-        self.home = home
-        self.writer = home.writer
-        self.meters = meters
-        self.treasury = treasury
-        self.instance = instance
-
-    def may(self, caller: Caller, model: Model) -> bool:
-        """Whether the model, the tenant and the key all agree."""
-        tenant, name = self.treasury.terms(caller.tenant), model.name
-        return model.admits(caller.tenant) and tenant.admits(name) and caller.terms.admits(name)
+LEAVING = (asyncio.CancelledError, GeneratorExit, ConnectionError)
+"""How it shows that the caller is gone, or waits no longer."""
 
 
 class Call:
     """A request that was accepted for a model."""
 
     __slots__ = (
-        "_books",
         "_had",
         "_marked_at",
         "_marked_tokens",
         "_ms",
         "_on",
+        "_recorder",
         "_settled",
         "accelerators",
         "arrived",
@@ -98,7 +62,7 @@ class Call:
 
     def __init__(
         self,
-        books: Books,
+        recorder: UsageRecorder,
         call_id: str,
         caller: Caller,
         model: Model,
@@ -106,7 +70,7 @@ class Call:
         kind: Kind,
         reservation: Reservation,
     ) -> None:
-        self._books = books
+        self._recorder = recorder
         self._settled = False
         self._marked_at = self.arrived = monotonic()
         self._marked_tokens = 0
@@ -115,7 +79,7 @@ class Call:
         self.model = model.name
         self.accelerators = model.accelerators
         self.price = model.price
-        self._on: Place | None = None
+        self._on: Slot | None = None
         self._had = 0.0
         self._ms: int | None = None
         self.reservation = reservation
@@ -138,22 +102,22 @@ class Call:
         trace: TracebackType | None,
     ) -> None:
         """Leave a row, however the block ended."""
-        if error is None:
-            status = 200
-        elif isinstance(error, Problem):
-            status = error.status
-        elif isinstance(error, asyncio.CancelledError | GeneratorExit | ConnectionError):
-            late = self.deadline is not None and monotonic() >= self.deadline
-            status = 504 if late else LEFT
-        else:
-            status = 500
-        self.settle_soon(status)
+        self.settle_soon(200 if error is None else self.status_of(error))
 
-    def entered(self, place: Place) -> None:
+    def status_of(self, error: BaseException) -> int:
+        """What a call has come to that ends in this."""
+        if isinstance(error, Problem):
+            return error.status
+        if isinstance(error, LEAVING):
+            late = self.deadline is not None and monotonic() >= self.deadline
+            return 504 if late else LEFT
+        return 500
+
+    def entered(self, slot: Slot) -> None:
         """It is on a replica now, after any that it was on before."""
         if self._on is not None:
             self._had += self._on.had()
-        self._on = place
+        self._on = slot
 
     def versions(self, model: Model) -> dict[str, str]:
         """Headers that say which model answers, as far as that is known: while a revision is on
@@ -180,7 +144,7 @@ class Call:
         if not self.price.accelerator_second:
             return 0
         had = self._had + (0.0 if self._on is None else self._on.had())
-        held = had * self.accelerators / self._books.home.gateways
+        held = had * self.accelerators / self._recorder.home.gateways
         return int(1000 * min(held, MOST_SECONDS * self.accelerators))
 
     def stop_clock(self) -> None:
@@ -204,7 +168,7 @@ class Call:
     @property
     def priority(self) -> int:
         """Of its tenant."""
-        return self._books.treasury.terms(self.caller.tenant).priority
+        return self._recorder.reservations.limits(self.caller.tenant).priority
 
     def woke(self) -> None:
         """A model that slept when this call came is awake: how long that took since the arrival."""
@@ -212,7 +176,7 @@ class Call:
             self.cold_ms = int((monotonic() - self.arrived) * 1000)
 
     def first_token(self) -> None:
-        self._books.meters.first_token(self.model, monotonic() - self.arrived)
+        self._recorder.meters.first_token(self.model, monotonic() - self.arrived)
 
     def _row(self, status: int, state: State) -> Row:
         return Row(
@@ -226,7 +190,7 @@ class Call:
             output_tokens=min(self.output_tokens, MOST_TOKENS),
             status=status,
             state=state,
-            instance=self._books.instance,
+            instance=self._recorder.instance,
             started=self.started,
             finished=int(time() * 1000),
             price=self.price,
@@ -245,7 +209,7 @@ class Call:
         if not self._settled:
             # A mark that finds the ledger full is skipped: the end is what must be written.
             try:
-                self._books.writer.submit(self._row(200, State.OPEN))
+                self._recorder.writer.submit(self._row(200, State.OPEN))
             except LedgerUnavailable:
                 return
 
@@ -258,7 +222,10 @@ class Call:
         def done() -> None:
             loop.call_soon_threadsafe(_resolve, written, True)
 
-        entry = self._end(status, done)
+        try:
+            entry = self._end(status, done)
+        except LedgerUnavailable:
+            raise ledger_down() from None
         if entry is None:
             return
         timer = loop.call_later(LEDGER_SECONDS, self._late, entry, written)
@@ -274,7 +241,7 @@ class Call:
 
     def _late(self, entry: Entry, written: "asyncio.Future[bool]") -> None:
         """It takes too long. A row that is being written right now cannot be taken back."""
-        if self._books.writer.withdraw(entry):
+        if self._recorder.writer.withdraw(entry):
             _resolve(written, False)
 
     def settle_soon(self, status: int) -> None:
@@ -295,9 +262,9 @@ class Call:
         if self._settled:
             return None
         self.stop_clock()
-        entry = self._books.writer.submit(self._row(status, State.DONE), done)
+        entry = self._recorder.writer.submit(self._row(status, State.DONE), done)
         self._settled = True
-        self._books.meters.tokens(
+        self._recorder.meters.tokens(
             self.model, self.caller.tenant, self.input_tokens, self.output_tokens
         )
         return entry

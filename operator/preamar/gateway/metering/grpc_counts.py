@@ -14,7 +14,7 @@ _ID, _RESPONSE = 3, 2
 """The id of a request and of a response, and the response in a stream's message."""
 
 
-class Counted:
+class GrpcCounts:
     """What a stream has used."""
 
     def __init__(self, call: Call, task: str) -> None:

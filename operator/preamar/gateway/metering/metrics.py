@@ -1,6 +1,6 @@
 """What can be measured: the gateway's figures in Prometheus' text, with bounded label values.
 
-Queues and requests in flight are read from the fleet when somebody looks, so that they cost
+Queues and requests in flight are read from the queues when somebody looks, so that they cost
 requests nothing and end with their pods. A model that does not exist is ``unknown``.
 """
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.protocol.accounts import Drift
 
 UNKNOWN = "unknown"
@@ -23,11 +23,11 @@ M = TypeVar("M", Counter, Histogram)
 
 
 class _Gauges(Collector):
-    def __init__(self, lines: Callable[[], Iterable[Line]]) -> None:
-        self._lines = lines
+    def __init__(self, queues: Callable[[], Iterable[ModelQueue]]) -> None:
+        self._queues = queues
 
     def collect(self) -> Iterator[Metric]:
-        queue = GaugeMetricFamily(
+        depth = GaugeMetricFamily(
             "preamar_gateway_queue_depth", "Requests that wait for a replica.", labels=["model"]
         )
         flight = GaugeMetricFamily(
@@ -35,12 +35,12 @@ class _Gauges(Collector):
             "Requests that a replica has.",
             labels=["model", "pod"],
         )
-        for line in list(self._lines()):
-            name = line.model.name
-            queue.add_metric([name], len(line.hold))
-            for replica in (*line.replicas.values(), *line.leaving):
+        for queue in list(self._queues()):
+            name = queue.model.name
+            depth.add_metric([name], len(queue.hold))
+            for replica in (*queue.replicas.values(), *queue.leaving):
                 flight.add_metric([name, replica.address.pod], replica.in_flight)
-        yield queue
+        yield depth
         yield flight
 
 
@@ -86,9 +86,9 @@ class Meters:
             registry=self.registry,
         )
 
-    def watch(self, lines: Callable[[], Iterable[Line]]) -> None:
-        """Show queues and requests in flight of these lines."""
-        self.registry.register(_Gauges(lines))
+    def watch(self, queues: Callable[[], Iterable[ModelQueue]]) -> None:
+        """Show queues and requests in flight of these queues."""
+        self.registry.register(_Gauges(queues))
 
     def watch_drift(self, found: Callable[[], Mapping[str, Drift]]) -> None:
         """Show how far the ledger and the model servers disagree."""

@@ -21,7 +21,7 @@ _OUTPUTS = 6
 """The field of ``ModelInferRequest`` for a wanted output: its name is field 1, its parameters 2."""
 
 
-class Asked(NamedTuple):
+class TensorRequest(NamedTuple):
     """A body; ``head``: how many bytes of it are JSON, None for all. ``changed``: by us, and it is not
     packed any more."""
 
@@ -30,19 +30,19 @@ class Asked(NamedTuple):
     changed: bool = False
 
 
-def over_http(task: str, asked: Asked, encoding: str, most: int) -> Asked:
+def over_http(task: str, request: TensorRequest, encoding: str, most: int) -> TensorRequest:
     """The request with what is missing. ``encoding`` is its Content-Encoding; unpacked it may have
     ``most`` bytes. Raises ``Problem`` for one that cannot be unpacked, and for counts that are asked
     for as something else."""
     counts = COUNTS.get(task, ())
     if not counts:
-        return asked
+        return request
     if encoding not in {"", "identity"}:
-        asked = Asked(_unpacked(asked.body, most), asked.head, changed=True)
-    cut = len(asked.body) if asked.head is None else asked.head
-    head = asked.body[:cut]
+        request = TensorRequest(_unpacked(request.body, most), request.head, changed=True)
+    cut = len(request.body) if request.head is None else request.head
+    head = request.body[:cut]
     if b"outputs" not in head and b"\\u" not in head:  # names may be written in escapes
-        return asked
+        return request
     twice: list[str] = []
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,17 +60,19 @@ def over_http(task: str, asked: Asked, encoding: str, most: int) -> Asked:
             if output["name"] in counts
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return asked  # the model server says what is wrong with it
+        return request  # the model server says what is wrong with it
     if shaped:
         raise _shaped(counts)
     missing = [name for name in counts if name not in named] if named else []
     if not missing and not twice:
-        return asked
+        return request
     if missing:
         told["outputs"] = [*wanted, *({"name": name} for name in missing)]
     written = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
     data = written.encode("utf-8", "surrogatepass")
-    return Asked(data + asked.body[cut:], None if asked.head is None else len(data), changed=True)
+    return TensorRequest(
+        data + request.body[cut:], None if request.head is None else len(data), changed=True
+    )
 
 
 def over_grpc(task: str, request: bytes) -> bytes:

@@ -6,7 +6,7 @@ added by it to each text. Bodies as they arrive are never shorter than the text 
 
 from preamar.gateway.limits.refusals import unbounded
 from preamar.gateway.metering.call import Call
-from preamar.gateway.relay.model_config import Served
+from preamar.gateway.relay.model_config import ModelConfig
 
 ADDED = 8
 """Tokens that a tokenizer puts around a text."""
@@ -40,7 +40,7 @@ def endless(call: Call, task: str) -> bool:
     return True
 
 
-async def cover_answers(call: Call, size: int, about: Served, answers: int) -> None:
+async def cover_answers(call: Call, size: int, about: ModelConfig, answers: int) -> None:
     """Set aside what that many answers cost at most. Raises ``Problem``."""
     most = about.max_context * answers if about.max_context else None
     await cover(call, size, most, answers)

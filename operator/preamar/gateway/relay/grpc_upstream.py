@@ -14,15 +14,15 @@ import grpc.aio
 from preamar.gateway.errors import Problem, bad, broken_off, model_failed, unreachable
 from preamar.gateway.metering import token_outputs
 from preamar.gateway.metering.call import Call
-from preamar.gateway.metering.grpc_counts import Counted
+from preamar.gateway.metering.grpc_counts import GrpcCounts
 from preamar.gateway.relay import cost_bounds, tensors
 from preamar.gateway.relay.grpc_messages import Messages
-from preamar.gateway.relay.model_config import served_by
+from preamar.gateway.relay.model_config import read_config_of
 from preamar.gateway.relay.shadow import Comparer, Question
 from preamar.gateway.routing.canary_stats import COMPARED_SECONDS
 from preamar.gateway.routing.fair_queue import Turn
-from preamar.gateway.routing.queue import Line
-from preamar.gateway.routing.replica import Place, Replica
+from preamar.gateway.routing.queue import ModelQueue
+from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.wire import protobuf
 from preamar.protocol import answer_distance
 
@@ -42,46 +42,48 @@ class GrpcUpstream:
         self._channels: dict[Replica, Any] = {}
         self._sweeping: set[asyncio.Task[None]] = set()
 
-    async def enter(self, line: Line, turn: Turn, call: Call) -> Place:
+    async def enter(self, queue: ModelQueue, turn: Turn, call: Call) -> Slot:
         """A place on a replica, after waiting for one. Raises ``Problem``."""
-        cold = not line.awake
-        place = await line.enter(turn)
-        call.entered(place)
+        cold = not queue.awake
+        slot = await queue.enter(turn)
+        call.entered(slot)
         if cold:
             call.woke()
-        return place
+        return slot
 
-    async def ask(self, line: Line, method: str, body: bytes, call: Call) -> tuple[bytes, Replica]:
+    async def ask(
+        self, queue: ModelQueue, method: str, body: bytes, call: Call
+    ) -> tuple[bytes, Replica]:
         """One answer and whose it is, held until a replica has room. Raises ``Problem``."""
-        turn = line.turn(call.caller.tenant, call.priority)
+        turn = queue.turn(call.caller.tenant, call.priority)
         if method == "ModelInfer":
-            body = token_outputs.over_grpc(line.model.task, body)
+            body = token_outputs.over_grpc(queue.model.task, body)
         for attempt in range(ATTEMPTS):
-            place = await self.enter(line, turn, call)
+            slot = await self.enter(queue, turn, call)
             reached = True
             try:
                 if method == "ModelInfer":
-                    await _cover(call, line, place.replica, len(body), 1)
-                send = self._channel(place.replica).unary_unary(SERVICE + method)
+                    await _cover(call, queue, slot.replica, len(body), 1)
+                send = self._channel(slot.replica).unary_unary(SERVICE + method)
                 answer = bytes(await send(body, timeout=self._seconds(call)))
-                place.answered, place.good = method == "ModelInfer", True
-                return answer, place.replica
+                slot.answered, slot.good = method == "ModelInfer", True
+                return answer, slot.replica
             except grpc.aio.AioRpcError as error:
                 reached = not _not_sent(error)
                 if not reached:
                     call.lost()
-                place.good = None if error.code() not in _FAILED else False
-                if reached and not _failed_on_trial(place):
-                    raise _explained(line, error, place.replica) from None
+                slot.good = None if error.code() not in _FAILED else False
+                if reached and not _failed_on_trial(slot):
+                    raise _explained(queue, error, slot.replica) from None
                 if reached:
                     call.lost()
                     turn = turn._replace(trial=UNTRIED)
             finally:
-                place.release(reached=reached)
-            await line.pause(0.05 * attempt)
-        raise unreachable(line.model.name)
+                slot.release(reached=reached)
+            await queue.pause(0.05 * attempt)
+        raise unreachable(queue.model.name)
 
-    def answered(self, line: Line, replica: Replica, body: bytes, answer: bytes) -> None:
+    def answered(self, queue: ModelQueue, replica: Replica, body: bytes, answer: bytes) -> None:
         """A ``ModelInfer`` has its answer; it may be compared with that of another replica."""
 
         async def ask(other: Replica) -> answer_distance.Answer:
@@ -97,43 +99,43 @@ class GrpcUpstream:
                 raise ValueError("it is one of a sequence")
             return tensors.of_grpc(answer)
 
-        self._comparer.offer(line, replica, Question(len(body), len(answer), ask, got))
+        self._comparer.offer(queue, replica, Question(len(body), len(answer), ask, got))
 
     async def converse(
-        self, line: Line, messages: Messages, call: Call, began: Callable[[], None]
+        self, queue: ModelQueue, messages: Messages, call: Call, began: Callable[[], None]
     ) -> AsyncIterator[bytes]:
         """The answers of one stream as they come, counted in ``call``; ``began`` is called when
         there is a replica. Raises ``Problem``.
 
         When the replica leaves, it answers what it has heard, and the next message goes to another.
         """
-        turn, attempts = line.turn(call.caller.tenant, call.priority), 0
-        counted = Counted(call, line.model.task)
+        turn, attempts = queue.turn(call.caller.tenant, call.priority), 0
+        counts = GrpcCounts(call, queue.model.task)
         while await messages.more():
-            place = await self.enter(line, turn, call)
+            slot = await self.enter(queue, turn, call)
             began()
             reached = True
             try:
-                async for answer in self._relay(place, line, messages, counted, call):
+                async for answer in self._relay(slot, queue, messages, counts, call):
                     yield answer
-                place.answered, place.good = True, place.good is not False
+                slot.answered, slot.good = True, slot.good is not False
             except _NotHeard as lost:
                 reached = lost.reached
                 call.lost()
                 attempts += 1
                 if attempts >= ATTEMPTS:
-                    raise unreachable(line.model.name) from None
+                    raise unreachable(queue.model.name) from None
             finally:
-                place.release(reached=reached)
-            if place.good:
+                slot.release(reached=reached)
+            if slot.good:
                 turn = turn._replace(arrived=monotonic())
             else:
                 if reached:
                     turn = turn._replace(trial=UNTRIED)
-                await line.pause(0.05 * (attempts - 1))
+                await queue.pause(0.05 * (attempts - 1))
 
     async def _relay(
-        self, place: Place, line: Line, messages: Messages, counted: Counted, call: Call
+        self, slot: Slot, queue: ModelQueue, messages: Messages, counts: GrpcCounts, call: Call
     ) -> AsyncIterator[bytes]:
         """The part of a stream that one replica hears. Raises ``Problem`` or ``_NotHeard``."""
         heard: list[bytes] = []
@@ -141,20 +143,20 @@ class GrpcUpstream:
         over = asyncio.Event()  # what is put back is not for the call that failed
 
         async def given() -> AsyncIterator[bytes]:
-            retired = place.replica.pool.retired
+            retired = slot.replica.pool.retired
             while (message := await messages.next(retired, over)) is not None:
                 heard[:] = [*heard[:1], message]  # the first, and whether there was a second
-                counted.heard(len(message))
+                counts.heard(len(message))
                 try:
-                    await _cover(call, line, place.replica, counted.size, counted.messages)
-                    passed = counted.named(token_outputs.over_grpc(line.model.task, message))
+                    await _cover(call, queue, slot.replica, counts.size, counts.messages)
+                    passed = counts.named(token_outputs.over_grpc(queue.model.task, message))
                 except Problem as problem:
                     # Nothing more is said; what was asked before is still answered.
                     too_dear.append(problem)
                     return
                 yield passed
 
-        stream = self._channel(place.replica).stream_stream(SERVICE + "ModelStreamInfer")
+        stream = self._channel(slot.replica).stream_stream(SERVICE + "ModelStreamInfer")
         left = None if call.deadline is None else self._seconds(call)
         sending = stream(given(), timeout=left)
         answered = False
@@ -162,28 +164,28 @@ class GrpcUpstream:
             async for answer in sending:
                 inner, failed = _inner(answer)
                 if failed:
-                    if _fails_on_trial(place) and not answered and len(heard) <= 1:
+                    if _fails_on_trial(slot) and not answered and len(heard) <= 1:
                         over.set()
                         _put_back(messages, heard)
                         raise _NotHeard(reached=True)
                     answered = True
-                    yield protobuf.message(1, model_failed(line.model.name).message.encode())
+                    yield protobuf.message(1, model_failed(queue.model.name).message.encode())
                     continue
                 answered = True
-                passed = counted.answered(bytes(answer), inner)
-                place.made(counted.made)
+                passed = counts.answered(bytes(answer), inner)
+                slot.made(counts.made)
                 yield passed
             if too_dear:
                 raise too_dear[0]
         except grpc.aio.AioRpcError as error:
             reached = not _not_sent(error)
-            place.good = False if reached and error.code() in _FAILED else None
-            again = not reached or _failed_on_trial(place)
+            slot.good = False if reached and error.code() in _FAILED else None
+            again = not reached or _failed_on_trial(slot)
             if again and not answered and len(heard) <= 1:
                 over.set()
                 _put_back(messages, heard)
                 raise _NotHeard(reached=reached) from None
-            raise _explained(line, error, place.replica) from None
+            raise _explained(queue, error, slot.replica) from None
         finally:
             over.set()
             sending.cancel()
@@ -227,11 +229,11 @@ class GrpcUpstream:
             await channel.close()
 
 
-async def _cover(call: Call, line: Line, replica: Replica, size: int, messages: int) -> None:
+async def _cover(call: Call, queue: ModelQueue, replica: Replica, size: int, messages: int) -> None:
     """Set aside what so many messages with so many bytes can cost. Raises ``Problem``."""
-    if cost_bounds.endless(call, line.model.task):
-        about = await served_by(replica, line.model.name)
-        await cost_bounds.cover_answers(call, size, about, messages * line.model.batch)
+    if cost_bounds.endless(call, queue.model.task):
+        about = await read_config_of(replica, queue.model.name)
+        await cost_bounds.cover_answers(call, size, about, messages * queue.model.batch)
     else:
         await cost_bounds.cover(call, size, 0, messages)
 
@@ -244,17 +246,17 @@ class _NotHeard(Exception):
         self.reached = reached
 
 
-def _fails_on_trial(place: Place) -> bool:
+def _fails_on_trial(slot: Slot) -> bool:
     """Note an error within a stream, which says of other replicas that the request was wrong."""
-    if place.replica.address.canary:
-        place.good = False
-    return _failed_on_trial(place)
+    if slot.replica.address.canary:
+        slot.good = False
+    return _failed_on_trial(slot)
 
 
-def _failed_on_trial(place: Place) -> bool:
+def _failed_on_trial(slot: Slot) -> bool:
     """Whether the revision before is asked what this one failed on, as it would have been without a
     trial: the share of a revision on trial is the bound."""
-    return place.good is False and place.replica.address.canary
+    return slot.good is False and slot.replica.address.canary
 
 
 def _put_back(messages: Messages, heard: list[bytes]) -> None:
@@ -281,8 +283,8 @@ def _not_sent(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.UNAVAILABLE and "ailed to connect" in details
 
 
-def _explained(line: Line, error: grpc.aio.AioRpcError, replica: Replica) -> Problem:
-    name = line.model.name
+def _explained(queue: ModelQueue, error: grpc.aio.AioRpcError, replica: Replica) -> Problem:
+    name = queue.model.name
     if _not_sent(error):
         return unreachable(name)
     if error.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}:

@@ -17,7 +17,7 @@ ASK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ModelConfig:
     """``max_context`` and ``dimensions`` are 0 where the model does not say."""
 
     max_context: int = 0
@@ -25,9 +25,9 @@ class Served:
     chat_template: str = ""
 
 
-def served_of(config: Mapping[str, Any]) -> Served:
+def config_of(answer: Mapping[str, Any]) -> ModelConfig:
     """From ``GET /v2/models/<name>/config``."""
-    parameters = config.get("parameters") or {}
+    parameters = answer.get("parameters") or {}
 
     def text(name: str) -> str:
         return str((parameters.get(name) or {}).get("string_value", ""))
@@ -35,20 +35,20 @@ def served_of(config: Mapping[str, Any]) -> Served:
     def whole(name: str) -> int:
         return int(text(name)) if text(name).isdigit() else 0
 
-    return Served(whole("max_context"), whole("dimensions"), text("chat_template"))
+    return ModelConfig(whole("max_context"), whole("dimensions"), text("chat_template"))
 
 
-async def served(visit: Visit, name: str) -> Served:
+async def read_config(visit: Visit, name: str) -> ModelConfig:
     """Of the replica that the visit is on. Raises ``Problem``."""
     replica = await visit.enter()
-    if replica.served is None:
+    if replica.config is None:
         path = f"/v2/models/{name}/config"
         answer = await visit.send("GET", path, b"", b"", repeatable=True)
         try:
             body = await answer.exchange.read_all(MAX_BYTES)
             if answer.head.status != 200:
                 raise model_failed(name)
-            answer.replica.served = served_of(json.loads(body))
+            answer.replica.config = config_of(json.loads(body))
         except (CutShort, ValueError, AttributeError, TypeError):
             raise model_failed(name) from None
         visit.done()
@@ -56,9 +56,9 @@ async def served(visit: Visit, name: str) -> Served:
     return known(replica)
 
 
-async def served_by(replica: Replica, name: str) -> Served:
+async def read_config_of(replica: Replica, name: str) -> ModelConfig:
     """The same for who has no visit: one question on a connection of its own. Raises ``Problem``."""
-    if replica.served is None:
+    if replica.config is None:
         head = request_bytes(replica, "GET", f"/v2/models/{name}/config", b"", 0)
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -70,7 +70,7 @@ async def served_by(replica: Replica, name: str) -> Served:
                     exchange.abort()
             if answer.status != 200:
                 raise model_failed(name)
-            replica.served = served_of(json.loads(body))
+            replica.config = config_of(json.loads(body))
         except (NotSent, Lost, Garbled, TimeoutError):
             raise unreachable(name) from None
         except (CutShort, ValueError, AttributeError, TypeError):
@@ -78,8 +78,8 @@ async def served_by(replica: Replica, name: str) -> Served:
     return known(replica)
 
 
-def known(replica: Replica) -> Served:
+def known(replica: Replica) -> ModelConfig:
     """What was read before."""
-    found = replica.served
-    assert isinstance(found, Served)
+    found = replica.config
+    assert isinstance(found, ModelConfig)
     return found

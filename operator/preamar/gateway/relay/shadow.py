@@ -19,8 +19,8 @@ from preamar.gateway.metering.tokens import Reader
 from preamar.gateway.relay import tensors
 from preamar.gateway.relay.upstream import request_bytes
 from preamar.gateway.routing.balancer import pick
-from preamar.gateway.routing.canary_stats import COMPARED_SECONDS, Tried
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.canary_stats import COMPARED_SECONDS, CanaryStats
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.replica import Replica
 from preamar.gateway.wire.compression import unpacked
 from preamar.gateway.wire.connections import CutShort, Lost, NotSent
@@ -54,37 +54,39 @@ class Comparer:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def wants(self, line: Line, replica: Replica, size: int) -> bool:
+    def wants(self, queue: ModelQueue, replica: Replica, size: int) -> bool:
         """Whether an answer of that replica to so many bytes may be compared."""
-        tried = line.tried
+        tried = queue.tried
         return (
             tried is not None
-            and line.model.tolerance is not None
+            and queue.model.tolerance is not None
             and replica.address.canary
             and size <= MOST_ASKED
             and len(self._tasks) < AT_ONCE
             and tried.next_at <= monotonic()
             and tried.new.requests - tried.asked_at >= ONE_OF
-            and not line.queued
+            and not queue.queued
         )
 
-    def offer(self, line: Line, replica: Replica, question: Question) -> None:
+    def offer(self, queue: ModelQueue, replica: Replica, question: Question) -> None:
         """An answer has reached its caller; it is compared if nothing speaks against it."""
         fits = 0 < question.answered <= MOST_ANSWERED
-        if not fits or not self.wants(line, replica, question.asked):
+        if not fits or not self.wants(queue, replica, question.asked):
             return
-        tried, now = line.tried, monotonic()
-        before = [r for r in line.replicas.values() if not r.address.canary]
-        other = pick(before, max(1, line.model.room // 2), now)
+        tried, now = queue.tried, monotonic()
+        before = [r for r in queue.replicas.values() if not r.address.canary]
+        other = pick(before, max(1, queue.model.room // 2), now)
         if tried is None or other is None:
             return
         tried.asked_at, tried.next_at = tried.new.requests, now + COMPARED_SECONDS
-        task = asyncio.get_running_loop().create_task(self._compare(line, tried, other, question))
+        task = asyncio.get_running_loop().create_task(self._compare(queue, tried, other, question))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _compare(self, line: Line, tried: Tried, other: Replica, question: Question) -> None:
-        began, task, tolerance = monotonic(), line.model.task, line.model.tolerance
+    async def _compare(
+        self, queue: ModelQueue, tried: CanaryStats, other: Replica, question: Question
+    ) -> None:
+        began, task, tolerance = monotonic(), queue.model.task, queue.model.tolerance
         assert tolerance is not None
         try:
             got = question.got()  # first: what cannot be compared is not asked
@@ -97,9 +99,9 @@ class Comparer:
                         return
             tried.differs(difference)
         except (NotSent, Lost, CutShort, Garbled, TimeoutError, ValueError) as error:
-            log.debug("an answer of %s was not compared: %s", line.model.name, error)
+            log.debug("an answer of %s was not compared: %s", queue.model.name, error)
         except Exception:
-            log.exception("an answer of %s could not be compared", line.model.name)
+            log.exception("an answer of %s could not be compared", queue.model.name)
         finally:
             now = monotonic()
             tried.next_at = now + max(LEAST_PAUSE_SECONDS, PAUSES * (now - began))
@@ -111,7 +113,7 @@ class Comparer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class Heard:
+class ShadowReader:
     """Reads along for ``inner`` and keeps what passes, as far as it is small."""
 
     def __init__(self, inner: Reader) -> None:

@@ -14,8 +14,8 @@ from typing import Self
 from preamar.gateway.errors import Problem, broken_off, too_slow, unreachable
 from preamar.gateway.metering.call import Call
 from preamar.gateway.routing.affinity import NONE
-from preamar.gateway.routing.queue import Line
-from preamar.gateway.routing.replica import Place, Replica
+from preamar.gateway.routing.queue import ModelQueue
+from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.wire.connections import Exchange, Left, Lost, NotSent
 from preamar.gateway.wire.http1 import Head
 
@@ -41,13 +41,11 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds: until the head of an answer, and between pieces of a stream; bytes of an answer
-    that is read as a whole."""
+class Timeouts:
+    """Seconds: until the head of an answer, and between pieces of a stream."""
 
     answer_seconds: float = 600.0
     stall_seconds: float = 300.0
-    answer_bytes: int = 64 << 20
 
 
 @dataclass(slots=True)
@@ -73,16 +71,16 @@ def request_bytes(replica: Replica, method: str, path: str, extra: bytes, length
 class Upstream:
     """Sends calls to replicas of their models."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
         self._budget = Budget()
 
-    def places(self, line: Line, call: Call, affinity: int = NONE) -> "Visit":
-        """A visit to the model of ``line``, for a ``with`` block: it waits in the hold when ``send``
+    def visit(self, queue: ModelQueue, call: Call, affinity: int = NONE) -> "Visit":
+        """A visit to the model of ``queue``, for a ``with`` block: it waits in the hold when ``send``
         is first called. Leaving the block gives the place back and closes an answer that was not read
         to its end, which cancels the work behind it."""
         self._budget.arrived()
-        return Visit(self, line, call, affinity)
+        return Visit(self, queue, call, affinity)
 
     def may_repeat(self) -> bool:
         return self._budget.take()
@@ -91,13 +89,13 @@ class Upstream:
 class Visit:
     """One request's way to a replica; several exchanges on one place are fine."""
 
-    def __init__(self, upstream: Upstream, line: Line, call: Call, affinity: int) -> None:
+    def __init__(self, upstream: Upstream, queue: ModelQueue, call: Call, affinity: int) -> None:
         self._upstream = upstream
-        self._line = line
+        self._queue = queue
         self._call = call
-        self._turn = line.turn(call.caller.tenant, call.priority, affinity)
+        self._turn = queue.turn(call.caller.tenant, call.priority, affinity)
         self._avoid: Replica | None = None
-        self._place: Place | None = None
+        self._slot: Slot | None = None
         self._most: int | None = None
         self._exchange: Exchange | None = None
         self._attempts = 0
@@ -111,15 +109,15 @@ class Visit:
 
     async def enter(self) -> Replica:
         """The replica that this request is on, after waiting for one."""
-        if self._place is None:
-            cold = not self._line.awake
-            self._place = await self._line.enter(self._turn, self._avoid)
-            self._call.entered(self._place)
+        if self._slot is None:
+            cold = not self._queue.awake
+            self._slot = await self._queue.enter(self._turn, self._avoid)
+            self._call.entered(self._slot)
             if self._most is not None:
-                self._place.expect(self._most)
+                self._slot.expect(self._most)
             if cold:
                 self._call.woke()
-        return self._place.replica
+        return self._slot.replica
 
     async def send(
         self, method: str, path: str, extra: bytes, body: bytes, *, repeatable: bool
@@ -133,13 +131,13 @@ class Visit:
     async def _try(
         self, replica: Replica, method: str, path: str, extra: bytes, body: bytes, repeatable: bool
     ) -> Answer | None:
-        name = self._line.model.name
+        name = self._queue.model.name
         head = request_bytes(replica, method, path, extra + self._call.time_left(), len(body))
         self._attempts += 1
         timer: asyncio.TimerHandle | None = None
         try:
             self._exchange = exchange = await replica.pool.take()
-            loop, patience = asyncio.get_running_loop(), self._upstream.limits.answer_seconds
+            loop, patience = asyncio.get_running_loop(), self._upstream.timeouts.answer_seconds
             # Not ``asyncio.timeout``, whose way through a task costs as much as the rest of this.
             timer = loop.call_later(patience, self._give_up, exchange)
             answer = await exchange.send(head, body)
@@ -172,7 +170,7 @@ class Visit:
                 timer.cancel()
         if self._attempts >= ATTEMPTS:
             raise problem
-        await self._line.pause(PAUSE_SECONDS * (self._attempts - 1))
+        await self._queue.pause(PAUSE_SECONDS * (self._attempts - 1))
         return None
 
     def _give_up(self, exchange: Exchange) -> None:
@@ -190,13 +188,13 @@ class Visit:
     def _elsewhere(self, replica: Replica, status: int, repeatable: bool) -> bool:
         """Whether a request that got this status should be asked of another replica: where this one
         stops and so knows no models any more, and once where it failed and there is another."""
-        assert self._place is not None
+        assert self._slot is not None
         if replica.usable:
-            self._place.good = status < 500
+            self._slot.good = status < 500
         if status < 400 or not (repeatable or (replica.address.canary and status >= 500)):
             return False
         if replica.usable:
-            if status < 500 or self._avoid is not None or not self._line.others(replica):
+            if status < 500 or self._avoid is not None or not self._queue.others(replica):
                 return False
             self._avoid = replica
             if replica.address.canary:
@@ -215,30 +213,30 @@ class Visit:
         if self._exchange is not None:
             self._exchange.abort()
             self._exchange = None
-        if self._place is not None:
-            self._place.release(reached=reached)
-            self._place = None
+        if self._slot is not None:
+            self._slot.release(reached=reached)
+            self._slot = None
 
     def expect(self, tokens: int) -> None:
         """The answer will have this many output tokens at most."""
         self._most = tokens
-        if self._place is not None:
-            self._place.expect(tokens)
+        if self._slot is not None:
+            self._slot.expect(tokens)
 
     def made(self, tokens: int) -> None:
         """This many output tokens have come so far."""
-        if self._place is not None:
-            self._place.made(tokens)
+        if self._slot is not None:
+            self._slot.made(tokens)
 
     def answered(self) -> None:
         """The replica has done what was asked of it, and how long that took is worth knowing."""
-        if self._place is not None:
-            self._place.answered = True
+        if self._slot is not None:
+            self._slot.answered = True
 
     def failed(self) -> None:
         """The replica failed on what was asked of it."""
-        if self._place is not None:
-            self._place.good = False
+        if self._slot is not None:
+            self._slot.good = False
 
     def done(self) -> None:
         """The answer was read to its end: its connection may serve others."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from itertools import chain
 
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.wire.connections import CutShort, Lost, NotSent, Pool
 from preamar.gateway.wire.http1 import Garbled
 from preamar.protocol.demand import Carried, Load, Report, encode
@@ -26,13 +26,13 @@ LARGEST_ANSWER = 65536
 Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
-def report(gateway: str, sequence: int, lines: Iterable[Line], *, leaving: bool) -> bytes:
+def report(gateway: str, sequence: int, lines: Iterable[ModelQueue], *, leaving: bool) -> bytes:
     """The body of a report."""
     services = {line.model.service: load(line) for line in lines}
     return json.dumps(encode(Report(gateway, sequence, services, leaving))).encode()
 
 
-def load(line: Line) -> Load:
+def load(line: ModelQueue) -> Load:
     """What is said of one model."""
     worked = line.worked
     return Load(
@@ -49,7 +49,7 @@ def load(line: Line) -> Load:
     )
 
 
-def carried(line: Line) -> dict[str, Carried]:
+def carried(line: ModelQueue) -> dict[str, Carried]:
     """By pod IP: the requests that run there, and the output tokens they may still ask for. A pod
     that is leaving and the one that replaced it can have had the same address."""
     pods: dict[str, Carried] = {}
@@ -66,7 +66,11 @@ class Reporter:
     """Pushes reports to every replica of the operator."""
 
     def __init__(
-        self, gateway: str, key: bytes, lines: Callable[[], Iterable[Line]], addresses: Addresses
+        self,
+        gateway: str,
+        key: bytes,
+        lines: Callable[[], Iterable[ModelQueue]],
+        addresses: Addresses,
     ) -> None:
         self._gateway = gateway
         self._head = b"Authorization: Bearer " + key + b"\r\nContent-Type: application/json\r\n"

@@ -17,7 +17,7 @@ import aiohttp
 from preamar.gateway.discovery.resources import Address
 from preamar.gateway.reporting.engine_metrics import Counts, counts_of
 from preamar.gateway.routing.canary_stats import COMPARED_SECONDS
-from preamar.gateway.routing.queue import Line
+from preamar.gateway.routing.queue import ModelQueue
 from preamar.ledger.reports.recorded import Interval
 from preamar.protocol.engine_gauges import LARGEST_ANSWER, url_of
 
@@ -72,10 +72,10 @@ class Counted:
 
 
 class Engines:
-    """Reads the model servers of all lines. A server that is there at the first look may have
+    """Reads the model servers of all models. A server that is there at the first look may have
     counted before; one that came later counts from nothing."""
 
-    def __init__(self, lines: Callable[[], Iterable[Line]]) -> None:
+    def __init__(self, lines: Callable[[], Iterable[ModelQueue]]) -> None:
         self.models: dict[str, Counted] = {}
         self._lines = lines
         self._uids: dict[str, str] = {}
@@ -86,7 +86,7 @@ class Engines:
         """Replicas may have come or begun to leave: the latter may be gone in a moment."""
         self._news.set()
 
-    def look(self, now: float) -> dict[str, Line]:
+    def look(self, now: float) -> dict[str, ModelQueue]:
         """Follow who comes and goes; the lines by model. ``now`` in seconds since 1970."""
         known = {line.model.name: line for line in self._lines()}
         for name in [

@@ -7,7 +7,7 @@ gateways.
 
 from bisect import bisect_left
 
-from preamar.gateway.routing.replica import Place
+from preamar.gateway.routing.replica import Slot
 from preamar.protocol import canary, sequential_test
 from preamar.protocol.histogram import BOUNDS
 
@@ -31,7 +31,7 @@ class Side:
         return canary.Side(self.requests, self.failures, tuple(self.took))
 
 
-class Tried:
+class CanaryStats:
     """Of one revision."""
 
     __slots__ = (
@@ -45,13 +45,13 @@ class Tried:
         # When an answer may be compared next, and how many there had been at the last time.
         self.next_at, self.asked_at = 0.0, 0
 
-    def note(self, place: Place, seconds: float, *, reached: bool) -> None:
+    def note(self, slot: Slot, seconds: float, *, reached: bool) -> None:
         """A place was given back. Who left, or asked what cannot be answered, tells nothing."""
-        side = self.new if place.replica.address.canary else self.old
-        if not reached or place.good is False:
+        side = self.new if slot.replica.address.canary else self.old
+        if not reached or slot.good is False:
             side.requests += 1
             side.failures += 1
-        elif place.answered:
+        elif slot.answered:
             side.requests += 1
             if side is self.new and side.requests <= WARM:
                 return

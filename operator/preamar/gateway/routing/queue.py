@@ -1,8 +1,8 @@
-"""Who may send now: each model's line of waiting requests, its replicas, and what they carry.
+"""Who may send now: each model's queue of waiting requests, its replicas, and what they carry.
 
-A request gets a ``Place`` on a replica at once if one has room, else it waits in the model's hold
+A request gets a ``Slot`` on a replica at once if one has room, else it waits in the model's hold
 and is handed a place the moment a replica turns ready or another request ends. Nothing polls but
-for replicas that start while somebody waits for the first one (``early``).
+for replicas that start while somebody waits for the first one (``readiness``).
 """
 
 import asyncio
@@ -10,34 +10,33 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from random import random
 from time import monotonic
-from types import MappingProxyType
 
 from preamar.gateway.discovery.resources import Address, Model
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
 from preamar.gateway.routing.affinity import NONE
 from preamar.gateway.routing.balancer import ejection, pick
-from preamar.gateway.routing.canary_stats import Tried
+from preamar.gateway.routing.canary_stats import CanaryStats
 from preamar.gateway.routing.fair_queue import Hold, Turn
-from preamar.gateway.routing.readiness import Early
-from preamar.gateway.routing.replica import Place, Replica
+from preamar.gateway.routing.readiness import Readiness
+from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.routing.retry_after import BUSY_SECONDS, time_left
-from preamar.gateway.routing.service_time import Worked
+from preamar.gateway.routing.service_time import ServiceTime
 from preamar.gateway.settings import UNBOUNDED_TOKENS
 
 AGAIN_SECONDS = 1.0
 
 
-class Line:
+class ModelQueue:
     """One model: those who wait and those who serve."""
 
-    def __init__(self, model: Model, on_queue: Callable[["Line"], None]) -> None:
+    def __init__(self, model: Model, on_queue: Callable[["ModelQueue"], None]) -> None:
         self.model = model
-        self.hold: Hold[asyncio.Future[Place]] = Hold()
+        self.hold: Hold[asyncio.Future[Slot]] = Hold()
         self.replicas: dict[Address, Replica] = {}
         self.leaving: set[Replica] = set()
         self.arrived = 0
-        self.worked = Worked()
-        self.tried: Tried | None = None
+        self.worked = ServiceTime()
+        self.tried: CanaryStats | None = None
         self._between = 0
         self._waking_since: float | None = None
         self._woken_at = -AGAIN_SECONDS
@@ -46,7 +45,7 @@ class Line:
         self._on_queue = on_queue
         self._turns = count()
         self._known: dict[Address, bool] = {}
-        self._early = Early(lambda: bool(self.hold) and not self.awake, self._follow_slices)
+        self._readiness = Readiness(lambda: bool(self.hold) and not self.awake, self._follow_slices)
 
     @property
     def running(self) -> int:
@@ -59,6 +58,11 @@ class Line:
     def awake(self) -> bool:
         """Whether any replica takes requests."""
         return bool(self.replicas)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be answered: now, or after waking. Looking wakes nothing."""
+        return self.awake or (self.model.loaded and self.model.stalled is None)
 
     @property
     def oldest_wait(self) -> float:
@@ -99,23 +103,23 @@ class Line:
         finally:
             self._between -= 1
 
-    async def enter(self, turn: Turn, avoid: Replica | None = None) -> Place:
+    async def enter(self, turn: Turn, avoid: Replica | None = None) -> Slot:
         """A place on a replica, on ``avoid`` only where no other is free. Raises ``Problem`` when the hold is full, when another tenant's
         request is to have the place in it, when the model's ``hold.maxSeconds`` have passed since
         the arrival, or when the model cannot start or is deleted meanwhile.
         Nobody gets a place on a replica that left before they could use it."""
-        while not (place := await self._entered(turn, avoid)).replica.usable:
-            place.release()
-        return place
+        while not (slot := await self._entered(turn, avoid)).replica.usable:
+            slot.release()
+        return slot
 
-    async def _entered(self, turn: Turn, avoid: Replica | None) -> Place:
+    async def _entered(self, turn: Turn, avoid: Replica | None) -> Slot:
         """Whatever place is free next."""
         if not self.hold and (replica := self._free(turn.affinity, avoid, turn)) is not None:
-            return self._place(replica)
+            return self._slot(replica)
         if not self.awake and self.model.stalled is not None:
             raise stalled(self.model.name, self.model.stalled)
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Place] = loop.create_future()
+        waiter: asyncio.Future[Slot] = loop.create_future()
         turned_away = self.hold.enter(turn, waiter, self.model.hold_requests)
         if turned_away is waiter:
             raise hold_full(self.model.name, self.retry_after)
@@ -140,13 +144,13 @@ class Line:
             if self.hold.leave(turn) is not None and not self.hold:
                 self._queue_changed()
 
-    def _expire(self, waiter: asyncio.Future[Place]) -> None:
+    def _expire(self, waiter: asyncio.Future[Slot]) -> None:
         if not waiter.done():
             waiter.set_exception(held_too_long(self.model.name, self.retry_after))
 
     def _queue_changed(self) -> None:
         """Somebody is the first to wait, or nobody waits any more."""
-        self._early.ask(self.model.name)
+        self._readiness.ask(self.model.name)
         self.begins = self._follow_wake()
         self._on_queue(self)
         self.begins = False
@@ -163,9 +167,9 @@ class Line:
                 return True
         return False
 
-    def _place(self, replica: Replica) -> Place:
+    def _slot(self, replica: Replica) -> Slot:
         tokens = UNBOUNDED_TOKENS if self.model.task == "Generate" else 0
-        return Place(replica, self.worked, tokens, self.released)
+        return Slot(replica, self.worked, tokens, self.released)
 
     def _free(
         self, affinity: int = NONE, avoid: Replica | None = None, turn: Turn | None = None
@@ -192,27 +196,27 @@ class Line:
             turn, waiter = self.hold.next()
             if not waiter.done():
                 # There is room somewhere; where this request belongs may be elsewhere.
-                waiter.set_result(self._place(self._free(turn.affinity, None, turn) or replica))
+                waiter.set_result(self._slot(self._free(turn.affinity, None, turn) or replica))
             emptied = not self.hold
         if emptied:
             self._queue_changed()
 
-    def released(self, place: Place, reached: bool) -> None:
+    def released(self, slot: Slot, reached: bool) -> None:
         """A place was given back; ``reached``: whether its replica could be connected to."""
-        replica = place.replica
+        replica = slot.replica
         replica.carry(-1)
         if self.tried is not None:
-            self.tried.note(place, place.seconds, reached=reached)
+            self.tried.note(slot, slot.seconds, reached=reached)
         if replica in self.leaving and not replica.in_flight:
             self.leaving.discard(replica)
         if not reached:
             replica.misses += 1
             self._judge(replica)
-        elif place.good is False:
+        elif slot.good is False:
             replica.misses = 0
             replica.errors += 1
             self._judge(replica)
-        elif place.good:
+        elif slot.good:
             replica.misses = replica.errors = 0
             replica.ejected_until = 0.0
         if self.hold:
@@ -232,12 +236,12 @@ class Line:
         """Follow the EndpointSlices; replicas that leave keep what they carry and get no more.
         Those that are ``starting`` are asked themselves while somebody waits."""
         self._known = dict(known)
-        self._early.follow(starting)
+        self._readiness.follow(starting)
         self._follow_slices()
-        self._early.ask(self.model.name)
+        self._readiness.ask(self.model.name)
 
     def _follow_slices(self) -> None:
-        known = self._known | dict.fromkeys(self._early.believed, True)
+        known = self._known | dict.fromkeys(self._readiness.believed, True)
         for address in [a for a in self.replicas if not known.get(a)]:
             replica = self.replicas.pop(address)
             replica.usable = False
@@ -268,36 +272,9 @@ class Line:
         if revision is None:
             self.tried = None
         elif self.tried is None or self.tried.revision != revision:
-            self.tried = Tried(revision)
+            self.tried = CanaryStats(revision)
 
     def close(self) -> None:
         """The model is gone."""
         self.refuse(gone(self.model.name))
         self.update({})
-
-
-class Fleet:
-    """All lines, by the name that callers use."""
-
-    def __init__(self, on_queue: Callable[[Line], None]) -> None:
-        self.lines: dict[str, Line] = {}
-        self._on_queue = on_queue
-
-    def update(
-        self,
-        models: Mapping[str, Model],
-        replicas: Mapping[str, Mapping[Address, bool]],
-        starting: Mapping[str, Iterable[Address]] = MappingProxyType({}),
-    ) -> None:
-        """Follow what was heard. A name that another service took over starts anew."""
-        for name in list(self.lines):
-            model = models.get(name)
-            if model is None or model.uid != self.lines[name].model.uid:
-                self.lines.pop(name).close()
-        for name, model in models.items():
-            line = self.lines.get(name)
-            if line is None:
-                line = self.lines[name] = Line(model, self._on_queue)
-            line.model = model
-            line.follow_trial()
-            line.update(replicas.get(model.service, {}), starting.get(model.service, ()))

@@ -17,7 +17,7 @@ TRUST_SECONDS = 15.0
 MOST_ASKED = 16
 
 
-class Early:
+class Readiness:
     """Asks starting replicas of one model while ``wanted`` says so; ``came`` is called when what
     is believed has changed."""
 

@@ -8,7 +8,7 @@ from time import monotonic
 from zlib import crc32
 
 from preamar.gateway.discovery.resources import Address
-from preamar.gateway.routing.service_time import Worked
+from preamar.gateway.routing.service_time import ServiceTime
 from preamar.gateway.wire.connections import Pool
 
 CONNECT_SECONDS = 2.0
@@ -18,8 +18,8 @@ class Replica:
     """One pod: its pool of connections, and how it is doing."""
 
     __slots__ = (
-        "_shared", "_shared_at", "address", "ejected_until", "errors", "in_flight", "misses", "pool",
-        "seed", "served", "tokens_left", "usable",
+        "_shared", "_shared_at", "address", "config", "ejected_until", "errors", "in_flight", "misses", "pool",
+        "seed", "tokens_left", "usable",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -34,7 +34,7 @@ class Replica:
         self.usable = True
         self.seed = crc32((address.uid or address.ip).encode())
         # What the model server says of its model, read once per pod by whoever needs it first.
-        self.served: object | None = None
+        self.config: object | None = None
         self._shared = 0.0
         self._shared_at = monotonic()
 
@@ -53,7 +53,7 @@ class Replica:
         self.in_flight += more
 
 
-class Place:
+class Slot:
     """The right to send one request to one replica. It notes what the request takes there:
     ``answered`` is set when it got its whole answer, ``good`` to whether the replica took it or
     failed on it."""
@@ -77,9 +77,9 @@ class Place:
     def __init__(
         self,
         replica: Replica,
-        worked: Worked,
+        worked: ServiceTime,
         tokens: int,
-        released: Callable[["Place", bool], None],
+        released: Callable[["Slot", bool], None],
     ) -> None:
         self._worked = worked
         self._released = released

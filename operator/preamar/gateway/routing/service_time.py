@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Worked:
+class ServiceTime:
     """Of one model. Seconds are on a replica: without the wait for one."""
 
     finished: int = 0
