@@ -166,7 +166,7 @@ def test_every_class_of_failure_is_understood_as_such(kind):
         containers=(ContainerView("trainer", ended=Ended(1, message=message.encode(words).decode())),),
     )  # fmt: skip
     job = JobView("t-1", "j", "1", 1, workers=1)
-    found = endings.ending(job, (pod,))
+    found = endings.ending(job, (pod,), endings.exits_of((pod,)))
     assert found.kind == kind.value
     unlisted = {endings.UNCONVERTED, endings.BROKEN}
     assert kind.value in POLICIES or kind.value in unlisted
@@ -176,7 +176,7 @@ def test_every_class_of_failure_is_understood_as_such(kind):
 def checkpoint_words(monkeypatch):
     """What the trainer says of a checkpoint. Its module wants DeepSpeed for other things."""
     gang = ModuleType("preamar_train.ranks.gang")
-    gang.Gang = object
+    gang.RankGroup = object
     monkeypatch.setitem(sys.modules, gang.__name__, gang)
     name = "preamar_train.checkpoint.save"
     monkeypatch.delitem(sys.modules, name, raising=False)
