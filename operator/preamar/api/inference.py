@@ -7,7 +7,7 @@ from pydantic import Field
 
 from preamar.api import GROUP, VERSION
 from preamar.api.fields.collections import Distinct
-from preamar.api.fields.names import MODEL_NAME_STAYS, NAME_RULES, model_name
+from preamar.api.fields.names import MODEL_NAME_STAYS, NAME_RULES
 from preamar.api.fields.scalars import (
     Currency,
     Image,
@@ -190,6 +190,11 @@ class InferenceServiceSpec(Word):
             ".model.format",
         ),
     )
+
+
+def model_name(given: str | None, resource: str) -> str:
+    """By which callers know a model: the name that was given to it, or the resource's own."""
+    return given or resource
 
 
 class InferenceService(Word):

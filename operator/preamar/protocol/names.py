@@ -4,13 +4,11 @@ A revision on trial has a Deployment of its own beside that of the one before, a
 the same Service. An EndpointSlice says no more of a pod than its name.
 """
 
-
-def canary_name(service: str) -> str:
-    """Of the Deployment with the revision on trial of the service ``service``."""
-    return f"{service}-canary"
+CANARY_SUFFIX = "-canary"
+"""After the service's name, of the Deployment with the revision on trial."""
 
 
 def is_canary(pod: str, service: str) -> bool:
     """Whether a pod of that service is one of that Deployment's."""
     # Kubernetes cuts the name of a Deployment's pod at 58 characters: a service has 50 at most.
-    return pod.startswith(f"{canary_name(service)}-")
+    return pod.startswith(f"{service}{CANARY_SUFFIX}-")

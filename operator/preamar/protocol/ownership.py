@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
-from preamar.api.fields.names import model_name
+from preamar.api.inference import model_name
 
 UNDATED = datetime.min.replace(tzinfo=UTC)
 """Of what no API server has dated, such as a file that somebody wrote: older than all else."""

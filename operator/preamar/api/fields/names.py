@@ -5,7 +5,6 @@ Child names and pod host names add suffixes, so a resource's name is a DNS-1035 
 """
 
 import re
-from typing import Any
 
 from preamar.api.rules import Change, Rule
 
@@ -25,19 +24,10 @@ NAME_RULES = (
 )
 
 
-def model_name(given: str | None, resource: str) -> str:
-    """By which callers know a model: the one that was given to it, or the resource's own."""
-    return given or resource
-
-
-def _model_name(resource: Any) -> str:
-    return model_name(resource.spec.model.name, resource.metadata.name)
-
-
 MODEL_NAME_STAYS = Change(
     "(has(self.spec.model.name) ? self.spec.model.name : self.metadata.name)"
     " == (has(oldSelf.spec.model.name) ? oldSelf.spec.model.name : oldSelf.metadata.name)",
-    lambda new, old: _model_name(new) == _model_name(old),
+    lambda new, old: bool(new.model_name == old.model_name),
     "must not change: callers use it. Make a second InferenceService instead",
     ".spec.model.name",
 )

@@ -28,7 +28,7 @@ from preamar.core.settings import Settings
 from preamar.protocol import labels
 from preamar.protocol.accounts import Drift
 from preamar.protocol.demand import Demand
-from preamar.protocol.names import canary_name
+from preamar.protocol.names import CANARY_SUFFIX
 from preamar.protocol.ownership import Claimant
 
 SERVICE_LABEL, ROLE_LABEL, WORK_LABEL = labels.SERVICE_LABEL, labels.ROLE_LABEL, labels.WORK_LABEL
@@ -151,7 +151,7 @@ def has_canary(service: InferenceService) -> bool:
 
 def canary_ref(service: InferenceService) -> Ref:
     """The Deployment of a revision on trial."""
-    name = canary_name(service.metadata.name)
+    name = f"{service.metadata.name}{CANARY_SUFFIX}"
     return Ref("apps/v1", "Deployment", service.metadata.namespace or "", name)
 
 
