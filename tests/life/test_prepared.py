@@ -9,8 +9,8 @@ from hypothesis.stateful import rule
 from preamar.api.training import TrainingJob
 from preamar.cluster.port import Conflict
 from preamar.core.plan import Ref
-from preamar.core.training.annotations import ORDER
 from preamar.core.training.pods.desired import order_digest
+from preamar.protocol.labels import ORDER
 from tests.life.machine import LIVES
 from tests.life.ranks import ATTEMPT
 from tests.life.test_training import TrainingLives, a_job

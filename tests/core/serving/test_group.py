@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from preamar.core.serving.observe import GROUP_LABEL, MEMBER_LABEL, SERVICE_LABEL, WORK_LABEL
 from preamar.core.serving.pods.group import key_of, workers_ref
 from preamar.core.serving.reconcile import reconcile
+from preamar.protocol.labels import GROUP_LABEL, MEMBER_LABEL, SERVICE_LABEL, WORK_LABEL
 from tests.core.builders import NOW, a_pod, a_service, condition, later, seen
 
 TWO = {"parallelism": {"nodes": 2, "pipeline": 2}}

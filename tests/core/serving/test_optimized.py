@@ -7,12 +7,13 @@ import pytest
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Ref, ref_of
 from preamar.core.pods import ContainerView, Ended, PodView
-from preamar.core.serving.model.previous_spec import MADE_OF, earlier, made_of
+from preamar.core.serving.model.previous_spec import earlier, made_of
 from preamar.core.serving.model.source import artefact
 from preamar.core.serving.observe import DeploymentView
 from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
 from preamar.protocol.demand import Demand
+from preamar.protocol.labels import MADE_OF
 from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
 
 INT8 = {"optimize": {"precision": "INT8"}}

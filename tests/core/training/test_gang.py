@@ -5,9 +5,9 @@ from json import loads
 import pytest
 
 from preamar.core.settings import Settings
-from preamar.core.training.annotations import ORDER, RESTARTS
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.reconcile import reconcile
+from preamar.protocol.labels import ORDER, RESTARTS
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
 
 GPUS = {"accelerator": {"type": "GPU", "count": 1}}

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from preamar.core.pods import ContainerView, Ended
 from preamar.core.timestamps import moment
 from preamar.core.training import account
-from preamar.core.training.annotations import LEDGER, ORDER, RESTARTS
 from preamar.core.training.attempts import goodput
 from preamar.core.training.attempts.goodput import USES, Attempt, Ledger
 from preamar.core.training.facts import facts_of
 from preamar.core.training.lifecycle import next_step
 from preamar.core.training.progress import Progress, Spent
 from preamar.core.training.reconcile import reconcile
+from preamar.protocol.labels import LEDGER, ORDER, RESTARTS
 from tests.core.builders import NOW, a_job, a_rank, an_attempt, later, watched
 from tests.hunting import examples
 

@@ -3,10 +3,10 @@
 import pytest
 
 from preamar.core.pods import PodView
-from preamar.core.training.annotations import ORDER
 from preamar.core.training.attempts.lost import LOST_SECONDS
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.reconcile import reconcile
+from preamar.protocol.labels import ORDER
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
 
 JOB = a_job(status={"attempt": 1})

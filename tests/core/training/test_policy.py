@@ -2,10 +2,10 @@
 
 import pytest
 
-from preamar.core.training.annotations import ORDER, RESTARTS, STREAK
 from preamar.core.training.attempts.policy import FINAL, POISON, POLICIES, Streak, Turn
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.reconcile import reconcile
+from preamar.protocol.labels import ORDER, RESTARTS, STREAK
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
 
 

@@ -7,10 +7,10 @@ import pytest
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Plan, Ref, Refusal, digest_of, ref_of
 from preamar.core.training.admission.limits import OWNED_IN_ZERO, OWNED_KEYS, STOPS, WAITS
-from preamar.core.training.annotations import ORDER, RESTARTS
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.progress import Progress
 from preamar.core.training.reconcile import reconcile
+from preamar.protocol.labels import ORDER, RESTARTS
 from tests.core.builders import (
     SHARED,
     a_job,

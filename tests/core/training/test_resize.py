@@ -5,12 +5,12 @@ from json import dumps, loads
 import pytest
 
 from preamar.core.plan import Mark, Ref, ref_of
-from preamar.core.training.annotations import ORDER, REFUSED, RESIZE, RESIZED, RESTARTS, STOP
 from preamar.core.training.observe import Heard, JobView
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.pods.tokens import stop_digest, stop_token
 from preamar.core.training.progress import Progress
 from preamar.core.training.reconcile import reconcile
+from preamar.protocol.labels import ORDER, REFUSED, RESIZE, RESIZED, RESTARTS, STOP
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
 
 SAVED = {"step": 50, "uri": "pvc://data/ckpt/step-00000050", "worldSize": 2, "verified": True}

@@ -4,9 +4,10 @@ from itertools import product
 
 import pytest
 
-from preamar.core.training.annotations import FEWER, STOP, Fewer, Resize
+from preamar.core.training.annotations import Fewer, Resize
 from preamar.core.training.elastic.size import LIMITS, size_of, within_bounds
 from preamar.core.training.facts import facts_of
+from preamar.protocol.labels import FEWER, STOP
 from tests.core.builders import NOW, a_job, an_attempt, watched
 
 SIX = {"micro": 1, "global": 12}

@@ -19,9 +19,10 @@ from preamar.core.serving.model.source import (
     fetch_job,
     volume_of,
 )
-from preamar.core.serving.observe import REVISION, Observed, children_of, claims_named, has_canary
+from preamar.core.serving.observe import Observed, children_of, claims_named, has_canary
 from preamar.core.serving.pods.desired import identity_of, revision_of
 from preamar.core.serving.pods.readiness import down, next_steady, up
+from preamar.protocol.labels import REVISION
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from preamar.api.scaling import Strategy
 from preamar.core.objects import Children, ClaimView
 from preamar.core.plan import Applied, Manifest, Ref, Refusal
 from preamar.core.pods import PodView
-from preamar.core.serving.model.previous_spec import MADE_OF
 from preamar.core.serving.model.source import (
     Artefact,
     artefact_of,
@@ -25,15 +24,12 @@ from preamar.core.serving.model.source import (
 )
 from preamar.core.serving.sizing.static_size import Habit
 from preamar.core.settings import Settings
-from preamar.protocol import labels
 from preamar.protocol.accounts import Drift
 from preamar.protocol.demand import Demand
+from preamar.protocol.labels import BATCH_LABEL, MADE_OF, REVISION
 from preamar.protocol.names import CANARY_SUFFIX
 from preamar.protocol.ownership import Claimant
 
-SERVICE_LABEL, ROLE_LABEL, WORK_LABEL = labels.SERVICE_LABEL, labels.ROLE_LABEL, labels.WORK_LABEL
-GROUP_LABEL, MEMBER_LABEL = labels.GROUP_LABEL, labels.MEMBER_LABEL
-REVISION, BATCH_LABEL = labels.REVISION, labels.BATCH_LABEL
 CANARY = "canary"
 KIND = "InferenceService"
 

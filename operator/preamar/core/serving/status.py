@@ -17,12 +17,12 @@ from preamar.core.serving.groups.gang import Gang
 from preamar.core.serving.health.fit_kept import told_fit
 from preamar.core.serving.health.learned import learned
 from preamar.core.serving.metering import metering
-from preamar.core.serving.observe import SERVICE_LABEL
 from preamar.core.serving.sizing.scaling import Decision
 from preamar.core.serving.sizing.size import signal
 from preamar.core.serving.step import Step
 from preamar.core.serving.verdicts import verdicts
 from preamar.core.timestamps import stamp
+from preamar.protocol.labels import SERVICE_LABEL
 
 KEPT_DECISIONS = 20
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from preamar.core.timestamps import moment
-from preamar.core.training.annotations import RESIZE
 from preamar.core.training.attempts import goodput
 from preamar.core.training.attempts.endings import BROKEN, ON_REQUEST, UNCONVERTED
 from preamar.core.training.attempts.goodput import Attempt, Ledger
@@ -12,6 +11,7 @@ from preamar.core.training.attempts.policy import FINAL
 from preamar.core.training.facts import Facts
 from preamar.core.training.observe import JobView
 from preamar.core.training.step import Do, Step
+from preamar.protocol.labels import RESIZE
 
 NO_FAULT = FINAL | {ON_REQUEST, BROKEN, UNCONVERTED}
 

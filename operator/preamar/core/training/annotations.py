@@ -13,12 +13,17 @@ from json import dumps, loads
 from typing import Any, Self
 
 from preamar.core.timestamps import moment, stamp
-from preamar.protocol import labels
-
-STOP, RESIZE, REFUSED = labels.STOP, labels.RESIZE, labels.REFUSED
-FEWER, RESIZED = labels.FEWER, labels.RESIZED
-RESTARTS, STREAK = labels.RESTARTS, labels.STREAK
-LEDGER, ORDER = labels.LEDGER, labels.ORDER
+from preamar.protocol.labels import (
+    FEWER,
+    LEDGER,
+    ORDER,
+    REFUSED,
+    RESIZE,
+    RESIZED,
+    RESTARTS,
+    STOP,
+    STREAK,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from preamar.api.meta import Condition
 from preamar.api.training import TrainingJob
 from preamar.core.pods import OVER, PodView
-from preamar.core.training.annotations import RESIZE, Notes, Resize
+from preamar.core.training.annotations import Notes, Resize
 from preamar.core.training.attempts.endings import (
     Ending,
     Exit,
@@ -30,6 +30,7 @@ from preamar.core.training.planner.parallelism import fixed
 from preamar.core.training.planner.sizes import problem, valid
 from preamar.core.training.planner.sizing_problem import Terms
 from preamar.core.training.progress import Outcome, Progress, Saved
+from preamar.protocol.labels import RESIZE
 
 NO_NOTES = Notes()
 

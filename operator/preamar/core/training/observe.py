@@ -19,10 +19,7 @@ from preamar.core.settings import Settings
 from preamar.core.timestamps import moment
 from preamar.core.training.grace import BEYOND_SECONDS, GRACE_SECONDS
 from preamar.core.training.progress import Progress
-from preamar.protocol import labels
-
-JOB_LABEL, ATTEMPT_LABEL = labels.JOB_LABEL, labels.ATTEMPT_LABEL
-CONVERSION_LABEL, SCOUT_LABEL = labels.CONVERSION_LABEL, labels.SCOUT_LABEL
+from preamar.protocol.labels import ATTEMPT_LABEL, CONVERSION_LABEL, SCOUT_LABEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from preamar.core.needs_apply import due, refusal_of
 from preamar.core.plan import Manifest, Mark, Plan, Ref
 from preamar.core.stuck import Stuck, stuck
 from preamar.core.training.account import at_the_end, closed
-from preamar.core.training.annotations import LEDGER, RESTARTS, STOP, STREAK
 from preamar.core.training.attempts.goodput import Ledger
 from preamar.core.training.attempts.lost import without_lost
 from preamar.core.training.attempts.schedule import mean_time_between_faults
@@ -33,6 +32,7 @@ from preamar.core.training.status import same_as_before, status
 from preamar.core.training.step import Do, Step, Why
 from preamar.core.training.verdicts import BAD, TOLD, Reason, verdicts
 from preamar.core.trouble import Trouble
+from preamar.protocol.labels import LEDGER, RESTARTS, STOP, STREAK
 
 NOT_WATCHED = 300.0
 ORDERS = "preamar/orders"

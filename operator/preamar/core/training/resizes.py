@@ -9,11 +9,12 @@ from typing import Any
 
 from preamar.core.conditions import Verdict
 from preamar.core.timestamps import stamp
-from preamar.core.training.annotations import REFUSED, STOP, Resize
+from preamar.core.training.annotations import Resize
 from preamar.core.training.attempts.endings import BROKEN
 from preamar.core.training.facts import Facts
 from preamar.core.training.progress import Outcome, Progress, Resumed
 from preamar.core.training.step import Do, Step, Why
+from preamar.protocol.labels import REFUSED, STOP
 
 KEPT_RESIZES = 20
 VERIFIED, ROLLED_BACK = "Verified", "RolledBack"

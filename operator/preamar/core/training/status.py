@@ -11,16 +11,15 @@ from preamar.api.training_status import TrainingJobStatus
 from preamar.core.conditions import Verdict, merge
 from preamar.core.timestamps import stamp
 from preamar.core.training.account import current
-from preamar.core.training.annotations import FEWER
 from preamar.core.training.attempts.goodput import Ledger, told
 from preamar.core.training.facts import Facts
-from preamar.core.training.observe import JOB_LABEL
 from preamar.core.training.planner.quote import measured, quote
 from preamar.core.training.planner.quote import told as quoted
 from preamar.core.training.planner.sizes import world_sizes
 from preamar.core.training.progress import Progress, Saved
 from preamar.core.training.resizes import resizes, samples
 from preamar.core.training.step import Do, Step
+from preamar.protocol.labels import FEWER, JOB_LABEL
 
 KEPT = ("progress", "samples", "data", "checkpoint", "resizes", "goodput", "failure")
 ALSO_KEPT = (

@@ -23,10 +23,10 @@ from preamar.core.serving.model.source import (
     OptimizeJob,
     mounted_source,
 )
-from preamar.core.serving.observe import WORK_LABEL
 from preamar.core.serving.pods.pod import GPU_DEFAULTS
 from preamar.core.serving.pods.worker import CPU, worker
 from preamar.core.settings import Settings
+from preamar.protocol.labels import WORK_LABEL
 
 KEPT_SECONDS = 7 * 86400
 """Long enough for a refusal to stand; what came of it is told in status by then."""

@@ -22,9 +22,9 @@ from preamar.core.serving.artifact.optimize_words import (
 )
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.model.source import Artefact, OptimizeJob
-from preamar.core.serving.observe import REVISION, WORK_LABEL
 from preamar.core.serving.pods.memory import REFUSED
 from preamar.core.serving.pods.worker import HOURS, TRIES
+from preamar.protocol.labels import REVISION, WORK_LABEL
 
 LATE = "DeadlineExceeded"
 MISSING = "ArtefactMissing"

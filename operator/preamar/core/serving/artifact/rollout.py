@@ -20,11 +20,11 @@ from preamar.core.serving.canary.answer_comparison import allowed
 from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS, Judgement, judge
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, find
-from preamar.core.serving.observe import REVISION
 from preamar.core.serving.pods.readiness import down, is_ready
 from preamar.core.timestamps import moment, stamp
 from preamar.protocol.canary import Apart, Side, Trial
 from preamar.protocol.demand import Demand
+from preamar.protocol.labels import REVISION
 
 WAITS = frozenset({Fault.UNSCHEDULABLE})
 """Of no fault of the revision: it may have a node later."""

@@ -9,9 +9,10 @@ from preamar.core.needs_apply import due
 from preamar.core.plan import Manifest
 from preamar.core.pods import PodView
 from preamar.core.serving.facts import Facts
-from preamar.core.serving.observe import GROUP_LABEL, REVISION, batch_of
+from preamar.core.serving.observe import batch_of
 from preamar.core.serving.pods.group import workers
 from preamar.core.serving.pods.pod import pod_spec
+from preamar.protocol.labels import GROUP_LABEL, REVISION
 
 
 def made(facts: Facts, leaders: Iterable[PodView]) -> tuple[Manifest, ...]:

@@ -16,9 +16,10 @@ from preamar.core.pods import PodView
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, crashing, out_of_memory
 from preamar.core.serving.health.fit_kept import Fit, known_fit
-from preamar.core.serving.observe import REVISION, batch_of
+from preamar.core.serving.observe import batch_of
 from preamar.core.serving.pods.memory import REFUSED, exceeded
 from preamar.core.trouble import Trouble
+from preamar.protocol.labels import REVISION
 
 HALVINGS = 3
 RESTARTS = 5

@@ -15,10 +15,10 @@ from preamar.api.inference_status import Fit as Told
 from preamar.core.plan import Event
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault
-from preamar.core.serving.observe import REVISION
 from preamar.core.serving.pods.desired import revision_of, with_batch
 from preamar.core.timestamps import moment, stamp
 from preamar.core.trouble import Trouble
+from preamar.protocol.labels import REVISION
 
 
 class Step(StrEnum):

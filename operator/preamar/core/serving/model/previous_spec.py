@@ -9,9 +9,7 @@ from json import dumps, loads
 from pydantic import ValidationError
 
 from preamar.api.inference import InferenceService
-from preamar.protocol import labels
 
-MADE_OF = labels.MADE_OF
 PARTS = ("model", "optimize", "runtime", "accelerator", "parallelism")
 """Of the spec: what a change of makes another revision."""
 

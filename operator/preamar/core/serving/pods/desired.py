@@ -12,20 +12,18 @@ from preamar.core.metadata import child_metadata, labels_of
 from preamar.core.objects import ClaimView
 from preamar.core.placement import on_gpu
 from preamar.core.plan import Manifest, digest_of
-from preamar.core.serving.model.previous_spec import MADE_OF
-from preamar.core.serving.observe import (
+from preamar.core.serving.observe import CANARY, KIND, canary_ref
+from preamar.core.serving.pods.group import as_leader, network
+from preamar.core.serving.pods.pod import PORTS, pod_spec
+from preamar.core.settings import Settings
+from preamar.protocol.labels import (
     BATCH_LABEL,
-    CANARY,
-    KIND,
+    MADE_OF,
     MEMBER_LABEL,
     REVISION,
     ROLE_LABEL,
     SERVICE_LABEL,
-    canary_ref,
 )
-from preamar.core.serving.pods.group import as_leader, network
-from preamar.core.serving.pods.pod import PORTS, pod_spec
-from preamar.core.settings import Settings
 
 
 class Identity(NamedTuple):

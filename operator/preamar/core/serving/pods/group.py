@@ -16,16 +16,10 @@ from preamar.core.metadata import child_metadata, labels_of
 from preamar.core.placement import environment
 from preamar.core.plan import Manifest, Ref
 from preamar.core.pods import PodView
-from preamar.core.serving.observe import (
-    BATCH_LABEL,
-    GROUP_LABEL,
-    KIND,
-    MEMBER_LABEL,
-    REVISION,
-    WORK_LABEL,
-)
+from preamar.core.serving.observe import KIND
 from preamar.core.settings import Settings
 from preamar.protocol import ports
+from preamar.protocol.labels import BATCH_LABEL, GROUP_LABEL, MEMBER_LABEL, REVISION, WORK_LABEL
 
 PORT, HEALTH_PORT = ports.GROUP, ports.GROUP_HEALTH
 SLACK = 60

@@ -12,9 +12,10 @@ from preamar.api.shared import Accelerator, AcceleratorType
 from preamar.core.metadata import child_metadata, labels_of, restricted_container, restricted_pod
 from preamar.core.placement import scheduling
 from preamar.core.plan import Manifest
-from preamar.core.serving.observe import KIND, SERVICE_LABEL, WORK_LABEL
+from preamar.core.serving.observe import KIND
 from preamar.core.serving.pods.memory import REFUSED
 from preamar.core.settings import Settings
+from preamar.protocol.labels import SERVICE_LABEL, WORK_LABEL
 
 HOURS = 6
 TRIES = 3

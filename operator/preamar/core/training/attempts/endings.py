@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from preamar.core.pods import Ended, PodView
-from preamar.core.training.annotations import RESIZE, STOP
 from preamar.core.training.attempts.policy import FINAL
-from preamar.core.training.observe import ATTEMPT_LABEL, CONVERSION_LABEL, JobView
+from preamar.core.training.observe import JobView
 from preamar.core.training.progress import LONGEST_SENTENCE, Outcome, last_words
+from preamar.protocol.labels import ATTEMPT_LABEL, CONVERSION_LABEL, RESIZE, STOP
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 STOPPED = 75  # exit code after a verified checkpoint on request

@@ -15,11 +15,12 @@ from preamar.core.metadata import child_metadata, labels_of, restricted_containe
 from preamar.core.placement import environment, scheduling
 from preamar.core.plan import Manifest
 from preamar.core.settings import Settings
-from preamar.core.training.annotations import RESIZE, Resize
-from preamar.core.training.observe import CONVERSION_LABEL, JOB_LABEL, conversion_name
+from preamar.core.training.annotations import Resize
+from preamar.core.training.observe import conversion_name
 from preamar.core.training.pods.desired import KIND
 from preamar.core.training.pods.pod import AGENT_PORT, checkpoint_order
 from preamar.core.training.progress import Saved
+from preamar.protocol.labels import CONVERSION_LABEL, JOB_LABEL, RESIZE
 
 TRIES = 2  # after the first
 FINAL = 64  # exit code where another try would end alike

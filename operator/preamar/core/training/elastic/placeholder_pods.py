@@ -22,10 +22,11 @@ from preamar.core.training.elastic import gang
 from preamar.core.training.elastic.degraded_size import SETTLE_SECONDS
 from preamar.core.training.elastic.size import largest
 from preamar.core.training.facts import Facts
-from preamar.core.training.observe import JOB_LABEL, SCOUT_LABEL, JobView, scout_name
+from preamar.core.training.observe import JobView, scout_name
 from preamar.core.training.planner.sizes import Split
 from preamar.core.training.pods.desired import KIND, QUEUE_LABEL
 from preamar.core.training.pods.pod import pod_spec
+from preamar.protocol.labels import JOB_LABEL, SCOUT_LABEL
 
 FOUND = "PlacesFound"
 KEPT = ("affinity", "nodeSelector", "tolerations", "serviceAccountName", "imagePullSecrets")

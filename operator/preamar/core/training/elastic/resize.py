@@ -11,7 +11,7 @@ from typing import NamedTuple
 from preamar.api.recipe import TrainingPrecision
 from preamar.api.training import TrainingJob
 from preamar.core.training.admission.blocks import blocked
-from preamar.core.training.annotations import FEWER, REFUSED, RESIZE, RESIZED, STOP, Resize
+from preamar.core.training.annotations import Resize
 from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
 from preamar.core.training.elastic.degraded_size import LOST
 from preamar.core.training.elastic.placeholder_pods import FOUND, Scouts
@@ -19,6 +19,7 @@ from preamar.core.training.elastic.size import Size
 from preamar.core.training.facts import Conversion, Facts
 from preamar.core.training.observe import JobView
 from preamar.core.training.planner.advice import cannot_run
+from preamar.protocol.labels import FEWER, REFUSED, RESIZE, RESIZED, STOP
 
 ASKED = "UserAsked"
 UNHEARD_SECONDS = 30.0

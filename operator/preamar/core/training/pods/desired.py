@@ -11,10 +11,9 @@ from preamar.api.training import TrainingJob
 from preamar.core.metadata import child_metadata, labels_of
 from preamar.core.plan import Manifest, digest_of
 from preamar.core.settings import Settings
-from preamar.core.training.annotations import ORDER
-from preamar.core.training.observe import ATTEMPT_LABEL, JOB_LABEL
 from preamar.core.training.planner.sizes import Split
 from preamar.core.training.pods.pod import AGENT_PORT, MASTER_PORT, pod_spec
+from preamar.protocol.labels import ATTEMPT_LABEL, JOB_LABEL, ORDER
 
 KIND = "TrainingJob"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"

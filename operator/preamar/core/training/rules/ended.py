@@ -12,10 +12,10 @@ from preamar.core.training.attempts.endings import ON_REQUEST
 from preamar.core.training.data.preparing import Stand
 from preamar.core.training.elastic import gang, placeholder_pods, resize
 from preamar.core.training.facts import Facts
-from preamar.core.training.observe import ATTEMPT_LABEL
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.rules.situation import LOOK_AGAIN, Rule, Situation
 from preamar.core.training.step import Do, Step, Why
+from preamar.protocol.labels import ATTEMPT_LABEL
 
 COUNTED = Backoff(10.0, 300.0)
 """After a failure."""
