@@ -16,6 +16,7 @@ from preamar.core.serving.pods.group import grouped, workers_ref
 from preamar.core.settings import Settings
 from preamar.core.training import observe as training
 from preamar.core.training import reconcile as training_reconcile
+from preamar.protocol.labels import WORK_LABEL
 from tests.life.world import NAMESPACE, Died
 
 HISTORY = 6
@@ -83,7 +84,7 @@ class Operator:
             deployment=serving.DeploymentView.of(deployment) if deployment else None,
             pods=tuple(p for p in mine if ROLE not in p.labels),
             canaries=tuple(p for p in mine if ROLE in p.labels),
-            workers=pods(view, serving.WORK_LABEL, self.name),
+            workers=pods(view, WORK_LABEL, self.name),
             claims=claims(view, (*serving.claims_named(service), self.settings.model_cache_claim)),
             settings=self.settings,
             demand=self.demand,
