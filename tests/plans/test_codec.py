@@ -60,6 +60,14 @@ def test_a_class_is_found_under_its_new_name_and_fields(monkeypatch):
     assert Reader(writer.classes).read(told) == today("p", "u")
 
 
+def test_a_field_that_became_an_entry_is_read_into_its_mapping():
+    before = make_dataclass("Settings", ["triton_gpu_image", "gang_seconds"])
+    writer = Writer()
+    told = writer.write(before("triton:2", 40))
+    images = {**Settings().images, "triton-gpu": "triton:2"}
+    assert Reader(writer.classes).read(told) == Settings(images=images, gang_seconds=40)
+
+
 def test_what_nobody_can_read_again_is_not_kept():
     with pytest.raises(Unreadable, match="cannot be kept"):
         Writer().write(object())

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from preamar.api.inference import InferenceService
-from preamar.api.models import Format
 from preamar.core.pods import PodView
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, crashing, out_of_memory
@@ -19,6 +18,7 @@ from preamar.core.serving.health.fit_kept import Fit, known_fit
 from preamar.core.serving.observe import batch_of
 from preamar.core.serving.pods.memory import REFUSED, exceeded
 from preamar.core.trouble import Trouble
+from preamar.protocol.engines import ENGINES
 from preamar.protocol.labels import REVISION
 
 HALVINGS = 3
@@ -56,7 +56,7 @@ def made_with(pods: Iterable[PodView], facts: Facts, fit: Fit) -> tuple[PodView,
 
 def _smaller_helps(service: InferenceService, known: Fit) -> bool:
     """Whether there is a smaller batch to try. The configuration of a Python model is its own."""
-    own = service.spec.model.format == Format.PYTHON
+    own = ENGINES[service.spec.model.format].own_code
     return not own and known.batch > 1 and known.halvings < HALVINGS
 
 

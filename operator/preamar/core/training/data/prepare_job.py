@@ -26,6 +26,7 @@ from preamar.core.training.pods.material import (
     text_mounts,
 )
 from preamar.core.training.pods.pod import AGENT_PORT
+from preamar.protocol.images import DEEPSPEED
 
 USERS = 64  # exit code of a user's error
 RETRIES = 6
@@ -101,7 +102,7 @@ def _pod(job: TrainingJob, settings: Settings) -> dict[str, Any]:
         "containers": [
             {
                 "name": "prepare",
-                "image": settings.deepspeed_image,
+                "image": settings.images[DEEPSPEED],
                 "imagePullPolicy": settings.image_pull_policy,
                 "command": ["preamar-train", "prepare"],
                 "env": environment(ours, spec.env),

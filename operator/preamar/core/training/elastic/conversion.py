@@ -20,6 +20,7 @@ from preamar.core.training.observe import conversion_name
 from preamar.core.training.pods.desired import KIND
 from preamar.core.training.pods.pod import AGENT_PORT, checkpoint_order
 from preamar.core.training.progress import Saved
+from preamar.protocol.images import DEEPSPEED
 from preamar.protocol.labels import CONVERSION_LABEL, JOB_LABEL, RESIZE
 
 TRIES = 2  # after the first
@@ -97,7 +98,7 @@ def _pod(job: TrainingJob, settings: Settings, number: int, saved: Saved) -> dic
         "containers": [
             {
                 "name": "converter",
-                "image": spec.image or settings.deepspeed_image,
+                "image": spec.image or settings.images[DEEPSPEED],
                 "imagePullPolicy": settings.image_pull_policy,
                 "command": ["preamar-train", "convert"],
                 "env": environment(ours, ()),

@@ -29,6 +29,7 @@ from preamar.core.training.pods.material import (
 )
 from preamar.core.training.pods.tokens import stop_digest
 from preamar.protocol import ports
+from preamar.protocol.images import DEEPSPEED, DEEPSPEED_GPU
 
 MASTER_PORT, AGENT_PORT = ports.MASTER, ports.AGENT
 CPU_DEFAULTS: Mapping[str, str] = {"cpu": "100m", "memory": "512Mi"}
@@ -46,7 +47,7 @@ def pod_spec(
     """The spec of a worker's pod in one attempt. What is written to must be ``pvc://``."""
     spec, name = job.spec, job.metadata.name
     gpu = on_gpu(spec.accelerator)
-    default = settings.deepspeed_gpu_image if gpu else settings.deepspeed_image
+    default = settings.images[DEEPSPEED_GPU if gpu else DEEPSPEED]
     resources, grace = spec.workers.resources, grace_seconds(job)
     ours = {
         "WORLD_SIZE": str(workers * spec.workers.ranks_per_worker),
