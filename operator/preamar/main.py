@@ -16,7 +16,7 @@ from preamar import __version__
 from preamar.protocol import ports
 
 if TYPE_CHECKING:  # each process loads its own half only
-    from preamar.core.capacity.hardware import Fleet
+    from preamar.core.capacity.hardware import HardwareCatalog
 
 OPERATOR_HELP = "watch the resources and do what they say"
 GATEWAY_HELP = "serve the models' callers"
@@ -200,7 +200,7 @@ def _run_operator(given: argparse.Namespace) -> int:
         return 1
 
 
-def _fleet(file: str) -> "Fleet":
+def _fleet(file: str) -> "HardwareCatalog":
     """The table of this installation. Raises ``BadFleet``."""
     import yaml
 

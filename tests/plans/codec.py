@@ -21,7 +21,15 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
-RENAMED: Mapping[str, str] = {"Rival": "Claimant"}
+RENAMED: Mapping[str, str] = {
+    "Apart": "AnswerDifferences",
+    "Fleet": "HardwareCatalog",
+    "Heard": "StopAck",
+    "Progress": "ProgressReport",
+    "Refusal": "RefusedManifest",
+    "Rival": "Claimant",
+    "Side": "RevisionCounts",
+}
 """Classes that have another name now: the one that is kept, and today's."""
 RENAMED_FIELDS: Mapping[tuple[str, str], str] = {}
 """Fields that have: the class and the field as they are kept, and today's field."""

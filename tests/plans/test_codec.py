@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from preamar.core.plan import Ref, Refusal
+from preamar.core.plan import Ref, RefusedManifest
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
 from tests.core.builders import a_job, a_pod, a_rank, a_service, seen, watched
@@ -18,7 +18,7 @@ BOOKS = {"sources": [{"name": "books", "uri": "pvc://data/books"}]}
 VALUES = (
     watched(a_job(data=BOOKS), pods=(a_rank(0), a_rank(1, code=75, words={"state": "saved"}))),
     seen(a_service(replicas=3), pods=(a_pod(a_service()),)),
-    {Ref("v1", "Pod", "", "p"): Refusal("digest", "No.")},
+    {Ref("v1", "Pod", "", "p"): RefusedManifest("digest", "No.")},
     MappingProxyType({"$": [1, 1.5, None, True], "b": {}}),
     Settings(internal_key=b"\x00key"),
     [frozenset({"a", "b"}), {1}, float("inf"), Decimal("2.50"), timedelta(seconds=1.5)],

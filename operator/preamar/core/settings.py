@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from preamar.core.capacity.clouds import SHORTEST_NOTICE
-from preamar.core.capacity.hardware import SHIPPED, Fleet
+from preamar.core.capacity.hardware import SHIPPED, HardwareCatalog
 from preamar.protocol.engines import images
 from preamar.protocol.images import default_of
 from preamar.protocol.ports import GATEWAY_HTTP
@@ -42,7 +42,7 @@ class Settings:
     free_restarts: int = 100
     node_local_storage_class: str = ""
     gang_seconds: int = 600
-    fleet: Fleet = SHIPPED
+    fleet: HardwareCatalog = SHIPPED
     spot_notice_seconds: int = SHORTEST_NOTICE
     model_cache_claim: str = "preamar-models"
     model_cache_bytes: int = 100 * 2**30

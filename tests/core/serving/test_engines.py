@@ -7,7 +7,7 @@ import pytest
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import ref_of
 from preamar.core.pods import ContainerView, Ended, PodView
-from preamar.core.serving.health.fit_kept import Fit
+from preamar.core.serving.health.fit_kept import KeptFit
 from preamar.core.serving.model.images import read
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.previous_spec import made_of
@@ -198,7 +198,7 @@ def test_without_an_engine_an_upgrade_is_no_other_revision():
 def test_a_replica_with_a_smaller_batch_takes_the_same_engine():
     service = compiled(L4, runtime={"batching": {"maxBatchSize": 16}})
     known = reconcile(seen(service, claims=CLAIMS, workers=(built(service, L4),)))
-    fit = Fit(16, 4)
+    fit = KeptFit(16, 4)
     assert fit.halvings == 2
     status = {
         "optimization": known.status["status"]["optimization"],

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from preamar.core.training.admission import limits
 from preamar.core.training.planner import shapes, sizes
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.planner.sizing_problem import SizingProblem
 from tests.core.builders import a_job
 from tests.workloads.deepspeed.orders import order
 
@@ -68,7 +68,7 @@ def test_the_operator_starts_what_the_trainer_can_split_and_nothing_else():
                 batch={"global": copies},
                 workers={"replicas": ranks, "max": ranks},
             )
-            terms = Terms.of(job.spec)
+            terms = SizingProblem.of(job.spec)
             refused = limits.stops(job) or sizes.problem(terms, ranks)
         except ValidationError:  # the API refuses it already
             refused = True

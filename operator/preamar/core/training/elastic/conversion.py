@@ -15,7 +15,7 @@ from preamar.core.metadata import child_metadata, labels_of, restricted_containe
 from preamar.core.placement import environment, scheduling
 from preamar.core.plan import Manifest
 from preamar.core.settings import Settings
-from preamar.core.training.annotations import Resize
+from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.observe import conversion_name
 from preamar.core.training.pods.desired import KIND
 from preamar.core.training.pods.pod import AGENT_PORT, checkpoint_order
@@ -30,7 +30,7 @@ LEAST_MEMORY = 512 * 2**20
 
 
 def conversion(
-    job: TrainingJob, settings: Settings, number: int, resize: Resize, saved: Saved
+    job: TrainingJob, settings: Settings, number: int, resize: ResizeRequest, saved: Saved
 ) -> Manifest:
     """The Job that makes a checkpoint loadable for attempt ``number``."""
     labels = labels_of(JOB_LABEL, job.metadata.name, "deepspeed", "converter")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from preamar.core.capacity.hardware import GB, Device
 from preamar.core.training.planner import work
 from preamar.core.training.planner.interconnect import Way
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.planner.sizing_problem import SizingProblem
 
 EFFICIENCY = 0.53
 """Share of the dense peak at which a rank computes, kernels and all that no term below names."""
@@ -39,7 +39,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepTime:
     """Where the seconds of one step go."""
 
     compute: float
@@ -70,8 +70,14 @@ def machine(device: Device, way: Way, *, element: int) -> Machine | None:
 
 
 def step(
-    terms: Terms, data: int, micro: int, accumulation: int, on: Machine, *, recomputed: bool = False
-) -> Step | None:
+    terms: SizingProblem,
+    data: int,
+    micro: int,
+    accumulation: int,
+    on: Machine,
+    *,
+    recomputed: bool = False,
+) -> StepTime | None:
     """The parts of a step with so many data-parallel ranks; None where the model is not known."""
     shape = terms.shape
     if shape is None:
@@ -91,7 +97,7 @@ def step(
     apart = min(on.inside, on.outside * sharing)
     # Adam reads and writes FP32 weights and two moments, and reads gradients: 28 bytes a weight.
     own = weights // (data if terms.zero_stage else 1)
-    return Step(
+    return StepTime(
         compute=accumulation * once,
         bubble=(terms.pipeline - 1) * (once + inner + handed),
         layers=accumulation * inner,

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from preamar.api.recipe import Offload
 from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.planner.sizing_problem import SizingProblem
 
 
 class Impossible(NamedTuple):
     """A combination, what is wrong with it and what to change."""
 
-    asked: Callable[[Terms], bool]
+    asked: Callable[[SizingProblem], bool]
     sentence: str
 
 
@@ -59,7 +59,7 @@ IMPOSSIBLE: tuple[Impossible, ...] = (
 )
 
 
-def impossible(terms: Terms) -> str:
+def impossible(terms: SizingProblem) -> str:
     """Why no size can serve this parallelism, and what to change; empty if some can."""
     found = next((row.sentence for row in IMPOSSIBLE if row.asked(terms)), "")
     if terms.shape is None:
@@ -74,7 +74,7 @@ def shareable(shape: Shape) -> int:
     return gcd(shape.heads, shape.kv_heads, shape.intermediate, shape.vocabulary)
 
 
-def fixed(terms: Terms) -> str:
+def fixed(terms: SizingProblem) -> str:
     """Why the job's size cannot change once it has trained; empty if it can.
 
     Dense models with ZeRO 1 to 3 resize by universal checkpoints, pipelines with ZeRO 1 and split
