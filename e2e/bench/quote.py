@@ -22,11 +22,11 @@ from typing import Any
 from e2e.clusters import buildah, images
 from preamar.api.training import TrainingJob
 from preamar.core.capacity.hardware import SHIPPED
-from preamar.core.training.planner.memory import LIBRARIES
+from preamar.core.training.backends.deepspeed.memory import LIBRARIES
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.work import flops
 from preamar.core.training.planner.quote import Speed, quote
 from preamar.core.training.planner.sizes import split
-from preamar.core.training.planner.sizing_problem import SizingProblem
-from preamar.core.training.planner.work import flops
 
 RESULT = Path(__file__).resolve().parents[2] / "build/bench/quote.json"
 TARGET = 0.15

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from preamar.core.capacity.hardware import device_of
 from preamar.core.quantities import amount
+from preamar.core.training.backends.shapes import PRESETS
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner.advice import cannot_run
-from preamar.core.training.planner.shapes import PRESETS
 from preamar.core.training.planner.sizes import Unfit, problem
-from preamar.core.training.planner.sizing_problem import SizingProblem
 from tests.hunting import examples
 
 BASE = PRESETS["gpt-base"]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from preamar.core.training.planner.interconnect import Way, slower, variables, way
+from preamar.core.training.backends.speeds import Way
+from preamar.core.training.planner.interconnect import slower, variables, way
 from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, condition, sentence, watched

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.recipe import Offload
+from preamar.core.training.backends.deepspeed.parallelism import fixed
+from preamar.core.training.backends.shapes import PRESETS
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner import sizes
-from preamar.core.training.planner.parallelism import fixed
-from preamar.core.training.planner.shapes import PRESETS
-from preamar.core.training.planner.sizing_problem import SizingProblem
 
 WAYS = (1, 2, 4, 8)
 MOST = 16

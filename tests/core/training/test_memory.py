@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner import memory
-from preamar.core.training.planner.memory import (
+from preamar.core.training.backends.deepspeed import memory
+from preamar.core.training.backends.deepspeed.memory import (
     activations,
     at_least,
     estimate,
     host_states,
     states,
 )
-from preamar.core.training.planner.shapes import PRESETS, Shape
-from preamar.core.training.planner.sizing_problem import SizingProblem
+from preamar.core.training.backends.shapes import PRESETS, Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 GIB, MIB = 2**30, 2**20
 

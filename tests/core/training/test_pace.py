@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.capacity.hardware import SHIPPED
-from preamar.core.training.planner import work
-from preamar.core.training.planner.interconnect import Way
-from preamar.core.training.planner.pace import ERROR_PERCENT, Machine, machine, step
-from preamar.core.training.planner.shapes import PRESETS, Shape
-from preamar.core.training.planner.sizing_problem import SizingProblem
+from preamar.core.training.backends import work
+from preamar.core.training.backends.deepspeed.pace import ERROR_PERCENT, step
+from preamar.core.training.backends.shapes import PRESETS, Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.speeds import Machine, Way, machine
 
 # arXiv:2104.04473, table 1: weights in billions, heads, width, layers, tensor, pipeline, A100s,
 # global batch, TFLOP/s of each. Sequences of 2048, 51,200 tokens, all activations recomputed.

@@ -6,7 +6,8 @@ import pytest
 
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import Plan, Ref, RefusedManifest, digest_of, ref_of
-from preamar.core.training.admission.limits import OWNED_IN_ZERO, OWNED_KEYS, STOPS, WAITS
+from preamar.core.training.admission.limits import STOPS, WAITS
+from preamar.core.training.backends.deepspeed.configuration import OWNED_IN_ZERO, OWNED_KEYS
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner.memory import LIBRARIES
-from preamar.core.training.planner.parallelism import fixed, impossible
-from preamar.core.training.planner.shapes import PRESETS, shape_of
+from preamar.core.training.backends.deepspeed.memory import LIBRARIES
+from preamar.core.training.backends.deepspeed.parallelism import fixed, impossible
+from preamar.core.training.backends.shapes import PRESETS, shape_of
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner.sizes import Split, memory, split, valid, world_sizes
-from preamar.core.training.planner.sizing_problem import SizingProblem
 from tests.core.builders import a_job
 
 TINY = PRESETS["gpt-tiny"]

@@ -21,11 +21,11 @@ from preamar.cli.quote.table import table
 from preamar.core.capacity.hardware import SHIPPED, BadFleet, HardwareCatalog, read
 from preamar.core.training.admission.affordable import refused
 from preamar.core.training.admission.limits import stops
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.work import flops
 from preamar.core.training.planner.advice import cannot_run
 from preamar.core.training.planner.quote import Estimate, Speed, measured, quote, told
 from preamar.core.training.planner.sizes import valid
-from preamar.core.training.planner.sizing_problem import SizingProblem
-from preamar.core.training.planner.work import flops
 
 MOST_BYTES = 4 * 1024**2
 

@@ -24,11 +24,11 @@ from preamar.core.training.attempts.endings import (
 )
 from preamar.core.training.attempts.goodput import Ledger
 from preamar.core.training.attempts.saved import newest, world_of
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.data.preparing import DataReadiness, prepared
 from preamar.core.training.observe import JobView, Observed
-from preamar.core.training.planner.parallelism import fixed
 from preamar.core.training.planner.sizes import problem, valid
-from preamar.core.training.planner.sizing_problem import SizingProblem
 from preamar.core.training.progress import ProgressReport, Saved, TerminationMessage
 from preamar.protocol.labels import RESIZE
 
@@ -137,7 +137,7 @@ def facts_of(observed: Observed) -> Facts:
         kept=_kept(terms, sizes, world),
         terms=terms,
         sizes=sizes,
-        fixed=fixed(terms),
+        fixed=BACKEND.fixed(terms),
         conversions=tuple([_conversion(observed, view) for view in observed.conversions]),
         data=prepared(observed),
         ledger=Ledger.told(status.goodput),

@@ -8,11 +8,10 @@ carried out whatever is wished next, so that every order of edits ends at the la
 from datetime import timedelta
 from typing import NamedTuple
 
-from preamar.api.recipe import TrainingPrecision
-from preamar.api.training import TrainingJob
 from preamar.core.training.admission.blocks import blocked
 from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.elastic.degraded_size import LOST
 from preamar.core.training.elastic.placeholder_pods import FOUND, Scouts
 from preamar.core.training.elastic.size import Size
@@ -91,7 +90,7 @@ def convertible(facts: Facts) -> bool:
     return (
         facts.notes.order is not None
         and any(p.name in facts.observed.ended for p in facts.pods)
-        and needs_conversion(facts.job)
+        and BACKEND.converts(facts.job.spec)
         and not converted(facts)
     )
 
@@ -146,9 +145,3 @@ def converted(facts: Facts) -> bool:
         if same and told.kind not in {BROKEN, UNCONVERTED}:
             usable.append(conversion_for(facts, last.attempt))
     return any(each is not None and each.done for each in usable)
-
-
-def needs_conversion(job: TrainingJob) -> bool:
-    """Whether shards fit one number of ranks only. Without ZeRO, in FP32, each rank holds all."""
-    spec = job.spec
-    return spec.parallelism.zero_stage > 0 or spec.precision != TrainingPrecision.FP32

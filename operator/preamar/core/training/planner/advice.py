@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from preamar.core.capacity.hardware import CATALOGUE
-from preamar.core.training.planner.memory import lacking
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner.sizes import Unfit, UnfitSize, data_ranks, problem, valid
-from preamar.core.training.planner.sizing_problem import SizingProblem
 
 MOST_WORKERS = 1000  # what the API accepts
 
@@ -62,7 +62,7 @@ def _changes(terms: SizingProblem, workers: int, found: UnfitSize) -> Iterator[S
     if found.reason == Unfit.MEMORY and terms.of_product:
         yield from _larger(terms, workers)
     elif terms.limit is not None and found.reason == Unfit.MEMORY:
-        need = lacking(terms, data_ranks(terms, workers)) or 0
+        need = BACKEND.lacking(terms, data_ranks(terms, workers)) or 0
         mebi = -(-need * terms.ranks_per_worker // 1024**2)
         words = f"workers.resources.limits.memory to {mebi}Mi or more"
         yield Suggestion(replace(terms, limit=need), words)
@@ -77,7 +77,7 @@ def _larger(terms: SizingProblem, workers: int) -> Iterator[Suggestion]:
     """What would fit on accelerators: more ZeRO, more workers, more memory."""
     for stage in range(terms.zero_stage + 1, 4 if terms.pipeline == 1 else 2):
         yield Suggestion(replace(terms, zero_stage=stage), f"parallelism.zeroStage to {stage}")
-    need = lacking(terms, data_ranks(terms, workers)) or 0
+    need = BACKEND.lacking(terms, data_ranks(terms, workers)) or 0
     roomy = [device for device in CATALOGUE if device.memory >= need]
     if roomy:
         names = " or ".join(device.products[0] for device in roomy[:3])

@@ -1,7 +1,7 @@
 """What will the job need: memory, time, money, energy, and how far off may that be?
 
-Before it runs, from published figures of the accelerators that it names and the formulas of
-``pace``; once it runs, from its own speed. What is not known is left out: no price, no cost.
+Before it runs, from published figures of the accelerators that it names and the trainer's
+formulas; once it runs, from its own speed. What is not known is left out: no price, no cost.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,12 @@ from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
 from preamar.api.training_status import BIG, TrainingJobStatus
 from preamar.core.capacity.hardware import Device, HardwareCatalog
-from preamar.core.training.planner import memory, pace, work
+from preamar.core.training.backends import work
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.speeds import StepTime, machine
 from preamar.core.training.planner.interconnect import way
 from preamar.core.training.planner.sizes import data_ranks, split
-from preamar.core.training.planner.sizing_problem import SizingProblem
 
 CPU = "CPU"
 """The name of the row that speaks of a rank on CPUs; nobody publishes one, so users may add it."""
@@ -57,7 +59,7 @@ class Estimate:
     cost: Decimal | None = None
     currency: str = ""
     joules: float | None = None
-    step: pace.StepTime | None = None
+    step: StepTime | None = None
     saving: float | None = None
     """Seconds of all checkpoints, part of ``seconds``; None where the volume's speed is not known."""
 
@@ -81,7 +83,7 @@ def quote(
     if part is None:
         return None
     ranks, data = workers * spec.workers.ranks_per_worker, data_ranks(terms, workers)
-    need = memory.estimate(terms, data, *part)
+    need = BACKEND.estimate(terms, data, *part)
     known = devices(spec, fleet)
     step, device = _slowest(terms, spec, known, workers, data, part)
     seconds, percent, basis, saving = None, 0, None, None
@@ -92,14 +94,14 @@ def quote(
     elif step is not None:
         saving = _saving(spec, terms, fleet, spec.steps * step.seconds)
         seconds = spec.steps * step.seconds + (saving or 0.0)
-        percent, basis = pace.ERROR_PERCENT, Basis.PUBLISHED
+        percent, basis = BACKEND.pace_percent, Basis.PUBLISHED
     device = device or (known[0] if known else None)
     held = ranks if terms.on_cpu else workers * spec.accelerator.count
     priced = device is not None and device.price is not None and seconds is not None
     return Estimate(
         ranks=ranks,
         memory=need,
-        memory_percent=memory.ERROR_PERCENT if terms.on_cpu and need is not None else None,
+        memory_percent=BACKEND.memory_percent if terms.on_cpu and need is not None else None,
         seconds=seconds,
         percent=percent,
         basis=basis,
@@ -168,12 +170,12 @@ def _slowest(
     workers: int,
     data: int,
     part: tuple[int, int],
-) -> tuple[pace.StepTime | None, Device | None]:
+) -> tuple[StepTime | None, Device | None]:
     """The step on the slowest of the accepted accelerators."""
-    found: list[tuple[pace.StepTime, Device]] = []
+    found: list[tuple[StepTime, Device]] = []
     for device in known:
-        on = pace.machine(device, way(spec, workers), element=terms.element)
-        step = on and pace.step(terms, data, *part, on)
+        on = machine(device, way(spec, workers), element=terms.element)
+        step = on and BACKEND.step(terms, data, *part, on)
         if not step:
             return None, None
         found.append((step, device))

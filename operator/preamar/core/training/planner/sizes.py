@@ -1,8 +1,8 @@
 """At which sizes can this job run, and how is a step split there?
 
 The global batch never changes: micro x accumulation x data-parallel ranks is the same number at
-every size. Ranks = tensor x pipeline x data; groups of experts fill a pipeline stage; what ZeRO
-cannot do without must fit. DeepSpeed's own elasticity stays off, because it changes the batch.
+every size. Ranks = tensor x pipeline x data; what a rank cannot do without must fit. A
+trainer's own elasticity stays off, because it changes the batch.
 """
 
 from collections.abc import Iterable
@@ -12,9 +12,8 @@ from math import gcd
 from typing import NamedTuple
 
 from preamar.core.quantities import in_words
-from preamar.core.training.planner.memory import comfortable, estimate, lacking
-from preamar.core.training.planner.parallelism import fixed, impossible
-from preamar.core.training.planner.sizing_problem import SizingProblem
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 LARGEST_MICRO = 8
 """The largest micro batch that is chosen unasked: it bounds memory, and costs little speed."""
@@ -47,7 +46,7 @@ class UnfitSize(NamedTuple):
 
 def problem(terms: SizingProblem, workers: int) -> UnfitSize | None:
     """Why a job cannot run on so many workers, whatever its bounds; None if it can."""
-    sentence = impossible(terms)
+    sentence = BACKEND.impossible(terms)
     if sentence:
         return UnfitSize(Unfit.PARALLELISM, sentence)
     ranks, model = workers * terms.ranks_per_worker, terms.tensor * terms.pipeline
@@ -57,14 +56,9 @@ def problem(terms: SizingProblem, workers: int) -> UnfitSize | None:
             f"{_count(ranks)} cannot be divided into copies of the model on parallelism.tensor "
             f"{terms.tensor} x parallelism.pipeline {terms.pipeline}.",
         )
-    # DeepSpeed, utils/groups.py: groups of experts lie within a stage, over its tensor ranks too.
-    if ranks // terms.pipeline % terms.expert:
-        stage = f" of the {ranks // terms.pipeline} in a stage" if terms.pipeline > 1 else ""
-        return UnfitSize(
-            Unfit.EXPERTS,
-            f"{_count(ranks)}{stage} cannot be divided into groups of parallelism.expert "
-            f"{terms.expert}.",
-        )
+    sentence = BACKEND.ungrouped(terms, ranks)
+    if sentence:
+        return UnfitSize(Unfit.EXPERTS, sentence)
     data = ranks // model
     if terms.total % (data * (terms.micro or 1)):
         over = _count(data, "data-parallel rank" if model > 1 else "rank")
@@ -73,7 +67,7 @@ def problem(terms: SizingProblem, workers: int) -> UnfitSize | None:
             Unfit.BATCH,
             f"A global batch of {terms.total} cannot be split evenly over {over}{micro}.",
         )
-    need = lacking(terms, data)
+    need = BACKEND.lacking(terms, data)
     if need is not None:
         limit = "workers.resources.limits.memory leaves it"
         leaves = "its accelerator has" if terms.of_product else limit
@@ -116,7 +110,7 @@ def data_ranks(terms: SizingProblem, workers: int) -> int:
 def memory(terms: SizingProblem, workers: int) -> int | None:
     """Bytes that each rank is expected to need at this size; None where that is not known."""
     step = split(terms, workers)
-    return step and estimate(terms, data_ranks(terms, workers), *step)
+    return step and BACKEND.estimate(terms, data_ranks(terms, workers), *step)
 
 
 def world_sizes(terms: SizingProblem, workers: int, *, started: bool) -> tuple[int, ...]:
@@ -124,7 +118,7 @@ def world_sizes(terms: SizingProblem, workers: int, *, started: bool) -> tuple[i
     present one if there are more. A job of a kind that cannot be resized has one: the present
     once it has ``started``, else the valid one nearest to it."""
     nearest = sorted(valid(terms), key=lambda n: (abs(n - workers), n))
-    if fixed(terms):
+    if BACKEND.fixed(terms):
         nearest = [workers] if started else nearest[:1]
     return tuple(sorted(n * terms.ranks_per_worker for n in nearest[:LISTED]))
 
@@ -155,4 +149,4 @@ def _good(terms: SizingProblem, data: int, micro: int) -> bool:
     accumulation = terms.total // data // micro
     if accumulation < terms.pipeline:  # stages would idle: (p - 1) / (accumulation + p - 1)
         return False
-    return comfortable(terms, data, micro, accumulation)
+    return BACKEND.comfortable(terms, data, micro, accumulation)

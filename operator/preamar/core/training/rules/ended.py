@@ -9,6 +9,7 @@ from dataclasses import replace
 from preamar.core.backoff import Backoff, pause
 from preamar.core.pods import OVER
 from preamar.core.training.attempts.endings import ON_REQUEST
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.data.preparing import DataState
 from preamar.core.training.elastic import gang, placeholder_pods, resize
 from preamar.core.training.facts import Facts
@@ -89,7 +90,7 @@ def needs_data(situation: Situation) -> Step | None:
 def changes_its_size(situation: Situation) -> Step | None:
     facts = situation.facts
     found = situation.change
-    if found is not None and resize.needs_conversion(facts.job):
+    if found is not None and BACKEND.converts(facts.job.spec):
         if not resize.converted(facts):
             return replace(
                 situation.but(Do.CONVERT, StepReason.CONVERTING, LOOK_AGAIN), resize=found

@@ -13,7 +13,7 @@ from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
 from preamar.core.capacity.hardware import device_of
 from preamar.core.quantities import amount
-from preamar.core.training.planner.shapes import Shape, shape_of
+from preamar.core.training.backends.shapes import Shape, shape_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ All assume Adam; weights and gradients have ``element`` bytes (2 in 16 bits, 4 i
 """
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import SizingProblem
+from preamar.core.training.backends.shapes import Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 ERROR_PERCENT = 25
 """How far off ``estimate`` may be on a CPU. On one and two ranks of the default image gpt-small took,

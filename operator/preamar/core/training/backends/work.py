@@ -10,8 +10,8 @@ Megatron-LM (arXiv:1909.08053), section 3, for ``within_layers``; Lepikhin et al
 (arXiv:2006.16668), section 3, for ``to_experts``.
 """
 
-from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import SizingProblem
+from preamar.core.training.backends.shapes import Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 MATMUL = 6
 """FLOPs of a weight that is multiplied, for a token: two forwards, four backwards."""

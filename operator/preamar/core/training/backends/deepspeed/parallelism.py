@@ -1,7 +1,7 @@
 """Which ways to split a model can no number of ranks serve, and which cannot change their size?
 
 DeepSpeed's own rules, told before any pod exists. What the trainer's image cannot do yet is
-another question, which limits.py answers.
+another question, which admission/limits.py answers.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from math import gcd
 from typing import NamedTuple
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import SizingProblem
+from preamar.core.training.backends.shapes import Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 
 class Impossible(NamedTuple):
@@ -66,6 +66,17 @@ def impossible(terms: SizingProblem) -> str:
         return found
     shape = terms.shape
     return found.format(layers=shape.layers, experts=shape.experts, shareable=shareable(shape))
+
+
+def ungrouped(terms: SizingProblem, ranks: int) -> str:
+    """Why experts cannot be shared by so many ranks: their groups lie within a stage, over its tensor
+    ranks too (DeepSpeed, utils/groups.py)."""
+    inside = ranks // terms.pipeline
+    if inside % terms.expert == 0:
+        return ""
+    stage = f" of the {inside} in a stage" if terms.pipeline > 1 else ""
+    count = f"{ranks} rank" if ranks == 1 else f"{ranks} ranks"
+    return f"{count}{stage} cannot be divided into groups of parallelism.expert {terms.expert}."
 
 
 def shareable(shape: Shape) -> int:
