@@ -17,9 +17,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
 from preamar.gateway.auth.keys import mint
-
-from .conftest import ADMIN, endpoints, service
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import ADMIN, endpoints, service
+from tests.gateway.fake_triton import FakeTriton
 
 TENANTS = ("acme", "beta", "gamma", "none")
 """`none` has no Tenant resource; `gamma` may call two models only."""

@@ -11,9 +11,8 @@ from aiohttp import web
 
 from preamar.cluster import watch as watching
 from preamar.gateway.discovery import watcher
-
-from .conftest import endpoints, running_gateway, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import endpoints, running_gateway, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 ASK = {"model": "gpt", "prompt": "hi"}
 KINDS = {

@@ -11,9 +11,8 @@ from hypothesis import HealthCheck
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from preamar.gateway.endpoints.admin import described
+from tests.gateway.conftest import ADMIN, running_gateway, service
 from tests.hunting import examples
-
-from .conftest import ADMIN, running_gateway, service
 
 PATIENCE_SECONDS = 60
 ADMINS = {"Authorization": f"Bearer {ADMIN}"}

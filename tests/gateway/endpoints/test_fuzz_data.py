@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from tests.gateway.conftest import endpoints, running_gateway, service
+from tests.gateway.fake_triton import FakeTriton
 from tests.hunting import examples
-
-from .conftest import endpoints, running_gateway, service
-from .fake_triton import FakeTriton
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v2/models/gpt/infer",
          "/v2/models/gpt/generate_stream", "/v2/models/vec/infer", "/v1/models")  # fmt: skip

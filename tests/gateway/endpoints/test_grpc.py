@@ -14,8 +14,7 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 from preamar.gateway.metering import call as calls
 from preamar.gateway.relay import shadow
 from preamar.ledger.store.writer import Entry
-
-from .conftest import endpoints, service, until
+from tests.gateway.conftest import endpoints, service, until
 
 
 class Fake(stubs.GRPCInferenceServiceServicer):

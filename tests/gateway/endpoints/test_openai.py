@@ -10,9 +10,8 @@ import openai
 import pytest
 
 from preamar.gateway.discovery.resources import model_of
-
-from .conftest import ADMIN, endpoints, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import ADMIN, endpoints, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 
 def client(rig, **more):

@@ -15,9 +15,8 @@ from preamar.gateway.limits import quota_lease as purses
 from preamar.gateway.limits import reservations
 from preamar.ledger.budgets import leases
 from preamar.ledger.budgets.leases import Allowance
-
-from .conftest import ADMIN, endpoints, running_gateway, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import ADMIN, endpoints, running_gateway, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 # A token costs a cent, in and out.
 PRICE = {"perMillionInputTokens": "10000", "perMillionOutputTokens": "10000"}

@@ -13,11 +13,10 @@ from preamar.gateway.discovery.resources import Address
 from preamar.gateway.routing import replica as replicas
 from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.routing.service_time import ServiceTime
+from tests.gateway.conftest import endpoints, service, until
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.limits.test_budgets import budget, tenant
 from tests.hunting import examples
-
-from .conftest import endpoints, service, until
-from .fake_triton import FakeTriton
-from .test_budgets import budget, tenant
 
 SECOND = {"perAcceleratorSecond": "1.00"}
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 9)), max_size=40)

@@ -11,8 +11,7 @@ import pytest
 
 from preamar.gateway.wire.protobuf import message
 from preamar.ledger.store.backend import OneFile
-
-from .conftest import running_gateway, service, until
+from tests.gateway.conftest import running_gateway, service, until
 
 SERVICE = "/inference.GRPCInferenceService/"
 STALLED = {"conditions": [{"type": "Stalled", "status": "True", "reason": "VolumeMissing"}]}

@@ -13,9 +13,8 @@ import pytest
 from preamar.gateway.metering import call as calls
 from preamar.gateway.routing.replica import Slot
 from preamar.ledger.store.writer import Entry, LedgerUnavailable
-
-from .conftest import endpoints, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import endpoints, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 ASK = {"prompt": "hi", "max_tokens": 3}
 DOORS = {

@@ -15,10 +15,9 @@ from preamar.gateway.errors import Problem
 from preamar.gateway.metering import grpc_counts, tokens
 from preamar.gateway.metering.token_outputs import TensorRequest, over_grpc, over_http
 from preamar.gateway.wire.http1 import Head
+from tests.gateway.conftest import endpoints, service
+from tests.gateway.fake_triton import FakeTriton
 from tests.hunting import examples
-
-from .conftest import endpoints, service
-from .fake_triton import FakeTriton
 
 MOST = 1 << 20
 TOLD = ("INPUT_TOKENS", "OUTPUT_TOKENS", "FINISH_REASON")

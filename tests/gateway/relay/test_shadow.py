@@ -17,12 +17,11 @@ from tritonclient.utils import serialize_byte_tensor
 from preamar.gateway.relay import shadow, tensors
 from preamar.gateway.wire import compression
 from preamar.protocol.answer_distance import Tensor
+from tests.gateway.conftest import load, until
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.routing.test_canary_stats import line, slices, trying
+from tests.gateway.routing.test_routing import vector
 from tests.hunting import examples
-
-from .conftest import load, until
-from .fake_triton import FakeTriton
-from .test_routing import vector
-from .test_trial import line, slices, trying
 
 FLOATS = [0.5, -1.25, 3.0]
 KINDS = {

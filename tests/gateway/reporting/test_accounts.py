@@ -8,10 +8,9 @@ from aiohttp import web
 from preamar.demand.accounts import AccountBook
 from preamar.gateway.reporting import accounts
 from preamar.protocol.accounts import Drift, decode
-
-from .conftest import endpoints, service, until
-from .fake_triton import FakeTriton
-from .test_budgets import PRICE, ask, budget, know, tenant
+from tests.gateway.conftest import endpoints, service, until
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.limits.test_budgets import PRICE, ask, budget, know, tenant
 
 
 class Operator:

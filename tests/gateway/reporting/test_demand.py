@@ -11,10 +11,9 @@ from preamar.gateway.reporting import demand as demands
 from preamar.gateway.reporting.demand import Reporter
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.settings import UNBOUNDED_TOKENS
-
-from .conftest import endpoints, load, running_gateway, service, until
-from .fake_triton import FakeTriton
-from .test_serving import ask
+from tests.gateway.conftest import endpoints, load, running_gateway, service, until
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.test_serving import ask
 
 
 async def test_the_operator_hears_of_a_first_waiter_at_once_and_of_zero_each_second(

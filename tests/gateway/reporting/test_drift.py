@@ -14,11 +14,10 @@ from preamar.gateway.reporting.engine_metrics import Counts, counts_of
 from preamar.ledger.reports.recorded import Recorded, merged, recorded
 from preamar.ledger.store import sqlite
 from preamar.ledger.tables.usage_record import Kind, Row, State
+from tests.gateway.conftest import endpoints, service, until
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.test_serving import ask
 from tests.hunting import examples
-
-from .conftest import endpoints, service, until
-from .fake_triton import FakeTriton
-from .test_serving import ask
 
 NOTHING = Recorded()
 

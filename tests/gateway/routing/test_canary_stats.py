@@ -6,10 +6,9 @@ import pytest
 
 from preamar.gateway.routing.canary_stats import WARM
 from preamar.protocol.histogram import BOUNDS
-
-from .conftest import endpoints, load, service
-from .fake_triton import FakeTriton
-from .test_routing import vector
+from tests.gateway.conftest import endpoints, load, service
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.routing.test_routing import vector
 
 
 def trying(percent, phase="Trying", revision="r2"):

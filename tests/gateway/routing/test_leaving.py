@@ -14,9 +14,8 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 from preamar.gateway.routing import affinity
 from preamar.gateway.routing.balancer import pick
 from preamar.gateway.wire.connections import Exchange, Pool
-
-from .conftest import endpoints, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import endpoints, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 ASK = {"model": "gpt", "prompt": "hi"}
 

@@ -11,10 +11,9 @@ import tritonclient.grpc as triton
 
 from preamar.gateway.relay.upstream import Timeouts
 from preamar.gateway.routing import balancer as picks
-
-from .conftest import endpoints, running_gateway, service, until
-from .fake_triton import FakeTriton
-from .test_serving import ask
+from tests.gateway.conftest import endpoints, running_gateway, service, until
+from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.test_serving import ask
 
 
 async def vector(http, rig, text="hi", **headers):

@@ -13,9 +13,8 @@ from preamar.gateway.reporting import demand
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.ledger.store.writer import LedgerUnavailable
 from preamar.ledger.tables.usage_record import State
-
-from .conftest import endpoints, running_gateway, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import endpoints, running_gateway, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 ASK = {"model": "gpt", "prompt": "hi"}
 REQUEST = {"REQUEST": json.dumps({"prompt": "hi"})}

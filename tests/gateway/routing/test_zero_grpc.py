@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as stubs
 
-from .conftest import endpoints, running_gateway, service, until
+from tests.gateway.conftest import endpoints, running_gateway, service, until
 
 REQUEST = pb.ModelInferRequest(model_name="net")
 HOLD = {"maxRequests": 2}

@@ -6,9 +6,8 @@ import aiohttp
 import pytest
 
 from preamar.gateway.wire import listener
-
-from .conftest import endpoints, running_gateway, service, until
-from .fake_triton import FakeTriton
+from tests.gateway.conftest import endpoints, running_gateway, service, until
+from tests.gateway.fake_triton import FakeTriton
 
 POST = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n%b\r\n"
 

@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-WORKLOADS = Path(__file__).parents[3] / "workloads"
+WORKLOADS = Path(__file__).parents[4] / "workloads"
 PACKAGES = [str(WORKLOADS / "deepspeed"), str(WORKLOADS / "common")]
 HELPERS = f"""
 import json, os, signal, sys, time

@@ -12,7 +12,7 @@ from preamar_train.checkpoint.store import Store
 from preamar_train.failures import Class, TrainerFailure
 from preamar_train.start import continuity
 
-from tests.workloads.deepspeed.test_checkpoints import written
+from tests.workloads.deepspeed.checkpoint.test_checkpoints import written
 
 SAVED = Proof(
     {"a": {"fp32": "1", "exp_avg": "2"}, "b": {"fp32": "3", "exp_avg": "4"}},

@@ -12,8 +12,8 @@ from preamar_train.models.presets import shape_of
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from tests.workloads.deepspeed.export.test_graph import llama
 from tests.workloads.deepspeed.image.conftest import TINY, losses, weights
-from tests.workloads.deepspeed.test_graph import llama
 
 
 def test_an_unbroken_run_beats_the_unigram_model_and_says_so(unbroken):

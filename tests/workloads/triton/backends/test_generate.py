@@ -8,7 +8,8 @@ import decoders
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from test_counted import counted, listening
+
+from tests.workloads.triton.test_counted import counted, listening
 
 PROMPT = "Once upon a time, ééé"
 

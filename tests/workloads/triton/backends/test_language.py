@@ -17,7 +17,7 @@ from running import PACKAGES
 from running import build_here as build
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
-STAND_IN = Path(__file__).with_name("stand_ins")
+STAND_IN = Path(__file__).parents[1] / "stand_ins"
 ENGINES = ("VLLM", "TensorRTLLM")
 TRT = {"format": "TensorRTLLM"}
 MIXTURE = {"num_local_experts": 8}

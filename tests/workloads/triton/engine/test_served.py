@@ -8,13 +8,14 @@ import shutil
 import numpy as np
 import pytest
 import schema
-import test_encoder
 from engines import L4, T4, Bench, open_bench, order
 from networks import optimize
 from preamar_model.engine import choose, metadata
 from preamar_model.refusal import Refusal
 from preamar_model.serve.command import completes
 from running import build_here
+
+from tests.workloads.triton.build import test_encoder
 
 
 @pytest.fixture(scope="module")

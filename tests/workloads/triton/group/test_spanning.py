@@ -12,8 +12,9 @@ from groups import Grouped, until
 from preamar_model.group import headless
 from running import PACKAGES, environment, free_ports
 from running import build_here as build
-from test_group import health
-from test_language import STAND_IN, order, weights
+
+from tests.workloads.triton.backends.test_language import STAND_IN, order, weights
+from tests.workloads.triton.group.test_group import health
 
 SPLIT = {"parallelism": {"tensor": 2, "pipeline": 2}}
 

@@ -15,7 +15,8 @@ from preamar_model.build.command import build
 from preamar_model.order import BuildSpec
 from preamar_model.serve.deaths import stubs
 from running import environment
-from test_refusals import trusted
+
+from tests.workloads.triton.build.test_refusals import trusted
 
 FAILING = """
 class TritonPythonModel:

@@ -3,7 +3,7 @@
 Computing at a share of the accelerator's peak, the pipeline's bubble, and what must cross between
 ranks, one after the other: DeepSpeed overlaps little of it by default. The one constant was fitted
 to the ten published runs of arXiv:2104.04473, table 1, which ``step`` then meets within 20 %
-(tests/core/training/test_pace.py). Where speeds are not known, nothing is concluded.
+(tests/core/training/planner/test_pace.py). Where speeds are not known, nothing is concluded.
 """
 
 from dataclasses import dataclass

@@ -16,13 +16,13 @@ from preamar_model.passes.session import Session
 from prometheus_client.parser import text_string_to_metric_families
 from running import build_here
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[5]
 sys.path.insert(0, str(ROOT / "workloads/deepspeed"))
 
 from preamar_train.export import graph, llama  # noqa: E402
 from preamar_train.models.presets import shape_of  # noqa: E402
 
-from tests.workloads.deepspeed.test_graph import weights_of  # noqa: E402
+from tests.workloads.deepspeed.export.test_graph import weights_of  # noqa: E402
 
 SHAPE = shape_of(
     "moe-tiny",
