@@ -1,4 +1,4 @@
-"""Parsers, queues and choices on their own."""
+"""Is what comes over the wire read the same however its bytes arrive, and refused where it is none?"""
 
 import json
 import struct
@@ -7,10 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.gateway.auth import keys
-from preamar.gateway.endpoints import chat_template, openai_request
-from preamar.gateway.endpoints.request_body import MAX_DEPTH, _depth
-from preamar.gateway.errors import Problem
 from preamar.gateway.wire import protobuf
 from preamar.gateway.wire.http1 import Garbled, ResponseParser
 from preamar.gateway.wire.sse import Events, event
@@ -74,47 +70,6 @@ def test_events_are_the_same_however_their_bytes_arrive(texts, data):
     assert [json.loads(item) for item in found] == texts
 
 
-def test_a_key_is_what_it_says_or_nothing():
-    key, parts = keys.mint()
-    assert keys.parse(key) == parts
-    for at in range(len(key)):
-        other = "A" if key[at] != "A" else "B"
-        assert keys.parse(key[:at] + other + key[at + 1 :]) is None
-        assert keys.parse(key[:at]) is None
-    assert keys.parse(key + "\n") is None
-    assert keys.parse("") is None
-
-
-@examples(check=25, hunt=2000)
-@given(st.text(max_size=100))
-def test_no_text_breaks_the_key_parser(text):
-    assert keys.parse(text) is None
-
-
-def test_a_template_renders_refuses_and_cannot_escape():
-    hi = [{"role": "user", "content": "hi"}]
-    assert chat_template.prompt_of("", hi, "m") == "user: hi\nassistant:"
-    assert chat_template.prompt_of("{{ messages[0].content }}!", hi, "m") == "hi!"
-    for text, status in (
-        ("{{ raise_exception('no') }}", 400),
-        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", 500),
-        ("{% set x = messages.append(1) %}", 500),
-        ("{% for i in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", 500),
-        ("{{ 1 / 0 }}", 500),
-        ("{% if %}", 500),
-        ("x" * 70000, 500),
-    ):
-        with pytest.raises(Problem) as refused:
-            chat_template.prompt_of(text, hi, "m")
-        assert refused.value.status == status
-
-
-def test_depth_counts_brackets_outside_of_strings():
-    assert _depth(b"[" * 40) == 40
-    assert _depth(json.dumps("[" * 1000).encode()) == 0
-    assert _depth(b'{"a":' * (MAX_DEPTH + 1)) == MAX_DEPTH + 1
-
-
 @examples(check=25, hunt=2000)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_protobuf_reader(data):
@@ -136,16 +91,3 @@ def test_tokens_are_read_from_raw_tensors(given_tokens, made_tokens):
                 struct.pack(f"<{len(made_tokens)}i", *made_tokens)):  # fmt: skip
         message += protobuf.message(6, raw)
     assert protobuf.token_counts(message) == (sum(given_tokens), sum(made_tokens))
-
-
-def test_developer_speaks_as_system_and_parts_are_joined():
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    messages = [{"role": "developer", "content": "x"}, {"role": "user", "content": parts}]
-    assert openai_request.messages_of({"messages": messages}) == [
-        {"role": "system", "content": "x"},
-        {"role": "user", "content": "ab"},
-    ]
-    for bad in (None, [], [1], [{"role": "user"}], [{"role": "x", "content": ""}],
-                [{"role": "user", "content": [{"type": "image_url"}]}]):  # fmt: skip
-        with pytest.raises(Problem):
-            openai_request.messages_of({"messages": bad})
