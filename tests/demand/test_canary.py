@@ -1,4 +1,7 @@
-"""What gateways count of a revision on trial reaches the operator, and nothing else does."""
+"""What gateways count of a revision on trial reaches the operator, and nothing else does.
+
+Holds: demand/book.py, protocol/canary.py
+"""
 
 import pytest
 

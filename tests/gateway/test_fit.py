@@ -1,4 +1,7 @@
-"""What callers notice of a model that was given up, or that takes smaller batches than were asked."""
+"""What callers notice of a model that was given up, or that takes smaller batches than were asked.
+
+Holds: gateway/relay/cost_bounds.py, gateway/discovery/resources.py
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""`make check` runs every file of tests once, and tells of every stage what became of it."""
+"""`make check` runs every file of tests once, and tells of every stage what became of it.
+
+Holds: e2e/check.py, e2e/stages.py
+"""
 
 import sys
 from fnmatch import fnmatch

@@ -1,4 +1,7 @@
-"""Is the time of tests added up by room, and a room that takes too long told? Holds: e2e/timing.py."""
+"""Is the time of tests added up by room, and a room that takes too long told?
+
+Holds: e2e/timing.py
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""Who bets that a mean is above 1 wins where it is, and hardly ever where it is not."""
+"""Who bets that a mean is above 1 wins where it is, and hardly ever where it is not.
+
+Holds: protocol/sequential_test.py
+"""
 
 from math import exp, isfinite, log
 from random import Random

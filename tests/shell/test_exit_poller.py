@@ -1,4 +1,7 @@
-"""Pods that something waits for are asked for their end; the others are left alone."""
+"""Pods that something waits for are asked for their end; the others are left alone.
+
+Holds: shell/polling/exit_poller.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""Sizes that were written outside a pass."""
+"""Sizes that were written outside a pass.
+
+Holds: shell/watching/expectations.py
+"""
 
 from preamar.core.plan import Event
 from preamar.shell.watching.expectations import Ahead

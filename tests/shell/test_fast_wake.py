@@ -1,4 +1,7 @@
-"""A first request has its size written by a thread of its own, whatever else the operator does."""
+"""A first request has its size written by a thread of its own, whatever else the operator does.
+
+Holds: shell/fast_wake.py
+"""
 
 import asyncio
 import json

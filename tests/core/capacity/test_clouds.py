@@ -1,4 +1,7 @@
-"""Is spot capacity of every cloud recognised? Holds: core/capacity/clouds.py, core/placement.py."""
+"""Is spot capacity of every cloud recognised?
+
+Holds: core/capacity/clouds.py, core/placement.py
+"""
 
 import pytest
 

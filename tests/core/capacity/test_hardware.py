@@ -1,4 +1,7 @@
-"""What the catalogue says, and how a table changes it."""
+"""What the catalogue says, and how a table changes it.
+
+Holds: core/capacity/hardware.py
+"""
 
 from decimal import Decimal
 

@@ -2,6 +2,9 @@
 
 What should come is said by `expected`, which knows nothing of the gateway. Each model server answers
 with words of its own, so that a word in the wrong place is found wherever it comes from.
+
+Holds: gateway/auth/caller.py, gateway/auth/keyring.py, gateway/endpoints/kserve.py,
+gateway/endpoints/openai.py
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""What is a key of ours, and what is none?"""
+"""What is a key of ours, and what is none?
+
+Holds: gateway/auth/keys.py
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

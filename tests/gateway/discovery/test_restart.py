@@ -1,5 +1,7 @@
 """A gateway that starts while the API server is away serves what was last known, keys included; when
 the API server is back it follows what is true by then.
+
+Holds: gateway/discovery/catalog.py, gateway/discovery/watcher.py, gateway/endpoints/health.py
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The admin API against its own description: whatever that allows, and much of what it does not."""
+"""The admin API against its own description: whatever that allows, and much of what it does not.
+
+Holds: gateway/endpoints/admin.py, gateway/endpoints/usage.py
+"""
 
 import asyncio
 import json

@@ -1,5 +1,8 @@
 """The data port against headers and bodies that nobody sends on purpose: each gets an answer that a
-client understands, none is the gateway's own failure, and nothing is left behind."""
+client understands, none is the gateway's own failure, and nothing is left behind.
+
+Holds: gateway/endpoints/http.py, gateway/endpoints/http_context.py, gateway/endpoints/kserve.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""The unmodified tritonclient over gRPC, through the gateway, to a fake model server."""
+"""The unmodified tritonclient over gRPC, through the gateway, to a fake model server.
+
+Holds: gateway/endpoints/grpc.py, gateway/relay/grpc_messages.py, gateway/relay/grpc_upstream.py
+"""
 
 import asyncio
 import queue

@@ -1,4 +1,9 @@
-"""The unmodified openai client against the gateway and a fake model server, over real sockets."""
+"""The unmodified openai client against the gateway and a fake model server, over real sockets.
+
+Holds: gateway/endpoints/embed.py, gateway/endpoints/generate.py, gateway/endpoints/openai.py,
+gateway/endpoints/openai_response.py, gateway/endpoints/response_stream.py,
+gateway/endpoints/usage.py, gateway/relay/model_config.py
+"""
 
 import asyncio
 import base64

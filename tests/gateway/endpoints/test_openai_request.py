@@ -1,4 +1,8 @@
-"""What is a conversation, what does a template make of it, and which bodies are refused unread?"""
+"""What is a conversation, what does a template make of it, and which bodies are refused unread?
+
+Holds: gateway/endpoints/chat_template.py, gateway/endpoints/openai_request.py,
+gateway/endpoints/request_body.py
+"""
 
 import json
 

@@ -1,4 +1,8 @@
-"""A tenant, and a key, gets what it may use and not one request more; whose budget it is learns why."""
+"""A tenant, and a key, gets what it may use and not one request more; whose budget it is learns why.
+
+Holds: gateway/auth/keyring.py, gateway/limits/budget.py, gateway/limits/limits.py,
+gateway/limits/refusals.py, gateway/limits/reservations.py
+"""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,7 @@
-"""Gateways that share a ledger never let callers use more than there is, and nothing stays locked up."""
+"""Gateways that share a ledger never let callers use more than there is, and nothing stays locked up.
+
+Holds: gateway/limits/quota_lease.py
+"""
 
 import asyncio
 from random import Random

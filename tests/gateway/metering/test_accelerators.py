@@ -1,4 +1,7 @@
-"""What a request has of its replica's accelerators: its equal share of them, and not more than there is."""
+"""What a request has of its replica's accelerators: its equal share of them, and not more than there is.
+
+Holds: gateway/routing/replica.py, gateway/routing/service_time.py
+"""
 
 import asyncio
 import time

@@ -1,4 +1,8 @@
-"""Every door of the gateway says the same of the same request: outcome, row and metric."""
+"""Every door of the gateway says the same of the same request: outcome, row and metric.
+
+Holds: gateway/metering/admission.py, gateway/metering/metrics.py, gateway/metering/request_id.py,
+gateway/metering/usage_recorder.py
+"""
 
 import asyncio
 import json

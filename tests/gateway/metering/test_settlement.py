@@ -2,6 +2,8 @@
 
 To whom nothing came of an answer, nothing is charged for it; who leaves, or waits no longer, pays
 for what was made until then; what reached a caller is paid for, however its rest was lost.
+
+Holds: gateway/metering/call.py, gateway/metering/settlement.py
 """
 
 import asyncio

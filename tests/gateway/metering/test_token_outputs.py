@@ -1,4 +1,8 @@
-"""Whatever a caller of KServe v2 asks for and however it is packed, the ledger has its tokens."""
+"""Whatever a caller of KServe v2 asks for and however it is packed, the ledger has its tokens.
+
+Holds: gateway/metering/grpc_counts.py, gateway/metering/token_outputs.py,
+gateway/metering/tokens.py
+"""
 
 import gzip
 import json

@@ -1,4 +1,7 @@
-"""What a revision on trial answers is asked of the one before as well, at nobody's cost."""
+"""What a revision on trial answers is asked of the one before as well, at nobody's cost.
+
+Holds: gateway/relay/shadow.py, gateway/relay/tensors.py, gateway/wire/compression.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""What the operator is told of money, by a gateway that has a ledger with something in it."""
+"""What the operator is told of money, by a gateway that has a ledger with something in it.
+
+Holds: gateway/reporting/accounts.py, ledger/budgets/standings.py
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""What the operator hears, and when."""
+"""What the operator hears, and when.
+
+Holds: gateway/reporting/demand.py, gateway/discovery/resources.py
+"""
 
 import asyncio
 import json

@@ -1,4 +1,8 @@
-"""Do the ledger and the model servers agree? Both as they are, and what may be between them."""
+"""Do the ledger and the model servers agree? Both as they are, and what may be between them.
+
+Holds: gateway/reporting/drift.py, gateway/reporting/engine_metrics.py,
+gateway/reporting/engine_scraper.py, ledger/reports/recorded.py
+"""
 
 import asyncio
 import time

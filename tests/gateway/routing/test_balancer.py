@@ -1,4 +1,7 @@
-"""Which replica gets a request: load, likeness, and replicas that fail."""
+"""Which replica gets a request: load, likeness, and replicas that fail.
+
+Holds: gateway/routing/affinity.py, gateway/routing/balancer.py, gateway/deadline.py
+"""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""A revision on trial gets its share and no more, is counted, and costs nobody an answer."""
+"""A revision on trial gets its share and no more, is counted, and costs nobody an answer.
+
+Holds: gateway/routing/canary_stats.py
+"""
 
 import asyncio
 

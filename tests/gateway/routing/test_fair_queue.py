@@ -1,4 +1,7 @@
-"""Who waits, who is next, and who is turned away: the hold on its own."""
+"""Who waits, who is next, and who is turned away: the hold on its own.
+
+Holds: gateway/routing/fair_queue.py, gateway/routing/retry_after.py
+"""
 
 from collections import Counter
 

@@ -1,5 +1,9 @@
 """What happens to requests when a replica leaves: nothing new is sent there, what has not begun goes
-elsewhere, and what is cut is told so."""
+elsewhere, and what is cut is told so.
+
+Holds: gateway/routing/queue.py, gateway/routing/replica.py, gateway/relay/grpc_upstream.py,
+gateway/relay/upstream.py, gateway/endpoints/response_stream.py
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""A replica that starts gets the first request when it is ready, not when Kubernetes has said so."""
+"""A replica that starts gets the first request when it is ready, not when Kubernetes has said so.
+
+Holds: gateway/routing/readiness.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,8 @@
-"""Replicas that fail, requests that belong together and callers in a hurry, over real sockets."""
+"""Replicas that fail, requests that belong together and callers in a hurry, over real sockets.
+
+Holds: gateway/routing/affinity.py, gateway/routing/balancer.py, gateway/routing/queue.py,
+gateway/relay/upstream.py, gateway/deadline.py
+"""
 
 import asyncio
 import json

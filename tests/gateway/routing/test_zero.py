@@ -1,4 +1,8 @@
-"""What a caller of a sleeping model is promised: it waits, is told so, or is told when to come back."""
+"""What a caller of a sleeping model is promised: it waits, is told so, or is told when to come back.
+
+Holds: gateway/routing/queue.py, gateway/routing/registry.py, gateway/routing/retry_after.py,
+gateway/relay/upstream.py
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""What callers of a sleeping model are promised by gRPC: the same, in metadata and status codes."""
+"""What callers of a sleeping model are promised by gRPC: the same, in metadata and status codes.
+
+Holds: gateway/routing/queue.py, gateway/endpoints/grpc.py
+"""
 
 import asyncio
 import contextlib

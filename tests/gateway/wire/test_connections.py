@@ -1,4 +1,7 @@
-"""A connection to a replica serves any number of requests, and holds back what nobody reads."""
+"""A connection to a replica serves any number of requests, and holds back what nobody reads.
+
+Holds: gateway/wire/connections.py
+"""
 
 import asyncio
 

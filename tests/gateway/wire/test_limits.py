@@ -1,4 +1,7 @@
-"""What one caller can take of the gateway: bytes, connections and time are bounded."""
+"""What one caller can take of the gateway: bytes, connections and time are bounded.
+
+Holds: gateway/endpoints/request_body.py, gateway/wire/listener.py, gateway/wire/watchdog.py
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""Is what comes over the wire read the same however its bytes arrive, and refused where it is none?"""
+"""Is what comes over the wire read the same however its bytes arrive, and refused where it is none?
+
+Holds: gateway/wire/http1.py, gateway/wire/protobuf.py, gateway/wire/sse.py
+"""
 
 import json
 import struct

@@ -1,5 +1,8 @@
 """What the real Triton says of its load, and what the operator reads in it: callers who bypass the
-gateway are seen."""
+gateway are seen.
+
+Holds: demand/triton.py, demand/witness.py
+"""
 
 import asyncio
 import contextlib

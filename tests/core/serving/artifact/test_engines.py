@@ -1,4 +1,8 @@
-"""Engines are built by a Job for each GPU product, and pods find the one for theirs."""
+"""Engines are built by a Job for each GPU product, and pods find the one for theirs.
+
+Holds: core/objects.py, core/serving/artifact/artifacts.py, core/serving/artifact/optimize_job.py,
+core/serving/model/images.py, core/serving/model/limits.py
+"""
 
 from json import dumps
 

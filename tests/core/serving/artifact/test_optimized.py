@@ -1,4 +1,8 @@
-"""A model is optimised before it is served, and what served before goes on meanwhile."""
+"""A model is optimised before it is served, and what served before goes on meanwhile.
+
+Holds: core/serving/artifact/artifacts.py, core/serving/artifact/optimize_job.py,
+core/serving/artifact/optimized.py, core/serving/model/previous_spec.py
+"""
 
 from json import dumps, loads
 

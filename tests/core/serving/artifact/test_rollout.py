@@ -1,4 +1,7 @@
-"""A new revision is tried on some requests, and then serves all or none, by itself."""
+"""A new revision is tried on some requests, and then serves all or none, by itself.
+
+Holds: core/serving/artifact/rollout.py
+"""
 
 import pytest
 

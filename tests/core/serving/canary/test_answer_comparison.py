@@ -1,4 +1,7 @@
-"""Answers are compared where only the making of the model differs, and by what that may cost."""
+"""Answers are compared where only the making of the model differs, and by what that may cost.
+
+Holds: core/serving/canary/answer_comparison.py
+"""
 
 import pytest
 

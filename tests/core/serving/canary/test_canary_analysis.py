@@ -1,4 +1,7 @@
-"""A new revision is judged by enough of what callers got, and by nothing else."""
+"""A new revision is judged by enough of what callers got, and by nothing else.
+
+Holds: core/serving/canary/canary_analysis.py
+"""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,7 @@
-"""What keeps pods from being ready, and what a user reads of it."""
+"""What keeps pods from being ready, and what a user reads of it.
+
+Holds: core/serving/health/faults.py
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""What becomes of a model that does not fit into memory, or never comes up."""
+"""What becomes of a model that does not fit into memory, or never comes up.
+
+Holds: core/serving/health/fit.py, core/serving/health/fit_kept.py
+"""
 
 import json
 

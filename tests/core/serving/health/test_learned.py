@@ -1,4 +1,7 @@
-"""What is measured is kept, follows what is so now, and is written only when it is news."""
+"""What is measured is kept, follows what is so now, and is written only when it is news.
+
+Holds: core/serving/health/learned.py
+"""
 
 from dataclasses import replace
 

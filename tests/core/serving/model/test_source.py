@@ -1,4 +1,7 @@
-"""Models come from where the user says, onto a volume that his replicas can share."""
+"""Models come from where the user says, onto a volume that his replicas can share.
+
+Holds: core/serving/model/source.py, core/serving/artifact/prefetch.py, core/serving/pods/worker.py
+"""
 
 from json import loads
 

@@ -1,4 +1,7 @@
-"""A replica of several pods: what is made for it, and what becomes of one that is not whole."""
+"""A replica of several pods: what is made for it, and what becomes of one that is not whole.
+
+Holds: core/serving/pods/group.py, core/serving/groups/gang.py, core/serving/groups/members.py
+"""
 
 from datetime import timedelta
 

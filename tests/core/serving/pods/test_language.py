@@ -1,4 +1,8 @@
-"""What a language model in an engine of its own becomes: its image, what its builder is told, and where it stalls."""
+"""What a language model in an engine of its own becomes: its image, what its builder is told, and where it stalls.
+
+Holds: core/serving/model/images.py, core/serving/model/limits.py, core/serving/pods/group.py,
+core/serving/pods/pod.py, core/settings.py
+"""
 
 from json import loads
 

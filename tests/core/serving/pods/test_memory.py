@@ -1,4 +1,7 @@
-"""Which memory ran out, as kernels, runtimes and model servers say it."""
+"""Which memory ran out, as kernels, runtimes and model servers say it.
+
+Holds: core/serving/pods/memory.py
+"""
 
 import pytest
 

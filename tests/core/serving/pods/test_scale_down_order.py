@@ -1,4 +1,7 @@
-"""Which replicas go, and what is written so that Kubernetes takes those."""
+"""Which replicas go, and what is written so that Kubernetes takes those.
+
+Holds: core/serving/pods/scale_down_order.py
+"""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,7 @@
-"""How many replicas, and why: a sentence a rule, whole decisions compared."""
+"""How many replicas, and why: a sentence a rule, whole decisions compared.
+
+Holds: core/serving/sizing/demand_size.py, core/serving/sizing/scaling.py
+"""
 
 from dataclasses import replace
 from decimal import Decimal

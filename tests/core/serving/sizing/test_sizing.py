@@ -1,4 +1,8 @@
-"""Which size keeps the goal at the least cost, and when is standing still cheaper?"""
+"""Which size keeps the goal at the least cost, and when is standing still cheaper?
+
+Holds: core/serving/sizing/queueing.py, core/serving/sizing/sizing.py,
+core/serving/sizing/static_size.py
+"""
 
 import random
 from dataclasses import replace

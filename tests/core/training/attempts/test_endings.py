@@ -1,4 +1,7 @@
-"""Whose fault it was that an attempt ended."""
+"""Whose fault it was that an attempt ended.
+
+Holds: core/training/attempts/endings.py
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Where a job's time went: every second has one use, whatever happened and whoever forgot it."""
+"""Where a job's time went: every second has one use, whatever happened and whoever forgot it.
+
+Holds: core/training/account.py, core/training/attempts/goodput.py, core/timestamps.py
+"""
 
 from dataclasses import replace
 from datetime import timedelta

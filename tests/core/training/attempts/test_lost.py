@@ -1,4 +1,7 @@
-"""A node that is gone keeps nobody from going on, and one that is only slow is waited for."""
+"""A node that is gone keeps nobody from going on, and one that is only slow is waited for.
+
+Holds: core/training/attempts/lost.py
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""How often a failed attempt is tried again, by its class."""
+"""How often a failed attempt is tried again, by its class.
+
+Holds: core/training/attempts/policy.py
+"""
 
 import pytest
 

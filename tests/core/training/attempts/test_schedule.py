@@ -1,4 +1,7 @@
-"""How often faults are expected, and whether a stop has time for a checkpoint."""
+"""How often faults are expected, and whether a stop has time for a checkpoint.
+
+Holds: core/training/attempts/schedule.py, core/training/grace.py
+"""
 
 from json import loads
 

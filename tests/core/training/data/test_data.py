@@ -1,4 +1,8 @@
-"""Data is prepared once before the first attempt, mounted where ranks look, and waited for aloud."""
+"""Data is prepared once before the first attempt, mounted where ranks look, and waited for aloud.
+
+Holds: core/training/data/prepare_job.py, core/training/data/preparing.py,
+core/training/data/starved.py, core/volumes.py
+"""
 
 from json import dumps, loads
 

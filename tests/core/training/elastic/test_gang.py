@@ -1,4 +1,7 @@
-"""When some workers wait for accelerators, those that have theirs do not hold them for ever."""
+"""When some workers wait for accelerators, those that have theirs do not hold them for ever.
+
+Holds: core/training/elastic/gang.py
+"""
 
 from json import loads
 

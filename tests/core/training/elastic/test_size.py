@@ -1,4 +1,7 @@
-"""The size of a job: what its user wants, where there are places, within his bounds."""
+"""The size of a job: what its user wants, where there are places, within his bounds.
+
+Holds: core/training/annotations.py, core/training/facts.py, core/training/elastic/size.py
+"""
 
 from itertools import product
 

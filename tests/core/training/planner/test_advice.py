@@ -1,4 +1,7 @@
-"""What a user is told whose size is impossible: whole sentences, and each proposal is tried."""
+"""What a user is told whose size is impossible: whole sentences, and each proposal is tried.
+
+Holds: core/training/planner/advice.py
+"""
 
 import re
 from dataclasses import replace

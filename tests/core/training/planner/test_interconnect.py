@@ -1,4 +1,7 @@
-"""What ranks are told about their way to each other, and what their users are told of it."""
+"""What ranks are told about their way to each other, and what their users are told of it.
+
+Holds: core/training/planner/interconnect.py
+"""
 
 import pytest
 

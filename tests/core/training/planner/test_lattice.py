@@ -3,6 +3,8 @@
 The checker lays the ranks out and counts them; it shares no arithmetic with the planner. A grid
 must be filled by whole pipelines of whole tensor groups, experts' groups must fill each stage, and
 a step must be dealt out in equal micro batches until the global batch is used up.
+
+Holds: core/training/planner/parallelism.py, core/training/planner/sizes.py
 """
 
 from functools import cache

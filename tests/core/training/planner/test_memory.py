@@ -1,4 +1,7 @@
-"""What a rank needs: the figures that DeepSpeed and the papers print, and what must hold of all."""
+"""What a rank needs: the figures that DeepSpeed and the papers print, and what must hold of all.
+
+Holds: core/training/planner/memory.py, core/training/planner/shapes.py
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""How long a step takes: against the runs that were published, and what must hold of all."""
+"""How long a step takes: against the runs that were published, and what must hold of all.
+
+Holds: core/training/planner/pace.py, core/training/planner/work.py
+"""
 
 from dataclasses import replace
 

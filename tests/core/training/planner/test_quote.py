@@ -1,4 +1,7 @@
-"""What a job is said to need before it runs, once it runs, and when that is too much."""
+"""What a job is said to need before it runs, once it runs, and when that is too much.
+
+Holds: core/training/planner/quote.py, core/training/admission/affordable.py
+"""
 
 from decimal import Decimal
 

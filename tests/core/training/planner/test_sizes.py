@@ -1,4 +1,8 @@
-"""How a step is split at a size, and which sizes a scale may ask for."""
+"""How a step is split at a size, and which sizes a scale may ask for.
+
+Holds: core/training/planner/parallelism.py, core/training/planner/shapes.py,
+core/training/planner/sizes.py, core/training/planner/sizing_problem.py
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""The command of a worker, run by a real shell, with and without an agent in the image."""
+"""The command of a worker, run by a real shell, with and without an agent in the image.
+
+Holds: core/training/pods/command.py
+"""
 
 import json
 import os

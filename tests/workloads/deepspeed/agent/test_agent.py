@@ -1,4 +1,10 @@
-"""The agent, as a process, with small programs in the place of ranks."""
+"""The agent, as a process, with small programs in the place of ranks.
+
+Holds: preamar_train/__main__.py, preamar_train/main.py, preamar_train/agent/hang.py,
+preamar_train/agent/progress.py, preamar_train/agent/rank_reports.py, preamar_train/agent/run.py,
+preamar_train/agent/settings.py, preamar_train/agent/signals.py, preamar_train/agent/stillness.py,
+preamar_train/agent/stopping.py, preamar_train/agent/supervisor.py
+"""
 
 import contextlib
 import hashlib

@@ -1,4 +1,8 @@
-"""How a rank ended, told from what it left."""
+"""How a rank ended, told from what it left.
+
+Holds: preamar_train/agent/exits.py, preamar_train/agent/memory.py, preamar_train/agent/message.py,
+preamar_train/failures.py
+"""
 
 import pytest
 from preamar_train.agent import memory, message

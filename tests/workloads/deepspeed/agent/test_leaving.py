@@ -1,4 +1,8 @@
-"""Who waits for the end of a pod hears of it at once, and delays it by half a second at most."""
+"""Who waits for the end of a pod hears of it at once, and delays it by half a second at most.
+
+Holds: preamar_train/agent/leaving.py, preamar_train/agent/lookup.py,
+preamar_train/agent/progress.py
+"""
 
 import json
 import threading

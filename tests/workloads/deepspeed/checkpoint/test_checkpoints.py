@@ -1,4 +1,7 @@
-"""A checkpoint is loaded only if every byte of it is what was written."""
+"""A checkpoint is loaded only if every byte of it is what was written.
+
+Holds: preamar_train/checkpoint/manifest.py, preamar_train/checkpoint/store.py
+"""
 
 import json
 import os

@@ -1,4 +1,8 @@
-"""A state that is not what was saved is known by it, in words that have the figures."""
+"""A state that is not what was saved is known by it, in words that have the figures.
+
+Holds: preamar_train/checkpoint/proof.py, preamar_train/checkpoint/universal.py,
+preamar_train/start/continuity.py
+"""
 
 from dataclasses import replace
 

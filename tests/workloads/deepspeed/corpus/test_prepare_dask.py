@@ -1,4 +1,7 @@
-"""Dask gives the work of a worker that dies to the others, and nothing changes in the result."""
+"""Dask gives the work of a worker that dies to the others, and nothing changes in the result.
+
+Holds: preamar_train/corpus/drive.py, preamar_train/corpus/run.py
+"""
 
 import json
 import os

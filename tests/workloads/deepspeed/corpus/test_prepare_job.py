@@ -1,5 +1,10 @@
 """The prepare Job writes what the trainer would have packed, less what was filtered out, and writes
-the same bytes whatever the number of workers."""
+the same bytes whatever the number of workers.
+
+Holds: preamar_train/corpus/drive.py, preamar_train/corpus/judge.py,
+preamar_train/corpus/minhash.py, preamar_train/corpus/order.py, preamar_train/corpus/slices.py,
+preamar_train/corpus/work.py
+"""
 
 import hashlib
 import json

@@ -1,4 +1,7 @@
-"""Text becomes samples that lose nothing, and held-out text is never trained on."""
+"""Text becomes samples that lose nothing, and held-out text is never trained on.
+
+Holds: preamar_train/data/corpus.py, preamar_train/data/documents.py, preamar_train/data/tokens.py
+"""
 
 import itertools
 import json

@@ -1,4 +1,7 @@
-"""The sequence of samples depends on nothing but seed, sources and number."""
+"""The sequence of samples depends on nothing but seed, sources and number.
+
+Holds: preamar_train/data/order.py
+"""
 
 from decimal import Decimal
 

@@ -1,4 +1,7 @@
-"""Text is packed once, and never taken for other text."""
+"""Text is packed once, and never taken for other text.
+
+Holds: preamar_train/data/packed.py, preamar_train/start/material.py
+"""
 
 from decimal import Decimal
 from types import SimpleNamespace

@@ -1,4 +1,7 @@
-"""Tokens are read back as they were written, from anywhere, or not at all."""
+"""Tokens are read back as they were written, from anywhere, or not at all.
+
+Holds: preamar_train/data/index.py, preamar_train/data/reading.py, preamar_train/data/shards.py
+"""
 
 import json
 import tempfile

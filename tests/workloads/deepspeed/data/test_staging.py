@@ -1,4 +1,7 @@
-"""What is staged is the corpus or nothing, and what was copied once is not copied again."""
+"""What is staged is the corpus or nothing, and what was copied once is not copied again.
+
+Holds: preamar_train/data/staging.py
+"""
 
 from types import SimpleNamespace
 

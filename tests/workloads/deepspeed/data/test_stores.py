@@ -1,6 +1,8 @@
 """Objects are read exactly as they were listed, with bounded patience, or refused in words.
 
 Against a real S3 server on loopback (moto), and against a web server that misbehaves on purpose.
+
+Holds: preamar_train/data/local.py, preamar_train/data/stores.py
 """
 
 import hashlib

@@ -1,5 +1,8 @@
 """The exported graphs against a Llama and a Mixtral written again, in numpy, from their published
-equations."""
+equations.
+
+Holds: preamar_train/export/graph.py, preamar_train/export/mixture.py, preamar_train/export/nodes.py
+"""
 
 import numpy as np
 import onnxruntime

@@ -1,4 +1,7 @@
-"""When the next checkpoint is due by the clock."""
+"""When the next checkpoint is due by the clock.
+
+Holds: preamar_train/pace/schedule.py
+"""
 
 from math import sqrt
 

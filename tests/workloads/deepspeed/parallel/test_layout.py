@@ -1,4 +1,7 @@
-"""Where ranks stand, against a list of all places."""
+"""Where ranks stand, against a list of all places.
+
+Holds: preamar_train/parallel/layout.py
+"""
 
 from itertools import product
 

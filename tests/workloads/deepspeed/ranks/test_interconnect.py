@@ -1,4 +1,7 @@
-"""What ranks conclude from NCCL's log and from the kernel's list of connections."""
+"""What ranks conclude from NCCL's log and from the kernel's list of connections.
+
+Holds: preamar_train/ranks/interconnect.py
+"""
 
 import os
 import socket

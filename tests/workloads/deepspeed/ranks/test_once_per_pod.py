@@ -1,4 +1,7 @@
-"""Long work at the start is waited for by all ranks, and its failure is known to all."""
+"""Long work at the start is waited for by all ranks, and its failure is known to all.
+
+Holds: preamar_train/ranks/once_per_pod.py
+"""
 
 import threading
 import time

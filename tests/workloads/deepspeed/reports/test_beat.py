@@ -1,4 +1,8 @@
-"""What a rank leaves behind of itself: its last beat, and where its time went."""
+"""What a rank leaves behind of itself: its last beat, and where its time went.
+
+Holds: preamar_train/agent/hang.py, preamar_train/pace/clock.py, preamar_train/pace/progress.py,
+preamar_train/reports/beat.py, preamar_train/reports/rank_state.py
+"""
 
 import time
 from types import SimpleNamespace

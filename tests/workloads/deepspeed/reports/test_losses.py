@@ -1,4 +1,7 @@
-"""The curve beside the checkpoints: each step once, whatever was thrown away."""
+"""The curve beside the checkpoints: each step once, whatever was thrown away.
+
+Holds: preamar_train/reports/losses.py
+"""
 
 import json
 import urllib.error

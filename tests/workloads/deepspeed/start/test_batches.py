@@ -1,4 +1,7 @@
-"""Every sample is taken once, in one order, whatever reads it and however far ahead."""
+"""Every sample is taken once, in one order, whatever reads it and however far ahead.
+
+Holds: preamar_train/data/ahead.py, preamar_train/pace/waits.py, preamar_train/start/batches.py
+"""
 
 import json
 import threading

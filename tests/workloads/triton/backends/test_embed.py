@@ -1,5 +1,7 @@
 """Embeddings of a real pre-trained encoder, through the real server, against two references:
 the formula in numpy, and the similarities that the encoder's authors publish.
+
+Holds: preamar_model/backends/embed.py
 """
 
 import json

@@ -1,4 +1,8 @@
-"""Streams of a decoder: what they say, when they end, and what they cost when the caller leaves."""
+"""Streams of a decoder: what they say, when they end, and what they cost when the caller leaves.
+
+Holds: preamar_model/backends/generate.py, preamar_model/backends/decoding/generate_request.py,
+preamar_model/backends/decoding/post.py, preamar_model/backends/decoding/response.py
+"""
 
 import json
 import threading

@@ -1,4 +1,8 @@
-"""Models with tensors of their own: batches, texts, numbers without dimensions, bad requests."""
+"""Models with tensors of their own: batches, texts, numbers without dimensions, bad requests.
+
+Holds: preamar_model/backends/answers.py, preamar_model/backends/infer.py,
+preamar_model/backends/invalid.py
+"""
 
 import json
 import threading

@@ -1,5 +1,9 @@
 """Language models in vLLM and in TensorRT-LLM: the repository that is written, and what callers hear from
 the real Triton. Both need a GPU; stand-ins with the names that we use of them answer in the real Triton.
+
+Holds: preamar_model/backends/env_dump.py, preamar_model/backends/llm.py,
+preamar_model/backends/ranks.py, preamar_model/backends/trtllm.py, preamar_model/backends/vllm.py,
+preamar_model/build/language.py, preamar_model/build/trtllm.py, preamar_model/build/vllm.py
 """
 
 import json

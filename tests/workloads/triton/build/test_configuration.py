@@ -1,4 +1,8 @@
-"""Model configurations against Triton's own schema, on both accelerators, and escaping."""
+"""Model configurations against Triton's own schema, on both accelerators, and escaping.
+
+Holds: preamar_model/build/repository.py, preamar_model/build/tasks.py, preamar_model/build/warm.py,
+preamar_model/files/pbtxt.py
+"""
 
 from pathlib import Path
 

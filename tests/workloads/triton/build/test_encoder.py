@@ -1,4 +1,8 @@
-"""Encoders with random weights, in every variant that is converted, against numpy."""
+"""Encoders with random weights, in every variant that is converted, against numpy.
+
+Holds: preamar_model/build/encoder.py, preamar_model/files/graph.py, preamar_model/files/pooling.py,
+preamar_model/files/tokenizer.py, preamar_model/files/weights.py
+"""
 
 import json
 import math

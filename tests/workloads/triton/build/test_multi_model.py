@@ -1,5 +1,8 @@
 """Triton repositories of several models that users bring: an ensemble of Python models through the real
 Triton, and what is refused before it starts.
+
+Holds: preamar_model/build/multi_model.py, preamar_model/files/pbtxt_reader.py,
+preamar_model/triton_tree.py
 """
 
 from pathlib import Path

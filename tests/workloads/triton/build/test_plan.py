@@ -1,5 +1,7 @@
 """TensorRT plans that users bring: which file is for which GPU, and what is refused. The backend needs
 a GPU; the configuration is held against Triton's schema.
+
+Holds: preamar_model/build/plan.py, preamar_model/engine/reading.py
 """
 
 from types import SimpleNamespace

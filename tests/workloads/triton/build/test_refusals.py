@@ -1,4 +1,9 @@
-"""What the builder refuses: exit code 64, a reason, and a sentence that says what is wrong."""
+"""What the builder refuses: exit code 64, a reason, and a sentence that says what is wrong.
+
+Holds: preamar_model/exit_report.py, preamar_model/build/command.py, preamar_model/build/trial.py,
+preamar_model/build/trusted.py, preamar_model/files/onnx_file.py, preamar_model/files/recognise.py,
+preamar_model/files/source.py
+"""
 
 import json
 import pickle

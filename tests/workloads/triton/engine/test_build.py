@@ -1,4 +1,9 @@
-"""Engines by the real TensorRT bindings, as far as they go without a GPU: all but to run them."""
+"""Engines by the real TensorRT bindings, as far as they go without a GPU: all but to run them.
+
+Holds: preamar_model/engine/build.py, preamar_model/engine/metadata.py,
+preamar_model/engine/profiles.py, preamar_model/passes/eighths.py, preamar_model/passes/floats.py,
+preamar_model/passes/typed.py
+"""
 
 import networks
 import numpy as np

@@ -1,4 +1,7 @@
-"""An engine is judged, measured and published, and what cannot be built is refused."""
+"""An engine is judged, measured and published, and what cannot be built is refused.
+
+Holds: preamar_model/engine/workshop.py
+"""
 
 import json
 import sys

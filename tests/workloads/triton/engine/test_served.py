@@ -1,5 +1,7 @@
 """Which engine does a pod serve, and what does it serve where none fits? Built by the real TensorRT; the
 configurations are held against Triton's schema, for its TensorRT backend needs a GPU.
+
+Holds: preamar_model/engine/choose.py
 """
 
 import json

@@ -1,4 +1,7 @@
-"""A model that two processes compute together answers as one, and its parts live and end together."""
+"""A model that two processes compute together answers as one, and its parts live and end together.
+
+Holds: preamar_model/group/channel.py, preamar_model/group/split.py, preamar_model/group/stages.py
+"""
 
 import http.client
 import signal

@@ -1,5 +1,8 @@
 """How do the two sides of a group hear of each other? Leader and worker as threads of this process,
 over real sockets and without Triton: as processes they are in `test_group.py`.
+
+Holds: preamar_model/group/channel.py, preamar_model/group/leading.py,
+preamar_model/serve/working.py
 """
 
 import threading

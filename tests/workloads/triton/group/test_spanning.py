@@ -1,5 +1,7 @@
 """A language model that vLLM spans over two pods: both are told the same, compute together, and end together.
 vLLM needs GPUs; a stand-in with its names, and with its command, answers in the real Triton.
+
+Holds: preamar_model/group/headless.py, preamar_model/group/health.py
 """
 
 import json

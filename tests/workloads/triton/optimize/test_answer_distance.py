@@ -1,4 +1,7 @@
-"""Gateways measure a difference as the optimiser's gate does, so that one tolerance serves both."""
+"""Gateways measure a difference as the optimiser's gate does, so that one tolerance serves both.
+
+Holds: protocol/answer_distance.py, preamar_model/optimize/error.py
+"""
 
 import numpy as np
 import pytest

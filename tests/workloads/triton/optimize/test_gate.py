@@ -1,4 +1,9 @@
-"""Nothing worse than the tolerance is published, nothing half, and nothing twice."""
+"""Nothing worse than the tolerance is published, nothing half, and nothing twice.
+
+Holds: preamar_model/optimize/command.py, preamar_model/optimize/keep.py,
+preamar_model/optimize/measure.py, preamar_model/optimize/samples_given.py,
+preamar_model/passes/key.py
+"""
 
 import json
 import signal

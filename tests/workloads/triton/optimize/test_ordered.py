@@ -1,4 +1,7 @@
-"""What the operator orders: a model that may lie elsewhere, held to its digest, and one artefact kept."""
+"""What the operator orders: a model that may lie elsewhere, held to its digest, and one artefact kept.
+
+Holds: preamar_model/files/publish.py, preamar_model/optimize/command.py
+"""
 
 import hashlib
 import time

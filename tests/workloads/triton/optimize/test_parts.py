@@ -1,4 +1,13 @@
-"""Each step of an optimisation does to the numbers what it says."""
+"""Each step of an optimisation does to the numbers what it says.
+
+Holds: preamar_model/files/tensors.py, preamar_model/optimize/error.py,
+preamar_model/optimize/keep.py, preamar_model/optimize/recipe.py, preamar_model/optimize/samples.py,
+preamar_model/optimize/samples_drawn.py, preamar_model/optimize/samples_given.py,
+preamar_model/passes/floats.py, preamar_model/passes/gemm.py, preamar_model/passes/half.py,
+preamar_model/passes/integers.py, preamar_model/passes/layers.py, preamar_model/passes/narrow.py,
+preamar_model/passes/pairs.py, preamar_model/passes/rows.py, preamar_model/passes/session.py,
+preamar_model/passes/single_layer.py, preamar_model/passes/zeros.py
+"""
 
 import networks
 import numpy as np

@@ -1,4 +1,7 @@
-"""What is optimised is built and served as any model, and answers as it was judged to."""
+"""What is optimised is built and served as any model, and answers as it was judged to.
+
+Holds: preamar_model/optimize/sentences.py, preamar_model/optimize/texts.py
+"""
 
 import json
 import re

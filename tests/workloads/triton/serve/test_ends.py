@@ -1,5 +1,7 @@
 """How does the parent of Triton end? With a small program in the place of Triton, which says what it
 says and has a process as a model has: the same with the real one is in the slow ring.
+
+Holds: preamar_model/serve/command.py, preamar_model/serve/deaths.py
 """
 
 import os

@@ -1,4 +1,8 @@
-"""What the container's limits say: threads for a model, and deaths for lack of memory."""
+"""What the container's limits say: threads for a model, and deaths for lack of memory.
+
+Holds: preamar_model/__main__.py, preamar_model/backends/threads.py, preamar_model/serve/deaths.py,
+preamar_model/serve/last_error.py
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""What ends a server, what it says then, and what it does not let in."""
+"""What ends a server, what it says then, and what it does not let in.
+
+Holds: preamar_model/serve/callers.py, preamar_model/serve/command.py
+"""
 
 import os
 import signal

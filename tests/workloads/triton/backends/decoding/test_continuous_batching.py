@@ -1,4 +1,10 @@
-"""Streams that share calls of the graph: what they say, what they cost, and who hears of an error."""
+"""Streams that share calls of the graph: what they say, what they cost, and who hears of an error.
+
+Holds: preamar_model/backends/decoding/continuous_batching.py,
+preamar_model/backends/decoding/decoder.py, preamar_model/backends/decoding/ragged.py,
+preamar_model/backends/decoding/sequence.py, preamar_model/backends/decoding/single_stream.py,
+preamar_model/backends/runtime.py
+"""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,8 @@
-"""What a mixture of experts is served as: the same answers, and how many tokens each expert took."""
+"""What a mixture of experts is served as: the same answers, and how many tokens each expert took.
+
+Holds: preamar_model/backends/decoding/routing.py, preamar_model/build/routers.py,
+preamar_train/export/llama.py
+"""
 
 import json
 import sys

@@ -1,4 +1,8 @@
-"""The pure parts of streaming: whole characters only, stop texts held back, drawing by chance."""
+"""The pure parts of streaming: whole characters only, stop texts held back, drawing by chance.
+
+Holds: preamar_model/backends/decoding/detokenise.py, preamar_model/backends/decoding/sampling.py,
+preamar_model/backends/decoding/stops.py
+"""
 
 import decoders
 import numpy as np
