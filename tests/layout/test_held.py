@@ -19,7 +19,8 @@ MOST_FILES = 16
 def named(docstring):
     """The paths after ``Holds:``, which begins a line; the list ends with its paragraph."""
     _, begun, rest = f"\n{docstring}".partition("\nHolds: ")
-    return rest.partition("\n\n")[0].replace("\n", " ").split(", ") if begun else []
+    listed = rest.partition("\n\n")[0].split(",")
+    return [path.strip() for path in listed] if begun else []
 
 
 def places(path):

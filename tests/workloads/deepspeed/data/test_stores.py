@@ -2,7 +2,7 @@
 
 Against a real S3 server on loopback (moto), and against a web server that misbehaves on purpose.
 
-Holds: preamar_train/data/local.py, preamar_train/data/stores.py
+Holds: preamar_train/corpus/objects.py, preamar_train/data/local.py, preamar_train/data/stores.py
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from obstore.store import HTTPStore, S3Store
 from preamar_storage import attempts
+from preamar_train.corpus import objects
 from preamar_train.data import stores
 from preamar_train.data.corpus import opened
 from preamar_train.data.documents import passages
@@ -91,6 +92,34 @@ def test_the_texts_below_a_prefix_come_as_files_and_nothing_else_does(s3, tmp_pa
     assert placed([ours], tmp_path / "scratch") == (found,)
     (single,) = bring([source(f"s3://{bucket}/corpus/b.txt", secret)], tmp_path / "one")
     assert [each.text for each in passages("books", _path(single))] == ["second"]
+
+
+def test_objects_are_copied_for_all_workers_once_and_again_when_they_change(s3, tmp_path):
+    bucket, store, secret = s3
+    ours = source(f"s3://{bucket}/corpus", secret)
+
+    def copied():
+        taken = [objects.fetched(str(tmp_path), *each) for each in objects.listed(ours)]
+        files = sorted((tmp_path / "books").rglob("[!.]*.txt"))
+        return taken, {each.name: (each.read_text(), each.stat().st_ino) for each in files}
+
+    obstore.put(store, "corpus/a.txt", b"first")
+    obstore.put(store, "corpus/b.txt", b"second!")
+    taken, first = copied()
+    assert taken == [5, 7]
+    assert {name: text for name, (text, _) in first.items()} == {
+        "a.txt": "first",
+        "b.txt": "second!",
+    }
+    assert copied() == (taken, first)  # the same files, not copies of the same text
+    obstore.put(store, "corpus/a.txt", b"other")  # as long as before
+    (tmp_path / "books/b.txt").write_text("torn")
+    taken, then = copied()
+    assert taken == [5, 7]
+    assert {name: text for name, (text, _) in then.items()} == {
+        "a.txt": "other",
+        "b.txt": "second!",
+    }
 
 
 def _path(found):

@@ -1,6 +1,6 @@
 """Data that was prepared in the image by two pods trains as data that each pod packs itself.
 
-Holds: preamar_train/corpus/objects.py, preamar_train/corpus/run.py
+Holds: preamar_train/corpus/run.py
 """
 
 import hashlib
