@@ -1,5 +1,10 @@
 """Is what is DeepSpeed's behind the protocol of trainers? Nothing of the core names it outside its folder
-but where a user's field is called so, and one file chooses it."""
+but where a user's field is called so, and one file chooses it.
+
+Holds: core/training/backends/chosen.py, core/training/backends/backend.py,
+core/training/backends/deepspeed/backend.py, core/training/backends/deepspeed/configuration.py,
+core/training/backends/deepspeed/conversion.py
+"""
 
 import re
 from pathlib import Path

@@ -2,6 +2,8 @@
 
 By its name alone, in the operator, the gateway or an image, outside the API: as an attribute, or as JSON spells it. So a field that shares its
 name with another can hide; the recorded plans and the tests of its own room see those.
+
+Holds: protocol/fields.py
 """
 
 import ast

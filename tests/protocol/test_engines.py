@@ -1,6 +1,9 @@
 """Is an engine one row? Each format has one, what must be written beside it is there, and a row that
-is made up is served, refused, scraped and billed by like the others. Holds: protocol/engines.py,
-protocol/images.py, core/serving/model/images.py, core/serving/model/limits.py."""
+is made up is served, refused, scraped and billed by like the others.
+
+Holds: protocol/engines.py, protocol/images.py, core/serving/model/images.py,
+core/serving/model/limits.py
+"""
 
 import argparse
 from pathlib import Path
