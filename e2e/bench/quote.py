@@ -22,11 +22,11 @@ from typing import Any
 from e2e.clusters import buildah, images
 from preamar.api.training import TrainingJob
 from preamar.core.capacity.hardware import SHIPPED
-from preamar.core.training.planner.memory import LIBRARIES
+from preamar.core.training.backends.deepspeed.memory import LIBRARIES
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.work import flops
 from preamar.core.training.planner.quote import Speed, quote
 from preamar.core.training.planner.sizes import split
-from preamar.core.training.planner.sizing_problem import Terms
-from preamar.core.training.planner.work import flops
 
 RESULT = Path(__file__).resolve().parents[2] / "build/bench/quote.json"
 TARGET = 0.15
@@ -154,7 +154,7 @@ class Line:
 def measure(case: Case, root: Path, environment: Sequence[str]) -> tuple[int, float]:
     """The largest peak of a rank in bytes, and the fastest step in seconds."""
     job = case.job()
-    part = split(Terms.of(job.spec), case.ranks)
+    part = split(SizingProblem.of(job.spec), case.ranks)
     assert part is not None, case.name
     order = {
         "job": "bench/bench", "uid": "u", "attempt": 1,
@@ -219,7 +219,7 @@ def _start(
 def lines(measured: dict[str, tuple[int, float]]) -> list[Line]:
     """Each case against its quote; the speed is that of ``LIKE``."""
     like = next(case for case in CASES if case.name == LIKE)
-    shape = Terms.of(like.job().spec).shape
+    shape = SizingProblem.of(like.job().spec).shape
     assert shape is not None
     rate = like.batch / measured[LIKE][1] * flops(shape)  # FLOP/s of one rank
     found = []
@@ -227,7 +227,7 @@ def lines(measured: dict[str, tuple[int, float]]) -> list[Line]:
         if case.name not in measured:
             continue
         job = case.job()
-        own = Terms.of(job.spec).shape
+        own = SizingProblem.of(job.spec).shape
         assert own is not None
         speed = Speed(rate / flops(own), 1)
         offer = quote(job.spec, case.ranks, SHIPPED, speed)

@@ -8,9 +8,9 @@ import os
 import shutil
 from typing import NamedTuple
 
+from e2e.clusters.container_engine import engine
 from e2e.clusters.places import Places, identity
 from e2e.clusters.port import Provider
-from e2e.clusters.run import succeeds
 from e2e.clusters.say import TroubleError
 
 KINDS = ("auto", "host", "kind", "current")
@@ -32,14 +32,6 @@ def decide(asked: str, engine: str | None, kind_command: bool) -> Choice:
     if engine:
         return Choice("host", f"{engine} answers, but kind is not installed")
     return Choice("host", "no container engine answers")
-
-
-def engine() -> str | None:
-    """The first container engine that is not only installed but answers."""
-    for command in ("docker", "podman"):
-        if shutil.which(command) and succeeds([command, "info"], timeout=20):
-            return command
-    return None
 
 
 def choose() -> Choice:

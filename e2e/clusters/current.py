@@ -15,7 +15,7 @@ from typing import Any
 
 from e2e.clusters import helm
 from e2e.clusters.bare import free_ports
-from e2e.clusters.choice import engine
+from e2e.clusters.container_engine import engine
 from e2e.clusters.kind import build
 from e2e.clusters.kubectl import Kubectl
 from e2e.clusters.places import CACHE, NAMESPACE, ROOT

@@ -16,7 +16,7 @@ from preamar import __version__
 from preamar.protocol import ports
 
 if TYPE_CHECKING:  # each process loads its own half only
-    from preamar.core.capacity.hardware import Fleet
+    from preamar.core.capacity.hardware import HardwareCatalog
 
 OPERATOR_HELP = "watch the resources and do what they say"
 GATEWAY_HELP = "serve the models' callers"
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _operator_flags(parser: argparse.ArgumentParser) -> None:
+    from preamar.protocol import engines, images
+
     def flag(name: str, variable: str, default: str, words: str) -> None:
         parser.add_argument(
             name,
@@ -98,18 +100,9 @@ def _operator_flags(parser: argparse.ArgumentParser) -> None:
     flag("--workers", "PREAMAR_WORKERS", "16", "passes at once")
     flag("--secrets-dir", "PREAMAR_SECRETS_DIR", "/etc/preamar/secrets", "holds internal-key")
     flag("--log-level", "PREAMAR_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
-    repository = "localhost/preamar"
-    for kind, image in (
-        ("TRITON", "triton"),
-        ("DEEPSPEED", "deepspeed"),
-        ("GPU_TRITON", "triton-gpu"),
-        ("VLLM_TRITON", "triton-vllm"),
-        ("TRTLLM_TRITON", "triton-trtllm"),
-        ("GPU_DEEPSPEED", "deepspeed-gpu"),
-    ):
-        name = kind.lower().replace("_", "-")
-        default = f"{repository}/{image}:latest"
-        flag(f"--{name}-image", f"PREAMAR_{kind}_IMAGE", default, "image of these pods")
+    for name in engines.images():
+        default = images.default_of(name)
+        flag(images.flag_of(name), images.variable_of(name), default, "image of these pods")
     flag("--image-pull-policy", "PREAMAR_IMAGE_PULL_POLICY", "IfNotPresent", "of all pods")
     flag(
         "--gateway-url",
@@ -158,6 +151,7 @@ def _run_operator(given: argparse.Namespace) -> int:
     from preamar.cluster.connect import Unreachable
     from preamar.core.capacity.hardware import BadFleet
     from preamar.core.settings import Settings
+    from preamar.protocol import engines, images
     from preamar.shell.options import Options
     from preamar.shell.startup import run
 
@@ -168,12 +162,7 @@ def _run_operator(given: argparse.Namespace) -> int:
     try:
         options = Options(
             settings=Settings(
-                triton_image=given.triton_image,
-                triton_gpu_image=given.gpu_triton_image,
-                triton_vllm_image=given.vllm_triton_image,
-                triton_trtllm_image=given.trtllm_triton_image,
-                deepspeed_image=given.deepspeed_image,
-                deepspeed_gpu_image=given.gpu_deepspeed_image,
+                images={name: getattr(given, images.key_of(name)) for name in engines.images()},
                 image_pull_policy=given.image_pull_policy,
                 cluster_domain=given.cluster_domain,
                 gateway_url=given.gateway_url,
@@ -211,7 +200,7 @@ def _run_operator(given: argparse.Namespace) -> int:
         return 1
 
 
-def _fleet(file: str) -> "Fleet":
+def _fleet(file: str) -> "HardwareCatalog":
     """The table of this installation. Raises ``BadFleet``."""
     import yaml
 

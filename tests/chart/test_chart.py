@@ -8,6 +8,8 @@ import yaml
 from helm_python import HelmError, lint
 
 from preamar.main import main as command
+from preamar.protocol.engines import images
+from preamar.protocol.images import value_of, variable_of
 from tests.chart.conftest import CHART
 
 PRESETS = sorted(CHART.glob("values-*.yaml"))
@@ -103,7 +105,7 @@ def test_the_operator_is_told_where_it_is_and_what_to_watch(render, monkeypatch)
     assert options.namespaces == ("team",)
     assert options.lease_namespace == "preamar-system"  # the release's, as render has it
     assert options.identity == "<POD_NAME>"
-    assert options.settings.triton_image.startswith("localhost/preamar/triton:")
+    assert options.settings.images["triton"].startswith("localhost/preamar/triton:")
 
 
 def test_workload_images_reach_the_operator(render):
@@ -111,6 +113,20 @@ def test_workload_images_reach_the_operator(render):
     env = env_of(pod_of(render(values), "operator")["containers"][0])
     assert env["PREAMAR_TRITON_IMAGE"] == "x/y:1"
     assert env["PREAMAR_GPU_DEEPSPEED_IMAGE"] == "r.example/p/deepspeed-gpu:7"
+
+
+@pytest.mark.parametrize("name", images())
+def test_every_image_of_an_engine_or_a_trainer_has_a_value_that_reaches_the_operator(render, name):
+    def told(values):
+        return env_of(pod_of(render(values), "operator")["containers"][0])[variable_of(name)]
+
+    assert told({"image": {"registry": "r.example/p", "tag": "7"}}) == f"r.example/p/{name}:7"
+    assert told({"workloads": {value_of(name): "x/y:1"}}) == "x/y:1"
+
+
+def test_the_chart_has_no_image_that_nothing_runs_in():
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(values["workloads"]) == {value_of(name) for name in images()}
 
 
 def rules(manifests):

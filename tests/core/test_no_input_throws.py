@@ -12,7 +12,7 @@ from preamar.core.serving.observe import DeploymentView
 from preamar.core.serving.pods.desired import identity_of, revision_of
 from preamar.core.serving.reconcile import reconcile as serve
 from preamar.core.training.observe import JobView
-from preamar.core.training.progress import Outcome, Progress
+from preamar.core.training.progress import ProgressReport, TerminationMessage
 from preamar.core.training.reconcile import reconcile as train
 from preamar.protocol.demand import Demand
 from tests.core.builders import a_job, a_service, later, seen, watched
@@ -134,7 +134,7 @@ def test_a_service(found, volumes, in_flight, replicas, fit):
 @given(some_pods, claims, jobs, st.dictionaries(keys, junk), st.booleans())
 def test_a_job(found, volumes, attempts, said, suspend):
     job = a_job(suspend=suspend, ttlSecondsAfterFinished=5, activeDeadlineSeconds=50)
-    progress = Progress.of({"attempt": 1} | said)
+    progress = ProgressReport.of({"attempt": 1} | said)
     plan = train(watched(job, pods=found, claims=volumes, jobs=attempts, progress=progress))
     if plan.status is not None:
         TrainingJobStatus.model_validate(plan.status["status"])
@@ -144,9 +144,9 @@ def test_a_job(found, volumes, attempts, said, suspend):
 @examples(60, 20_000)
 @given(junk)
 def test_words_of_a_rank(said):
-    Progress.of(said)
-    Outcome.of(str(said))
+    ProgressReport.of(said)
+    TerminationMessage.of(str(said))
 
 
 def test_an_integer_beyond_any_float_is_no_number():
-    assert Progress.of({"attempt": 1, "loss": 10**400}).loss is None
+    assert ProgressReport.of({"attempt": 1, "loss": 10**400}).loss is None

@@ -3,7 +3,7 @@
 import pytest
 
 from preamar.demand.book import DemandBook
-from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.demand import decode
 from preamar.protocol.histogram import BOUNDS
 
@@ -24,9 +24,12 @@ def test_each_gateways_count_is_told():
     book = DemandBook()
     for name, new in (("a", 3), ("b", 4)):
         book.take(decode(report(name, trial=words(new))), 10.0)
-    old = Side(5, 1, tuple(TOOK))
+    old = RevisionCounts(5, 1, tuple(TOOK))
     told = book.demand("demo/m", 10.5).trials
-    assert told == (Trial("r2", old, Side(3, 0, (1,))), Trial("r2", old, Side(4, 0, (1,))))
+    assert told == (
+        Trial("r2", old, RevisionCounts(3, 0, (1,))),
+        Trial("r2", old, RevisionCounts(4, 0, (1,))),
+    )
     assert book.demand("demo/m", 99.0).trials == ()
 
 
@@ -36,7 +39,10 @@ def test_how_far_answers_were_apart_is_told():
         told = words() | ({"apart": apart} if apart else {})
         book.take(decode(report(name, trial=told)), 10.0)
     trials = book.demand("demo/m", 10.5).trials
-    assert [t.apart for t in trials] == [Apart(2, 0.5, (-1.0, 0.25)), Apart()]
+    assert [t.apart for t in trials] == [
+        AnswerDifferences(2, 0.5, (-1.0, 0.25)),
+        AnswerDifferences(),
+    ]
 
 
 def test_a_report_without_a_trial_has_none():

@@ -37,3 +37,36 @@ def test_the_readme_shows_the_way_in_at_most_twelve_rows():
     assert rows
     assert 0 < rows[1].count("\n") <= 12
     assert DOCS / "README.md" in links(ROOT / "README.md")
+
+
+WAY_IN = ROOT / "CONTRIBUTING.md"
+PATH = re.compile(r"`((?:operator|tests|workloads|charts|docs|e2e|crds)/[^`\s]*)`")
+
+
+def test_every_path_that_contributors_are_sent_to_is_there():
+    named = PATH.findall(WAY_IN.read_text())
+    assert len(named) > 40
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_every_name_that_contributors_are_sent_to_is_there():
+    """A name in code style beside paths in the same step stands in one of those files."""
+
+    def lost(step):
+        files = [ROOT / path for path in PATH.findall(step) if (ROOT / path).is_file()]
+        names = re.findall(r"`([A-Z][A-Za-z_]+|[a-z]+_[a-z_]+)`", step) if files else ()
+        text = "\n".join(file.read_text() for file in files)
+        return [name for name in names if not re.search(rf"\b{name}\b", text)]
+
+    steps = WAY_IN.read_text().partition("## How to add")[2].partition("\n## ")[0].splitlines()
+    assert not [name for step in steps for name in lost(step)]
+    assert lost("`NoSuchRow` in `operator/preamar/protocol/engines.py`") == ["NoSuchRow"]
+
+
+def test_the_way_in_is_read_at_a_glance():
+    """And its table of rooms is the tree's."""
+    text = WAY_IN.read_text()
+    assert text.count("\n") < 120
+    rows = set(re.findall(r"^\| `operator/preamar/(\w+)` \|", text, re.MULTILINE))
+    folders = {p.parent.name for p in (ROOT / "operator/preamar").glob("*/__init__.py")}
+    assert rows == folders

@@ -138,7 +138,7 @@ def tells_no_gateway(patch):
 
 
 def promotes_what_answers_otherwise(patch):
-    patch.setattr(protocol_canary.Apart, "too_far", False)
+    patch.setattr(protocol_canary.AnswerDifferences, "too_far", False)
 
 
 def compares_other_models(patch):
@@ -146,7 +146,9 @@ def compares_other_models(patch):
 
 
 def takes_any_difference_for_too_far(patch):
-    patch.setattr(protocol_canary.Apart, "too_far", property(lambda apart: apart.compared > 0))
+    patch.setattr(
+        protocol_canary.AnswerDifferences, "too_far", property(lambda apart: apart.compared > 0)
+    )
 
 
 def compares_for_ever(patch):

@@ -7,6 +7,7 @@ from preamar.core.training import leftovers, lifecycle
 from preamar.core.training import reconcile as training
 from preamar.core.training import status as told_training
 from preamar.core.training.attempts import endings, lost, policy
+from preamar.core.training.backends.deepspeed.backend import DeepSpeed
 from preamar.core.training.elastic import size
 from preamar.core.training.rules import ended
 
@@ -48,7 +49,7 @@ def never_orders_a_stop(patch):
 
 
 def starts_without_a_conversion(patch):
-    patch.setattr(lifecycle.resize, "needs_conversion", lambda job: False)
+    patch.setattr(DeepSpeed, "converts", staticmethod(lambda spec: False))
 
 
 def tries_a_failed_resize_for_ever(patch):

@@ -124,7 +124,7 @@ class Operator:
             return None
         last = next(j for j in own if j["metadata"]["uid"] == jobs[-1].uid)
         found = self.world.ranks.heard(last, self.world.now)
-        return training.Heard(*found) if found else None
+        return training.StopAck(*found) if found else None
 
 
 def pods(view, label, name):

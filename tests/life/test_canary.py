@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from preamar.core.plan import Ref
-from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.sequential_test import NOTHING, grown
 from tests.life.machine import LIVES, Lives
 from tests.life.test_serving import a_service
@@ -23,7 +23,7 @@ A_SECOND = 10
 """Requests that each ready replica answers in a second; all of them are compared."""
 FAR, NEAR = 5.0, 0.2
 """How far answers are apart, as parts of what is allowed."""
-UNCOUNTED = (Side(), Side(), Apart())
+UNCOUNTED = (RevisionCounts(), RevisionCounts(), AnswerDifferences())
 
 
 def tried_service():
@@ -106,8 +106,8 @@ class CanaryLives(Lives):
             old, new, apart = self.counted
             found = differences(asked, NEAR if alike(before, now) else FAR)
             self.counted = (
-                old.plus(Side(asked)),
-                new.plus(Side(asked, failures)),
+                old.plus(RevisionCounts(asked)),
+                new.plus(RevisionCounts(asked, failures)),
                 apart.plus(found),
             )
         trials = (Trial(on_trial, *self.counted),) if on_trial else ()
@@ -182,7 +182,7 @@ def differences(count, each):
     bets = NOTHING
     for _ in range(count):
         bets = grown(bets, each)
-    return Apart(count, count * each, bets)
+    return AnswerDifferences(count, count * each, bets)
 
 
 CanaryLives.TestCase.settings = LIVES

@@ -75,7 +75,9 @@ class EngineLives(Lives):
 
     @rule(image=st.sampled_from(["triton:1", "triton:2"]))
     def an_upgrade_brings_another_tensorrt(self, image):
-        settings = replace(self.operator.settings, triton_gpu_image=image)
+        settings = replace(
+            self.operator.settings, images={**self.operator.settings.images, "triton-gpu": image}
+        )
         self.operator.settings = settings
 
     @rule(codes=st.lists(st.just(1), min_size=1, max_size=5))
@@ -131,7 +133,7 @@ class EngineLives(Lives):
             assert told["Optimized"] == ("False", "NotRequested")
             return
         assert told["Optimized"] == ("True", "Optimized")
-        assert model["image"] == self.operator.settings.triton_gpu_image
+        assert model["image"] == self.operator.settings.images["triton-gpu"]
         assert products_of(template) == products
         batch = spec.get("runtime", {}).get("batching", {}).get("maxBatchSize", 8)
         wanted = dumps([f"/mnt/model/{path}", wish["precision"], batch, model["image"]])

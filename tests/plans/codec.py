@@ -21,10 +21,23 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
-RENAMED: Mapping[str, str] = {"Rival": "Claimant"}
+RENAMED: Mapping[str, str] = {
+    "Apart": "AnswerDifferences",
+    "Fleet": "HardwareCatalog",
+    "Heard": "StopAck",
+    "Progress": "ProgressReport",
+    "Refusal": "RefusedManifest",
+    "Rival": "Claimant",
+    "Side": "RevisionCounts",
+}
 """Classes that have another name now: the one that is kept, and today's."""
 RENAMED_FIELDS: Mapping[tuple[str, str], str] = {}
 """Fields that have: the class and the field as they are kept, and today's field."""
+FOLDED_FIELDS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("Settings", "triton_gpu_image"): ("images", "triton-gpu")
+}
+"""Fields that are entries of a mapping now: the class and the field as they are kept, today's field
+and the key in it. Entries that are not kept are those of its default."""
 ROOMS = ("preamar.core", "preamar.protocol", "preamar.api")
 
 
@@ -138,14 +151,14 @@ class Reader:
         tag = value["$"]
         if tag not in self._homes:
             self._homes[tag] = _fitting(tag.partition(".")[0], frozenset(self._classes[tag]))
-        old = tag.partition(".")[0]
-        return self._homes[tag](
-            **{
-                RENAMED_FIELDS.get((old, name), name): self.read(part)
-                for name, part in value.items()
-                if name != "$"
-            }
-        )
+        old, kind, given = tag.partition(".")[0], self._homes[tag], {}
+        for name, part in value.items():
+            if (old, name) in FOLDED_FIELDS:
+                field, key = FOLDED_FIELDS[old, name]
+                given[field] = {**given.get(field, names_of(kind)[field]), key: self.read(part)}
+            elif name != "$":
+                given[RENAMED_FIELDS.get((old, name), name)] = self.read(part)
+        return kind(**given)
 
 
 READ = {

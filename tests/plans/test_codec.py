@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from preamar.core.plan import Ref, Refusal
+from preamar.core.plan import Ref, RefusedManifest
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
 from tests.core.builders import a_job, a_pod, a_rank, a_service, seen, watched
@@ -18,7 +18,7 @@ BOOKS = {"sources": [{"name": "books", "uri": "pvc://data/books"}]}
 VALUES = (
     watched(a_job(data=BOOKS), pods=(a_rank(0), a_rank(1, code=75, words={"state": "saved"}))),
     seen(a_service(replicas=3), pods=(a_pod(a_service()),)),
-    {Ref("v1", "Pod", "", "p"): Refusal("digest", "No.")},
+    {Ref("v1", "Pod", "", "p"): RefusedManifest("digest", "No.")},
     MappingProxyType({"$": [1, 1.5, None, True], "b": {}}),
     Settings(internal_key=b"\x00key"),
     [frozenset({"a", "b"}), {1}, float("inf"), Decimal("2.50"), timedelta(seconds=1.5)],
@@ -58,6 +58,14 @@ def test_a_class_is_found_under_its_new_name_and_fields(monkeypatch):
     monkeypatch.setattr(codec, "RENAMED", {"PodView": "PodSeen"})
     monkeypatch.setattr(codec, "RENAMED_FIELDS", {("PodView", "name"): "title"})
     assert Reader(writer.classes).read(told) == today("p", "u")
+
+
+def test_a_field_that_became_an_entry_is_read_into_its_mapping():
+    before = make_dataclass("Settings", ["triton_gpu_image", "gang_seconds"])
+    writer = Writer()
+    told = writer.write(before("triton:2", 40))
+    images = {**Settings().images, "triton-gpu": "triton:2"}
+    assert Reader(writer.classes).read(told) == Settings(images=images, gang_seconds=40)
 
 
 def test_what_nobody_can_read_again_is_not_kept():

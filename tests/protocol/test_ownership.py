@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.inference import InferenceService
-from preamar.core.serving.blocks import Block, blocked
+from preamar.core.serving.blocks import ServingBlock, blocked
 from preamar.core.serving.facts import facts_of
 from preamar.core.serving.observe import Observed
 from preamar.gateway.discovery import catalog
@@ -43,7 +43,7 @@ def of_operator(bodies):
         meta = body["metadata"]
         service = InferenceService.model_validate(body)
         found = blocked(facts_of(Observed(service, NOW, rivals=claimed.rivals(service))))
-        if found is None or found.reason != Block.NAME_TAKEN:
+        if found is None or found.reason != ServingBlock.NAME_TAKEN:
             assert service.model_name not in owners, "two have one name"
             owners[service.model_name] = f"{meta['namespace']}/{meta['name']}"
     return owners

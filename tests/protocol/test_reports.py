@@ -21,7 +21,7 @@ from preamar.gateway.routing.canary_stats import WARM, CanaryStats
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.protocol import accounts, canary, demand
 from preamar.protocol.accounts import Account, AccountReport, Drift
-from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.demand import Carried, Load, Report
 from preamar.protocol.histogram import BOUNDS
 from preamar.protocol.sequential_test import MOST
@@ -31,10 +31,12 @@ NAMES = st.text(min_size=1, max_size=253)
 COUNTS = st.integers(0, 2**53 - 1)
 SECONDS = st.integers(0, 10**9).map(lambda n: n / 1000)
 """As they are told, in thousandths."""
-SIDES = st.builds(Side, COUNTS, COUNTS, st.lists(COUNTS, max_size=len(BOUNDS) + 1).map(tuple))
+SIDES = st.builds(
+    RevisionCounts, COUNTS, COUNTS, st.lists(COUNTS, max_size=len(BOUNDS) + 1).map(tuple)
+)
 LOGS = st.floats(-1e9, 1e9)
-APARTS = st.just(Apart()) | st.builds(
-    Apart, st.integers(1, 2**53 - 1), st.floats(0, 1e15), st.tuples(LOGS, LOGS)
+APARTS = st.just(AnswerDifferences()) | st.builds(
+    AnswerDifferences, st.integers(1, 2**53 - 1), st.floats(0, 1e15), st.tuples(LOGS, LOGS)
 )
 TRIALS = st.builds(Trial, NAMES, SIDES, SIDES, APARTS)
 LOADS = st.builds(
@@ -173,7 +175,7 @@ def test_what_a_gateway_reports_of_its_lines_is_what_the_operator_has():
     assert trial.new.requests == WARM + LEAST_REQUESTS
     assert sum(trial.new.took) == LEAST_REQUESTS
     assert trial.old.failures == sum(n % 5 == 0 for n in range(WARM + LEAST_REQUESTS))
-    assert trial.apart == Apart(3, 2 + MOST, tried.bets)
+    assert trial.apart == AnswerDifferences(3, 2 + MOST, tried.bets)
     load = demand.decode(json.loads(data)).services["demo/busy"]
     assert load[:7] == (0, 0, 7, 6, 12.346, 5, 0.5)
 

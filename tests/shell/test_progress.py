@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from preamar.core.pods import PodView
 from preamar.core.training.observe import JobView
 from preamar.core.training.pods.tokens import stop_token
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.shell.figures.training_figures import TrainingFigures
 from preamar.shell.polling import progress
 from preamar.shell.polling.progress import Agent, Order, Poller, ordered, preparing_first, rank_zero
@@ -82,11 +82,11 @@ async def test_steps_alone_are_shown_every_fifteen_seconds(monkeypatch: pytest.M
         agent.answer = {"attempt": 1, "state": "Training", "step": 2}
         await asked(agent, 5)
         assert added == [GPT]
-        assert poller.shown(GPT) == Progress(1, "Training", 1)
+        assert poller.shown(GPT) == ProgressReport(1, "Training", 1)
         now = time.monotonic
         monkeypatch.setattr(progress.time, "monotonic", lambda: now() + 15)
         await asked(agent, 8)
-    assert poller.shown(GPT) == Progress(1, "Training", 2)
+    assert poller.shown(GPT) == ProgressReport(1, "Training", 2)
     assert len(added) == 2
 
 

@@ -11,12 +11,18 @@ from decimal import Decimal
 from itertools import pairwise
 
 from preamar.api.scaling import Signal
-from preamar.core.serving.sizing.demand_size import Aim, Fleet, Learned
-from preamar.core.serving.sizing.scaling import Decision, Policy, Reason, Situation, decide
+from preamar.core.serving.sizing.demand_size import Aim, Measurements, ReplicaCounts
+from preamar.core.serving.sizing.scaling import (
+    ScalingDecision,
+    ScalingPolicy,
+    ScalingReason,
+    ScalingSituation,
+    decide,
+)
 from preamar.protocol.demand import Demand
 
 BEGIN = datetime(2027, 1, 31, 18, tzinfo=UTC)
-POLICY = Policy(min=0, max=8, aim=Aim(Signal.IN_FLIGHT, Decimal(8)), idle=60)
+POLICY = ScalingPolicy(min=0, max=8, aim=Aim(Signal.IN_FLIGHT, Decimal(8)), idle=60)
 GOAL = replace(POLICY, aim=Aim(Signal.QUEUE_SECONDS, Decimal(8), slots=4))
 InFlight = Callable[[int], int | None]
 
@@ -29,12 +35,12 @@ class World:
     failing: Callable[[int], bool] = lambda second: False
     clock: Callable[[int], float] = float
     service: float | None = None
-    seen: list[tuple[int, int, Reason]] = field(default_factory=list)
+    seen: list[tuple[int, int, ScalingReason]] = field(default_factory=list)
 
-    def play(self, in_flight: InFlight, seconds: int, policy: Policy = POLICY) -> "World":
+    def play(self, in_flight: InFlight, seconds: int, policy: ScalingPolicy = POLICY) -> "World":
         """Let ``seconds`` pass. The size begins at zero, of a model that has loaded before."""
         size, orders = 0, list[int]()
-        last: Decision | None = None
+        last: ScalingDecision | None = None
         arrivals: list[int] = []
         for second in range(seconds):
             now = BEGIN + timedelta(seconds=self.clock(second))
@@ -51,10 +57,10 @@ class World:
                 arrivals=tuple(arrivals[-1800:]),
                 service_seconds=self.service,
             )
-            situation = Situation(
+            situation = ScalingSituation(
                 now, size, demand, True, last,
-                Fleet(len(orders) - len(starting), starting),
-                Learned(float(self.start) if self.start is not None else None),
+                ReplicaCounts(len(orders) - len(starting), starting),
+                Measurements(float(self.start) if self.start is not None else None),
                 self.failing(second),
             )  # fmt: skip
             last = decide(policy, situation)

@@ -20,7 +20,7 @@ from preamar.api.fields.scalars import (
 )
 from preamar.api.inference_status import InferenceServiceStatus
 from preamar.api.meta import ObjectMeta, Readable, Word
-from preamar.api.models import Engine, Format, Model, Optimize
+from preamar.api.models import NEEDS_GPU, Engine, Model, Optimize
 from preamar.api.rules import Rule
 from preamar.api.scaling import Drain, Hold, Rollout, Scaling
 from preamar.api.shared import Accelerator, Args, Env, Placement, PullSecrets, Resources
@@ -180,12 +180,9 @@ class InferenceServiceSpec(Word):
             ".optimize.engine",
         ),
         Rule(
-            "!(self.model.format in ['TensorRT', 'TensorRTLLM', 'VLLM'])"
+            f"!(self.model.format in {[each.value for each in NEEDS_GPU]})"
             " || self.accelerator.type == 'GPU'",
-            lambda s: (
-                s.model.format not in {Format.TENSORRT, Format.TENSORRT_LLM, Format.VLLM}
-                or s.accelerator.type == "GPU"
-            ),
+            lambda s: s.model.format not in NEEDS_GPU or s.accelerator.type == "GPU",
             "must be a format that runs without a GPU when accelerator.type is CPU",
             ".model.format",
         ),

@@ -23,6 +23,10 @@ class Format(StrEnum):
     VLLM = "VLLM"
 
 
+NEEDS_GPU = (Format.TENSORRT, Format.TENSORRT_LLM, Format.VLLM)
+"""Formats that nothing serves without one."""
+
+
 class Task(StrEnum):
     """What callers ask of it."""
 

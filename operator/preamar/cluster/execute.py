@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from preamar.cluster.fenced import Deposed
 from preamar.cluster.port import Cluster, ClusterError, Conflict, Refused
-from preamar.core.plan import Applied, Manifest, Mark, Plan, Ref, Refusal, digest_of, ref_of
+from preamar.core.plan import Applied, Manifest, Mark, Plan, Ref, RefusedManifest, digest_of, ref_of
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Outcome:
     """
 
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
-    refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[Ref, RefusedManifest] = field(default_factory=lambda: MappingProxyType({}))
     deleted: tuple[Ref, ...] = ()
     version: str | None = None
     writes: int = 0
@@ -39,7 +39,7 @@ async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> Outcome:
     """Carry a plan out. ``regarding`` is the resource, for its events. Raises nothing of the
     cluster's: see ``Outcome.error``."""
     applied: dict[Ref, Applied] = {}
-    refused: dict[Ref, Refusal] = {}
+    refused: dict[Ref, RefusedManifest] = {}
     deleted: list[Ref] = []
     version: str | None = None
     writes = 0
@@ -55,7 +55,7 @@ async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> Outcome:
             try:
                 applied[ref] = Applied(digest, await cluster.apply(manifest))
             except Refused as refusal:
-                refused[ref] = Refusal(digest, str(refusal))
+                refused[ref] = RefusedManifest(digest, str(refusal))
                 break
             writes += 1
         if not refused:

@@ -8,7 +8,7 @@ server has refused as it is: both are for a person to settle.
 from collections.abc import Iterable, Mapping
 
 from preamar.core.objects import Children
-from preamar.core.plan import Applied, Manifest, Ref, Refusal, digest_of, ref_of
+from preamar.core.plan import Applied, Manifest, Ref, RefusedManifest, digest_of, ref_of
 
 
 def due(
@@ -16,7 +16,7 @@ def due(
     owner: str,
     children: Children,
     applied: Mapping[Ref, Applied],
-    refused: Mapping[Ref, Refusal],
+    refused: Mapping[Ref, RefusedManifest],
 ) -> tuple[Manifest, ...]:
     """What to send, in the order given."""
     sent = [(manifest, ref_of(manifest), digest_of(manifest)) for manifest in wanted]
@@ -33,7 +33,7 @@ def _is_due(
     owner: str,
     children: Children,
     applied: Mapping[Ref, Applied],
-    refused: Mapping[Ref, Refusal],
+    refused: Mapping[Ref, RefusedManifest],
 ) -> bool:
     refusal = refused.get(ref)
     if refusal is not None and refusal.digest == digest:
@@ -52,6 +52,6 @@ def taken(names: Iterable[Ref], owner: str, children: Children) -> Ref | None:
     return next((r for r in names if r in children and children[r].owner != owner), None)
 
 
-def refusal_of(names: Iterable[Ref], refused: Mapping[Ref, Refusal]) -> str:
+def refusal_of(names: Iterable[Ref], refused: Mapping[Ref, RefusedManifest]) -> str:
     """What the API server said of the first object it would not take; empty if it took all."""
     return next((f"{r.kind} {r.name}: {refused[r].sentence}" for r in names if r in refused), "")

@@ -33,7 +33,7 @@ class Applied(NamedTuple):
     version: str | None
 
 
-class Refusal(NamedTuple):
+class RefusedManifest(NamedTuple):
     """What the API server would not take, and why, in a sentence for the user.
 
     The same manifest is not sent again while its digest is the one refused; the shell forgets the

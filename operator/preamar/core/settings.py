@@ -3,17 +3,25 @@
 The chart fills these from its values; the shell reads them once at start-up.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from preamar.core.capacity.clouds import SHORTEST_NOTICE
-from preamar.core.capacity.hardware import SHIPPED, Fleet
+from preamar.core.capacity.hardware import SHIPPED, HardwareCatalog
+from preamar.protocol.engines import images
+from preamar.protocol.images import default_of
 from preamar.protocol.ports import GATEWAY_HTTP
+
+IMAGES: Mapping[str, str] = MappingProxyType({name: default_of(name) for name in images()})
+"""Those of an installation that says nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Facts of this installation.
 
+    ``images`` of pods that serve and train, by name (``protocol.images``).
     ``gateway_url`` is what status.url shows to users. ``free_restarts`` bounds how often one
     training job may be restarted without it being anybody's fault. ``node_local_storage_class`` is
     for volumes on local disks that data is staged on; the cluster's default when empty.
@@ -27,19 +35,14 @@ class Settings:
     where there is none.
     """
 
-    triton_image: str = "localhost/preamar/triton:latest"
-    triton_gpu_image: str = "localhost/preamar/triton-gpu:latest"
-    triton_vllm_image: str = "localhost/preamar/triton-vllm:latest"
-    triton_trtllm_image: str = "localhost/preamar/triton-trtllm:latest"
-    deepspeed_image: str = "localhost/preamar/deepspeed:latest"
-    deepspeed_gpu_image: str = "localhost/preamar/deepspeed-gpu:latest"
+    images: Mapping[str, str] = field(default_factory=lambda: IMAGES)
     image_pull_policy: str = "IfNotPresent"
     cluster_domain: str = "cluster.local"
     gateway_url: str = f"http://preamar-gateway.preamar-system.svc.cluster.local:{GATEWAY_HTTP}"
     free_restarts: int = 100
     node_local_storage_class: str = ""
     gang_seconds: int = 600
-    fleet: Fleet = SHIPPED
+    fleet: HardwareCatalog = SHIPPED
     spot_notice_seconds: int = SHORTEST_NOTICE
     model_cache_claim: str = "preamar-models"
     model_cache_bytes: int = 100 * 2**30

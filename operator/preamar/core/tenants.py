@@ -18,7 +18,7 @@ from preamar.protocol.accounts import Account
 KIND = "Tenant"
 
 
-class Reason(StrEnum):
+class TenantReason(StrEnum):
     OPEN = "Open"
     NO_BUDGET = "NoBudget"
     SPENT = "BudgetSpent"
@@ -56,16 +56,16 @@ def reconcile(observed: Observed) -> Plan:
 def _ready(observed: Observed) -> Verdict:
     budget, account = observed.tenant.spec.budget, observed.account
     if budget is None:
-        return Verdict("Ready", "True", Reason.NO_BUDGET, "It may spend without a limit.")
+        return Verdict("Ready", "True", TenantReason.NO_BUDGET, "It may spend without a limit.")
     if account is None or account.currency != budget.currency:
         was = observed.tenant.status.condition("Ready")
-        if was is not None and was.reason in {Reason.OPEN, Reason.SPENT}:
+        if was is not None and was.reason in {TenantReason.OPEN, TenantReason.SPENT}:
             return Verdict("Ready", was.status, was.reason, was.message)
         return Verdict(
-            "Ready", "Unknown", Reason.UNKNOWN, "No gateway has said yet what it has spent."
+            "Ready", "Unknown", TenantReason.UNKNOWN, "No gateway has said yet what it has spent."
         )
     if Decimal(account.remaining or "0") > 0:
-        return Verdict("Ready", "True", Reason.OPEN, "Its requests are taken.")
+        return Verdict("Ready", "True", TenantReason.OPEN, "Its requests are taken.")
     ends = (
         "until spec.budget.amount is raised"
         if budget.period == Period.PREPAID
@@ -74,7 +74,7 @@ def _ready(observed: Observed) -> Verdict:
     return Verdict(
         "Ready",
         "False",
-        Reason.SPENT,
+        TenantReason.SPENT,
         f"All of {budget.amount} {budget.currency} is spent or set aside for requests that run; "
         f"others are refused {ends}.",
     )

@@ -3,8 +3,8 @@ come through a gateway.
 
 Requests that wait in Triton are a gauge; those that execute are not told, so their mean is worked
 out from what has finished between two readings (Little's law: seconds executed per second). A
-backend that takes requests at once, as Generate's does, tells neither; TensorRT-LLM and vLLM have
-gauges of their own. So this is a lower bound: it may raise a demand and never lowers one. What is
+backend that takes requests at once, as Generate's does, tells neither; engines for language models
+have gauges of their own, which stand in their rows. So this is a lower bound: it may raise a demand and never lowers one. What is
 missing or not a number is unknown, never zero.
 """
 
@@ -15,6 +15,7 @@ from math import isfinite
 from prometheus_client.parser import text_string_to_metric_families
 
 from preamar.protocol.engine_gauges import ANSWERED, lines_of
+from preamar.protocol.engines import Gauge, loads
 
 WAITING = "nv_inference_pending_request_count"
 EXECUTED = (
@@ -22,9 +23,6 @@ EXECUTED = (
     "nv_inference_compute_infer_duration_us",
     "nv_inference_compute_output_duration_us",
 )
-TENSORRT_LLM = "nv_trt_llm_request_metrics"
-VLLM = ("vllm:num_requests_waiting", "vllm:num_requests_running")
-_WANTED = (WAITING, ANSWERED, *EXECUTED, TENSORRT_LLM, *VLLM)
 
 
 @dataclass(slots=True)
@@ -40,8 +38,9 @@ class Reading:
 def read(text: str) -> dict[str, Reading]:
     """Readings by model, its versions added up. Raises ``ValueError`` where it is no such text."""
     found: dict[str, Reading] = {}
-    gauges: dict[str, dict[str, float]] = {}
-    lines = lines_of(text, _WANTED)
+    gauges: dict[str, dict[Gauge, float]] = {}
+    metrics = {gauge.metric for way in loads() for gauge in way}
+    lines = lines_of(text, (WAITING, ANSWERED, *EXECUTED, *metrics))
     try:
         families = text_string_to_metric_families("\n".join(lines))
         samples = [sample for family in families for sample in family.samples]
@@ -59,23 +58,21 @@ def read(text: str) -> dict[str, Reading]:
             reading.answered = (reading.answered or 0.0) + value
         elif sample.name in EXECUTED:
             reading.executed_seconds = (reading.executed_seconds or 0.0) + value / 1e6
-        elif sample.name in {TENSORRT_LLM, *VLLM}:
-            kind = sample.labels.get("request_type", sample.name)
-            by_kind = gauges.setdefault(model, {})
-            by_kind[kind] = by_kind.get(kind, 0.0) + value
-    for model, by_kind in gauges.items():
-        found[model].engine = _engine(by_kind)
+        elif sample.name in metrics:
+            gauge = Gauge(sample.name, sample.labels.get("request_type", ""))
+            of_model = gauges.setdefault(model, {})
+            of_model[gauge] = of_model.get(gauge, 0.0) + value
+    for model, of_model in gauges.items():
+        found[model].engine = _engine(of_model)
     return found
 
 
-def _engine(gauges: Mapping[str, float]) -> float | None:
-    """What an engine with a queue of its own has. Older versions of TensorRT-LLM do not tell
-    ``waiting``; ``active`` may or may not hold it, so they are not added."""
-    sums = (("waiting", "scheduled"), ("active",), VLLM)
+def _engine(gauges: Mapping[Gauge, float]) -> float | None:
+    """What an engine with a queue of its own has."""
     told = [
-        sum(gauges.get(kind, 0.0) for kind in kinds)
-        for kinds in sums
-        if any(kind in gauges for kind in kinds)
+        sum(gauges.get(gauge, 0.0) for gauge in way)
+        for way in loads()
+        if any(gauge in gauges for gauge in way)
     ]
     return max(told, default=None)
 

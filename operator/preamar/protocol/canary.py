@@ -17,14 +17,14 @@ CHANCE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class RevisionCounts:
     """What one revision did. ``took``: answers by bucket, one more than there are bounds."""
 
     requests: int = 0
     failures: int = 0
     took: tuple[int, ...] = ()
 
-    def plus(self, other: "Side") -> "Side":
+    def plus(self, other: "RevisionCounts") -> "RevisionCounts":
         """Both together."""
         size = max(len(self.took), len(other.took))
         took = tuple(
@@ -32,11 +32,11 @@ class Side:
             + (other.took[n] if n < len(other.took) else 0)
             for n in range(size)
         )
-        return Side(self.requests + other.requests, self.failures + other.failures, took)
+        return RevisionCounts(self.requests + other.requests, self.failures + other.failures, took)
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class AnswerDifferences:
     """Differences between answers of both revisions, as parts of what is allowed: how many there
     are, their sum, and what has been won by betting that their mean is above 1."""
 
@@ -44,9 +44,9 @@ class Apart:
     total: float = 0.0
     bets: tuple[float, ...] = NOTHING
 
-    def plus(self, other: "Apart") -> "Apart":
+    def plus(self, other: "AnswerDifferences") -> "AnswerDifferences":
         """Both together."""
-        return Apart(
+        return AnswerDifferences(
             self.compared + other.compared,
             self.total + other.total,
             together(self.bets, other.bets),
@@ -68,9 +68,9 @@ class Trial:
     """Both revisions, since ``revision`` has been tried, and how far apart their answers are."""
 
     revision: str
-    old: Side = Side()
-    new: Side = Side()
-    apart: Apart = field(default_factory=Apart)
+    old: RevisionCounts = RevisionCounts()
+    new: RevisionCounts = RevisionCounts()
+    apart: AnswerDifferences = field(default_factory=AnswerDifferences)
 
 
 def encode(trial: Trial) -> dict[str, Any]:
@@ -88,23 +88,27 @@ def decode(body: Any) -> Trial:
         fields.name(said["revision"]),
         _decode_side(said["old"]),
         _decode_side(said["new"]),
-        _decode_apart(said["apart"]) if "apart" in said else Apart(),
+        _decode_apart(said["apart"]) if "apart" in said else AnswerDifferences(),
     )
 
 
-def _encode_side(side: Side) -> list[Any]:
+def _encode_side(side: RevisionCounts) -> list[Any]:
     return [side.requests, side.failures, list(side.took)]
 
 
-def _decode_side(body: Any) -> Side:
+def _decode_side(body: Any) -> RevisionCounts:
     requests, failures, took = body
     if not isinstance(took, list) or len(took) > len(BOUNDS) + 1:
         raise ValueError("a trial counts answers in buckets")
-    return Side(fields.count(requests), fields.count(failures), tuple(map(fields.count, took)))
+    return RevisionCounts(
+        fields.count(requests), fields.count(failures), tuple(map(fields.count, took))
+    )
 
 
-def _decode_apart(body: Any) -> Apart:
+def _decode_apart(body: Any) -> AnswerDifferences:
     compared, total, bets = body
     if not isinstance(bets, list) or len(bets) != len(STAKES):
         raise ValueError("a trial bets by two stakes")
-    return Apart(fields.count(compared), fields.seconds(total), tuple(map(fields.logarithm, bets)))
+    return AnswerDifferences(
+        fields.count(compared), fields.seconds(total), tuple(map(fields.logarithm, bets))
+    )

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from preamar.cluster.execute import execute
 from preamar.cluster.port import Cluster
 from preamar.core.objects import Child
-from preamar.core.plan import Applied, Manifest, Plan, Ref, Refusal, digest_of, ref_of
+from preamar.core.plan import Applied, Manifest, Plan, Ref, RefusedManifest, digest_of, ref_of
 from preamar.shell.unreadable import unreadable
 from preamar.shell.watching.apply_cache import Remembered
 from preamar.shell.watching.expectations import Ahead
@@ -37,7 +37,7 @@ class Gathered:
     seen: Mapping[Ref, Seen]
     pods: tuple[Any, ...]
     applied: Mapping[Ref, Applied]
-    refused: Mapping[Ref, Refusal]
+    refused: Mapping[Ref, RefusedManifest]
     children: Callable[[Iterable[Ref]], Awaitable[dict[Ref, Child]]]
 
 
@@ -138,7 +138,7 @@ class Passes:
         return found
 
 
-def _without_refused(plan: Plan, refused: Mapping[Ref, Refusal]) -> Plan:
+def _without_refused(plan: Plan, refused: Mapping[Ref, RefusedManifest]) -> Plan:
     """A manifest that was refused as it is would be refused again."""
     kept = tuple(
         manifest

@@ -3,7 +3,7 @@
 import pytest
 
 from preamar.core.serving.canary.answer_comparison import LEAST_TOLERANCE, allowed
-from preamar.protocol.canary import LEAST_COMPARED, Apart
+from preamar.protocol.canary import LEAST_COMPARED, AnswerDifferences
 from preamar.protocol.sequential_test import NOTHING, grown
 from tests.core.builders import a_service
 
@@ -49,7 +49,7 @@ def seen(*parts):
     bets = NOTHING
     for part in parts:
         bets = grown(bets, part)
-    return Apart(len(parts), sum(parts), bets)
+    return AnswerDifferences(len(parts), sum(parts), bets)
 
 
 def test_what_several_gateways_saw_counts_as_one():
@@ -57,13 +57,13 @@ def test_what_several_gateways_saw_counts_as_one():
     assert (both.compared, both.total) == (3, 5.5)
     assert both.bets == pytest.approx(seen(3.0, 0.5, 2.0).bets)
     assert both.mean == pytest.approx(5.5 / 3)
-    assert Apart().mean == 0
+    assert AnswerDifferences().mean == 0
 
 
 @pytest.mark.parametrize(
     ("apart", "too_far"),
     [
-        (Apart(), False),
+        (AnswerDifferences(), False),
         (seen(*[10.0] * LEAST_COMPARED), True),
         (seen(*[10.0] * (LEAST_COMPARED - 1)), False),
         (seen(*[1.01] * 50), False),

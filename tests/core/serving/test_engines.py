@@ -7,7 +7,7 @@ import pytest
 from preamar.core.objects import Child, ClaimView
 from preamar.core.plan import ref_of
 from preamar.core.pods import ContainerView, Ended, PodView
-from preamar.core.serving.health.fit_kept import Fit
+from preamar.core.serving.health.fit_kept import KeptFit
 from preamar.core.serving.model.images import read
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.previous_spec import made_of
@@ -21,6 +21,11 @@ from tests.core.builders import a_pod, a_service, condition, order_of, products_
 CLAIMS = {n: ClaimView(n, "Bound", ("ReadWriteMany",)) for n in ("models", "preamar-models")}
 L4, A10 = "NVIDIA-L4", "NVIDIA-A10"
 FIGURES = {"latency": "0.002000", "throughput": "512.0"}
+
+
+def on_image(image):
+    """An installation whose model server for GPUs is this one."""
+    return Settings(images={**Settings().images, "triton-gpu": image})
 
 
 def compiled(*products, settings=None, status=None, **more):
@@ -69,7 +74,7 @@ def test_each_product_has_a_job_on_one_whole_gpu_of_it_in_the_image_that_serves(
     assert [products_of(pod_of(job)) for job in jobs(plan)] == [[L4], [A10]]
     for job in jobs(plan):
         (container,) = pod_of(job)["containers"]
-        assert container["image"] == Settings().triton_gpu_image
+        assert container["image"] == Settings().images["triton-gpu"]
         assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
         order = order_of(container, "PREAMAR_OPTIMIZE")
         assert (order["accelerator"], order["engine"]) == ("GPU", "TensorRT")
@@ -160,10 +165,10 @@ def test_a_job_that_never_ended_well_is_told_and_not_waited_for(failed, said):
 
 
 def test_an_upgrade_builds_anew_while_the_old_engines_serve_in_their_own_image():
-    old = compiled(L4, settings=Settings(triton_gpu_image="triton:1"))
+    old = compiled(L4, settings=on_image("triton:1"))
     new = compiled(
         L4,
-        settings=Settings(triton_gpu_image="triton:2"),
+        settings=on_image("triton:2"),
         status={"revision": revision_of(old), "optimization": {"artefact": artefact(old)}},
     )
     assert artefact(new) != artefact(old)
@@ -171,7 +176,7 @@ def test_an_upgrade_builds_anew_while_the_old_engines_serve_in_their_own_image()
     observed = seen(
         new,
         claims=CLAIMS,
-        settings=Settings(triton_gpu_image="triton:2"),
+        settings=on_image("triton:2"),
         deployment=there,
         pods=(a_pod(old, ready=True),),
     )
@@ -186,16 +191,14 @@ def test_an_upgrade_builds_anew_while_the_old_engines_serve_in_their_own_image()
 
 
 def test_without_an_engine_an_upgrade_is_no_other_revision():
-    one, two = (
-        compiled(settings=Settings(triton_gpu_image=image), optimize={}) for image in ("a", "b")
-    )
+    one, two = (compiled(settings=on_image(image), optimize={}) for image in ("a", "b"))
     assert revision_of(one) == revision_of(two)
 
 
 def test_a_replica_with_a_smaller_batch_takes_the_same_engine():
     service = compiled(L4, runtime={"batching": {"maxBatchSize": 16}})
     known = reconcile(seen(service, claims=CLAIMS, workers=(built(service, L4),)))
-    fit = Fit(16, 4)
+    fit = KeptFit(16, 4)
     assert fit.halvings == 2
     status = {
         "optimization": known.status["status"]["optimization"],

@@ -11,7 +11,7 @@ from preamar.core.plan import Event
 from preamar.core.pods import ContainerView, Ended
 from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.fit import HALVINGS, RELEASED, fit_of
-from preamar.core.serving.health.fit_kept import Fit, as_made
+from preamar.core.serving.health.fit_kept import KeptFit, as_made
 from preamar.core.serving.observe import DeploymentView
 from preamar.core.serving.pods.desired import identity_of, revision_of
 from preamar.core.serving.reconcile import reconcile
@@ -58,7 +58,7 @@ def told(service, batch, *, given_up=False, reason="OutOfMemory", message="why",
         "edition": edition or identity_of(service).edition,
         "asked": asked,
         "maxBatchSize": batch,
-        "attempts": Fit(asked, batch).halvings,
+        "attempts": KeptFit(asked, batch).halvings,
         "givenUp": given_up,
         "reason": reason,
         "message": message,
@@ -96,33 +96,33 @@ OLD = a_service(model={"uri": "pvc://models/old"})
 UP = {"ready": True}
 
 FOUND = [
-    pytest.param(SERVICE, [pod(server())], Fit(16, 16), id="what runs stays as it is"),
-    pytest.param(SERVICE, [pod(server(KILLED))], Fit(16, 8, NOW), id="half the batch after running out of memory"),
-    pytest.param(SERVICE, [pod(server(Ended(1, "Error", "std::bad_alloc")))], Fit(16, 8, NOW), id="also by the server's own words"),
-    pytest.param(SERVICE, [pod(server(KILLED), **UP)], Fit(16, 8, NOW), id="also where the replica has come back"),
-    pytest.param(loaded(SERVICE), [pod(server(KILLED))], Fit(16, 8, NOW), id="also of a model that was ready before"),
-    pytest.param(SERVICE, [pod(server(KILLED), deleting=True)], Fit(16, 16), id="what is being deleted shows nothing"),
-    pytest.param(SERVICE, [pod(server(KILLED), of=OLD)], Fit(16, 16), id="another revision shows nothing"),
-    pytest.param(told(SERVICE, 8), [pod(server(KILLED))], Fit(16, 8, AN_HOUR_AGO), id="a replica of the larger batch is counted once"),
-    pytest.param(told(SERVICE, 8), [pod(server(KILLED), batch=8)], Fit(16, 4, NOW), id="half of the half"),
-    pytest.param(told(asking(3), 1), [], Fit(3, 1, AN_HOUR_AGO), id="what was found is remembered"),
-    pytest.param(SMALLEST, [pod(server(KILLED), batch=2)], Fit(16, 2, NOW, TOO_SMALL), id="after three halvings it is given up"),
-    pytest.param(asking(1), [pod(server(KILLED), of=asking(1))], Fit(1, 1, NOW, NO_HALF_OF_ONE), id="one cannot be halved"),
-    pytest.param(PYTHON, [pod(server(KILLED), of=PYTHON)], Fit(16, 16, NOW, OWN_BATCH), id="a Python model sets its own batch"),
-    pytest.param(SMALLEST, [pod(server(KILLED), batch=2), pod(server(), **UP)], Fit(16, 2, AN_HOUR_AGO), id="it is kept while another replica answers"),
-    pytest.param(SMALLEST, [pod(server(KILLED), batch=2), pod(server(), of=OLD, **UP)], Fit(16, 2, AN_HOUR_AGO), id="also one of an earlier revision"),
-    pytest.param(loaded(SMALLEST), [pod(server(KILLED), batch=2)], Fit(16, 2, AN_HOUR_AGO), id="one accident of what was ready is no proof"),
-    pytest.param(loaded(SMALLEST), [pod(server(KILLED, 6, loops=True), batch=2)], Fit(16, 2, NOW, STILL_TOO_SMALL), id="running out again and again is, even of what was ready"),
-    pytest.param(SERVICE, [pod(builder(KILLED))], Fit(16, 16, NOW, NOT_PREPARED), id="no batch helps to prepare the model"),
-    pytest.param(SERVICE, [pod(server(CRASHED, 4, loops=True))], Fit(16, 16), id="four restarts are not enough"),
-    pytest.param(SERVICE, [pod(server(CRASHED, 5))], Fit(16, 16), id="a try that is under way is waited for"),
-    pytest.param(SERVICE, [pod(server(CRASHED, 5, loops=True))], Fit(16, 16, NOW, NEVER_UP), id="five are"),
-    pytest.param(SERVICE, [pod(builder(CRASHED, 5))], Fit(16, 16, NOW, NEVER_MADE), id="a model that cannot be prepared too"),
-    pytest.param(SERVICE, [pod(builder(REFUSED, 9))], Fit(16, 16), id="a model that is not there yet is waited for"),
-    pytest.param(loaded(SERVICE), [pod(server(CRASHED, 99, loops=True))], Fit(16, 16), id="crashes of what was ready do not end it"),
-    pytest.param(told(SERVICE, 2, given_up=True), [], Fit(16, 2, AN_HOUR_AGO, Trouble("OutOfMemory", "why")), id="what was given up stays so"),
-    pytest.param(told(SERVICE, 2, given_up=True, reason="{"), [], Fit(16, 2, AN_HOUR_AGO, Trouble("ModelCrashes", "why")), id="also where its reason is no word of ours"),
-    pytest.param(told(SERVICE, 2, given_up=True, edition="other"), [], Fit(16, 16), id="an edit starts anew"),
+    pytest.param(SERVICE, [pod(server())], KeptFit(16, 16), id="what runs stays as it is"),
+    pytest.param(SERVICE, [pod(server(KILLED))], KeptFit(16, 8, NOW), id="half the batch after running out of memory"),
+    pytest.param(SERVICE, [pod(server(Ended(1, "Error", "std::bad_alloc")))], KeptFit(16, 8, NOW), id="also by the server's own words"),
+    pytest.param(SERVICE, [pod(server(KILLED), **UP)], KeptFit(16, 8, NOW), id="also where the replica has come back"),
+    pytest.param(loaded(SERVICE), [pod(server(KILLED))], KeptFit(16, 8, NOW), id="also of a model that was ready before"),
+    pytest.param(SERVICE, [pod(server(KILLED), deleting=True)], KeptFit(16, 16), id="what is being deleted shows nothing"),
+    pytest.param(SERVICE, [pod(server(KILLED), of=OLD)], KeptFit(16, 16), id="another revision shows nothing"),
+    pytest.param(told(SERVICE, 8), [pod(server(KILLED))], KeptFit(16, 8, AN_HOUR_AGO), id="a replica of the larger batch is counted once"),
+    pytest.param(told(SERVICE, 8), [pod(server(KILLED), batch=8)], KeptFit(16, 4, NOW), id="half of the half"),
+    pytest.param(told(asking(3), 1), [], KeptFit(3, 1, AN_HOUR_AGO), id="what was found is remembered"),
+    pytest.param(SMALLEST, [pod(server(KILLED), batch=2)], KeptFit(16, 2, NOW, TOO_SMALL), id="after three halvings it is given up"),
+    pytest.param(asking(1), [pod(server(KILLED), of=asking(1))], KeptFit(1, 1, NOW, NO_HALF_OF_ONE), id="one cannot be halved"),
+    pytest.param(PYTHON, [pod(server(KILLED), of=PYTHON)], KeptFit(16, 16, NOW, OWN_BATCH), id="a Python model sets its own batch"),
+    pytest.param(SMALLEST, [pod(server(KILLED), batch=2), pod(server(), **UP)], KeptFit(16, 2, AN_HOUR_AGO), id="it is kept while another replica answers"),
+    pytest.param(SMALLEST, [pod(server(KILLED), batch=2), pod(server(), of=OLD, **UP)], KeptFit(16, 2, AN_HOUR_AGO), id="also one of an earlier revision"),
+    pytest.param(loaded(SMALLEST), [pod(server(KILLED), batch=2)], KeptFit(16, 2, AN_HOUR_AGO), id="one accident of what was ready is no proof"),
+    pytest.param(loaded(SMALLEST), [pod(server(KILLED, 6, loops=True), batch=2)], KeptFit(16, 2, NOW, STILL_TOO_SMALL), id="running out again and again is, even of what was ready"),
+    pytest.param(SERVICE, [pod(builder(KILLED))], KeptFit(16, 16, NOW, NOT_PREPARED), id="no batch helps to prepare the model"),
+    pytest.param(SERVICE, [pod(server(CRASHED, 4, loops=True))], KeptFit(16, 16), id="four restarts are not enough"),
+    pytest.param(SERVICE, [pod(server(CRASHED, 5))], KeptFit(16, 16), id="a try that is under way is waited for"),
+    pytest.param(SERVICE, [pod(server(CRASHED, 5, loops=True))], KeptFit(16, 16, NOW, NEVER_UP), id="five are"),
+    pytest.param(SERVICE, [pod(builder(CRASHED, 5))], KeptFit(16, 16, NOW, NEVER_MADE), id="a model that cannot be prepared too"),
+    pytest.param(SERVICE, [pod(builder(REFUSED, 9))], KeptFit(16, 16), id="a model that is not there yet is waited for"),
+    pytest.param(loaded(SERVICE), [pod(server(CRASHED, 99, loops=True))], KeptFit(16, 16), id="crashes of what was ready do not end it"),
+    pytest.param(told(SERVICE, 2, given_up=True), [], KeptFit(16, 2, AN_HOUR_AGO, Trouble("OutOfMemory", "why")), id="what was given up stays so"),
+    pytest.param(told(SERVICE, 2, given_up=True, reason="{"), [], KeptFit(16, 2, AN_HOUR_AGO, Trouble("ModelCrashes", "why")), id="also where its reason is no word of ours"),
+    pytest.param(told(SERVICE, 2, given_up=True, edition="other"), [], KeptFit(16, 16), id="an edit starts anew"),
 ]  # fmt: skip
 
 
@@ -136,15 +136,15 @@ def deployment(service, wanted=1, batch=None):
 
 
 def test_a_batch_that_was_ordered_and_not_yet_told_is_remembered_by_the_deployment():
-    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(SERVICE, batch=8)))) == Fit(
+    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(SERVICE, batch=8)))) == KeptFit(
         16, 8, NOW
     )
-    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(OLD, batch=8)))) == Fit(16, 16)
+    assert fit_of(facts_of(seen(SERVICE, deployment=deployment(OLD, batch=8)))) == KeptFit(16, 16)
 
 
 def test_replicas_that_were_ordered_away_show_nothing_new():
     pods = (pod(server(KILLED)),)
-    assert fit_of(facts_of(seen(SERVICE, pods=pods, deployment=deployment(SERVICE, 0)))) == Fit(
+    assert fit_of(facts_of(seen(SERVICE, pods=pods, deployment=deployment(SERVICE, 0)))) == KeptFit(
         16, 16
     )
 

@@ -10,7 +10,10 @@ from preamar.core.serving.pods.pod import pod_spec
 from preamar.core.settings import Settings
 from tests.core.builders import a_pod, a_service
 
-IMAGES = {"VLLM": Settings().triton_vllm_image, "TensorRTLLM": Settings().triton_trtllm_image}
+IMAGES = {
+    "VLLM": Settings().images["triton-vllm"],
+    "TensorRTLLM": Settings().images["triton-trtllm"],
+}
 
 
 def served(engine="VLLM", **more):
@@ -57,7 +60,7 @@ def test_each_pod_of_one_that_spans_pods_builds_and_runs_the_same():
     assert order["stages"] == 2
     for made in (as_leader(pod, service, Settings()), worker):
         container = made["containers"][0]
-        assert container["image"] == Settings().triton_vllm_image
+        assert container["image"] == Settings().images["triton-vllm"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
         assert "PREAMAR_GROUP" in {each["name"] for each in container["env"]}
         assert told_order(made) == order
@@ -66,7 +69,7 @@ def test_each_pod_of_one_that_spans_pods_builds_and_runs_the_same():
 def test_one_that_is_not_split_keeps_the_order_that_it_had():
     service = a_service(accelerator={"type": "GPU"})
     _, triton, order = told(service)
-    assert triton["image"] == Settings().triton_gpu_image
+    assert triton["image"] == Settings().images["triton-gpu"]
     assert "parallelism" not in order
 
 

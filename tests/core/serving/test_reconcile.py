@@ -6,7 +6,7 @@ import pytest
 
 from preamar.api.inference import InferenceService
 from preamar.core.objects import Child, ClaimView
-from preamar.core.plan import Applied, Plan, Ref, Refusal, Scale, digest_of, ref_of
+from preamar.core.plan import Applied, Plan, Ref, RefusedManifest, Scale, digest_of, ref_of
 from preamar.core.serving.model.limits import UNSERVED
 from preamar.core.serving.observe import DeploymentView, children_named
 from preamar.core.serving.pods.desired import revision_of
@@ -174,7 +174,7 @@ def test_what_was_applied_is_not_applied_again_until_somebody_changes_it():
 def test_what_the_api_server_refused_is_told_and_not_sent_again():
     service = a_service()
     deployment = reconcile(seen(service)).apply[2]
-    no = {ref_of(deployment): Refusal(digest_of(deployment), "exceeded quota")}
+    no = {ref_of(deployment): RefusedManifest(digest_of(deployment), "exceeded quota")}
     plan = reconcile(seen(service, refused=no))
     assert "Deployment" not in made(plan)
     assert condition(plan, "Stalled") == ("True", "Refused")

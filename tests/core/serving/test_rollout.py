@@ -9,7 +9,7 @@ from preamar.core.serving.model.previous_spec import made_of
 from preamar.core.serving.observe import DeploymentView
 from preamar.core.serving.pods.desired import revision_of
 from preamar.core.serving.reconcile import reconcile
-from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.demand import Demand
 from preamar.protocol.histogram import BOUNDS
 from tests.core.builders import a_pod, a_service, condition, later, seen, sentence
@@ -40,13 +40,13 @@ def told(step=1, age=0, requests=0, phase="Trying", **more):
 def counted(requests=0, failures=0, seconds=0.01):
     bucket = next(n for n, bound in enumerate(BOUNDS) if seconds <= bound)
     took = [requests - failures if n == bucket else 0 for n in range(len(BOUNDS) + 1)]
-    return Side(requests, failures, tuple(took))
+    return RevisionCounts(requests, failures, tuple(took))
 
 
 def trying(status=None, new=None, ready=True, canaries=None, edit=None, apart=None, **more):
     subject = service(status, **(edit or {}))
     revision = revision_of(subject)
-    trial = Trial(revision, counted(500), new or counted(), apart or Apart())
+    trial = Trial(revision, counted(500), new or counted(), apart or AnswerDifferences())
     deployment = DeploymentView("d", "1", made_of=made_of(OLD), revision=revision_of(OLD),
                                 wanted=2, replicas=2, updated=2, ready=2)  # fmt: skip
     one = a_pod(subject, name="m-canary-1", ready=ready, labels={"preamar.dev/revision": revision})
@@ -119,8 +119,8 @@ OTHERWISE_MADE = {
     "optimize": {"tolerance": "0.02"},
 }
 SAME = revision_of(service(**OTHERWISE_MADE))
-FAR = Apart(20, 60.0, (20 * 0.69, 20 * 0.095))
-NEAR = Apart(20, 10.0, (-5.0, -0.5))
+FAR = AnswerDifferences(20, 60.0, (20 * 0.69, 20 * 0.095))
+NEAR = AnswerDifferences(20, 10.0, (-5.0, -0.5))
 
 
 def compared(step, age, apart, new=50, **more):
@@ -133,10 +133,12 @@ SEEN = [
     pytest.param(1, 5, FAR, "RolledBack", 1, id="it answers otherwise, told at once"),
     pytest.param(3, 5, FAR, "RolledBack", 3, id="at any step"),
     pytest.param(1, 61, NEAR, "Trying", 2, id="near enough"),
-    pytest.param(1, 61, Apart(), "Trying", 1, id="a little patience for comparisons"),
-    pytest.param(1, 181, Apart(), "Trying", 2, id="but no more"),
-    pytest.param(2, 61, Apart(), "Trying", 3, id="and only in the first step"),
-    pytest.param(3, 61, Apart(), "Promoted", 3, id="what cannot be compared is promoted"),
+    pytest.param(1, 61, AnswerDifferences(), "Trying", 1, id="a little patience for comparisons"),
+    pytest.param(1, 181, AnswerDifferences(), "Trying", 2, id="but no more"),
+    pytest.param(2, 61, AnswerDifferences(), "Trying", 3, id="and only in the first step"),
+    pytest.param(
+        3, 61, AnswerDifferences(), "Promoted", 3, id="what cannot be compared is promoted"
+    ),
 ]
 
 
@@ -150,7 +152,7 @@ def test_what_becomes_of_one_whose_answers_are_compared(step, age, apart, phase,
 
 
 def test_gateways_are_told_how_far_answers_may_be_apart_and_for_other_models_nothing():
-    assert compared(1, 5, Apart())["tolerance"] == "0.02"
+    assert compared(1, 5, AnswerDifferences())["tolerance"] == "0.02"
     assert "tolerance" not in compared(3, 61, NEAR)
     assert "tolerance" not in rollout(trying(told(age=None), canaries=()))
     assert rollout(trying(told(age=61), counted(50), apart=FAR))["step"] == 2

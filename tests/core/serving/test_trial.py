@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.serving.canary.canary_analysis import Judgement, judge, quantile, tail
-from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.histogram import BOUNDS
 from preamar.protocol.sequential_test import NOTHING, grown
 
@@ -13,7 +13,7 @@ from preamar.protocol.sequential_test import NOTHING, grown
 def side(requests, failures=0, seconds=0.01):
     bucket = next(n for n, bound in enumerate(BOUNDS) if seconds <= bound)
     took = tuple(requests - failures if n == bucket else 0 for n in range(len(BOUNDS) + 1))
-    return Side(requests, failures, took)
+    return RevisionCounts(requests, failures, took)
 
 
 CASES = [
@@ -46,7 +46,7 @@ def apart(count, difference):
     bets = NOTHING
     for _ in range(count):
         bets = grown(bets, difference)
-    return Apart(count, count * difference, bets)
+    return AnswerDifferences(count, count * difference, bets)
 
 
 COMPARED = [
@@ -57,9 +57,11 @@ COMPARED = [
     pytest.param(side(60), apart(30, 1.02), 0.01, True, "AsGood", id="too far by chance, maybe"),
     pytest.param(side(60), apart(19, 3.0), 0.01, True, "TooFewCompared", id="too few, and time"),
     pytest.param(side(60), apart(19, 3.0), 0.01, False, "AsGood", id="too few, and no time"),
-    pytest.param(side(60), Apart(), None, True, "AsGood", id="nothing is to be compared"),
+    pytest.param(
+        side(60), AnswerDifferences(), None, True, "AsGood", id="nothing is to be compared"
+    ),
     pytest.param(side(60, 40), apart(30, 3.0), 0.01, True, "FailsMoreOften", id="it fails too"),
-    pytest.param(side(19), Apart(), 0.01, True, "TooFewRequests", id="nothing yet"),
+    pytest.param(side(19), AnswerDifferences(), 0.01, True, "TooFewRequests", id="nothing yet"),
 ]
 
 
@@ -116,5 +118,5 @@ def test_a_quantile_lies_where_a_tenth_is_above(took):
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.lists(st.integers(0, 9), max_size=40))
 def test_sides_add_up(one, two):
-    both = Side(1, 2, tuple(one)).plus(Side(3, 4, tuple(two)))
+    both = RevisionCounts(1, 2, tuple(one)).plus(RevisionCounts(3, 4, tuple(two)))
     assert (both.requests, both.failures, sum(both.took)) == (4, 6, sum(one) + sum(two))

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from preamar.core.capacity.hardware import device_of
 from preamar.core.quantities import amount
+from preamar.core.training.backends.shapes import PRESETS
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner.advice import cannot_run
-from preamar.core.training.planner.shapes import PRESETS
 from preamar.core.training.planner.sizes import Unfit, problem
-from preamar.core.training.planner.sizing_problem import Terms
 from tests.hunting import examples
 
 BASE = PRESETS["gpt-base"]
@@ -23,48 +23,48 @@ NONE = "No size from workers.min to workers.max works:"
     ("terms", "workers", "reason", "sentence"),
     [
         pytest.param(
-            Terms(64, most=4), 3, Unfit.BATCH,
+            SizingProblem(64, most=4), 3, Unfit.BATCH,
             "A global batch of 64 cannot be split evenly over 3 ranks. Set workers.replicas to 2 or 4.",
             id="the nearest sizes",
         ),
         pytest.param(
-            Terms(64, 16, most=4, ranks_per_worker=4, tensor=2), 4, Unfit.BATCH,
+            SizingProblem(64, 16, most=4, ranks_per_worker=4, tensor=2), 4, Unfit.BATCH,
             "A global batch of 64 cannot be split evenly over 8 data-parallel ranks in micro batches "
             "of 16. Set workers.replicas to 2.",
             id="a micro batch of the user's",
         ),
         pytest.param(
-            Terms(64, 24, most=1), 1, Unfit.BATCH,
+            SizingProblem(64, 24, most=1), 1, Unfit.BATCH,
             "A global batch of 64 cannot be split evenly over 1 rank in micro batches of 24. "
             f"{NONE} set batch.micro to 0, which lets Preamar choose.",
             id="a micro batch that fits nowhere",
         ),
         pytest.param(
-            Terms(7, least=2, most=4), 3, Unfit.BATCH,
+            SizingProblem(7, least=2, most=4), 3, Unfit.BATCH,
             "A global batch of 7 cannot be split evenly over 3 ranks. "
             f"{NONE} set workers.min and workers.replicas to 1.",
             id="a smaller size than allowed",
         ),
         pytest.param(
-            Terms(8, most=3, tensor=4), 3, Unfit.RANKS,
+            SizingProblem(8, most=3, tensor=4), 3, Unfit.RANKS,
             "3 ranks cannot be divided into copies of the model on parallelism.tensor 4 x "
             "parallelism.pipeline 1. "
             f"{NONE} set workers.max and workers.replicas to 4.",
             id="a larger size than allowed",
         ),
         pytest.param(
-            Terms(8, most=8, tensor=2, expert=4), 2, Unfit.EXPERTS,
+            SizingProblem(8, most=8, tensor=2, expert=4), 2, Unfit.EXPERTS,
             "2 ranks cannot be divided into groups of parallelism.expert 4. Set workers.replicas to 4.",
             id="experts that fill no stage",
         ),
         pytest.param(
-            Terms(8, least=2, most=2, ranks_per_worker=3, tensor=2), 2, Unfit.BATCH,
+            SizingProblem(8, least=2, most=2, ranks_per_worker=3, tensor=2), 2, Unfit.BATCH,
             "A global batch of 8 cannot be split evenly over 3 data-parallel ranks. "
             f"{NONE} set workers.ranksPerWorker to 1.",
             id="ranks in a worker that never fit",
         ),
         pytest.param(
-            Terms(64, least=2, most=2, ranks_per_worker=2, shape=BASE, limit=5 * 10**8), 2,
+            SizingProblem(64, least=2, most=2, ranks_per_worker=2, shape=BASE, limit=5 * 10**8), 2,
             Unfit.MEMORY,
             "With 4 ranks each needs at least 672.1 MiB for weights, gradients and optimizer, and "
             f"workers.resources.limits.memory leaves it 476.8 MiB. {NONE} set "
@@ -72,13 +72,13 @@ NONE = "No size from workers.min to workers.max works:"
             id="too little memory at any size",
         ),
         pytest.param(
-            Terms(64, most=4, shape=BASE, limit=10**9), 2, Unfit.MEMORY,
+            SizingProblem(64, most=4, shape=BASE, limit=10**9), 2, Unfit.MEMORY,
             "With 2 ranks each needs at least 960.2 MiB for weights, gradients and optimizer, and "
             "workers.resources.limits.memory leaves it 953.7 MiB. Set workers.replicas to 4.",
             id="too little memory at this size",
         ),
         pytest.param(
-            Terms(64, most=4, expert=2, shape=BASE), 2, Unfit.PARALLELISM,
+            SizingProblem(64, most=4, expert=2, shape=BASE), 2, Unfit.PARALLELISM,
             "The model has no experts to share: set parallelism.expert to 1.",
             id="a parallelism that no size serves",
         ),
@@ -89,11 +89,11 @@ def test_the_whole_sentence(terms, workers, reason, sentence):
 
 
 def test_a_possible_size_is_not_advised():
-    assert cannot_run(Terms(64, most=4), 2) is None
+    assert cannot_run(SizingProblem(64, most=4), 2) is None
 
 
 TERMS = st.builds(
-    Terms,
+    SizingProblem,
     total=st.integers(1, 100),
     micro=st.sampled_from([0, 0, 2, 5]),
     least=st.integers(1, 3),

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from preamar.core.training.pods.command import command, of_ranks
+from preamar.core.training.backends.deepspeed.command import command, of_ranks
 from tests.core.builders import a_job
 
 OWN = {"image": "x:1", "command": ["printenv"], "args": ["RANK", "LOCAL_RANK", "LOCAL_SIZE"]}

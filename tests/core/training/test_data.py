@@ -10,7 +10,7 @@ from preamar.core.pods import ContainerView, Ended, PodView
 from preamar.core.settings import Settings
 from preamar.core.training.data.preparing import KEY, key_of
 from preamar.core.training.observe import JobView
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import (
     a_job,
@@ -28,7 +28,9 @@ def told(ratio, attempt=1):
     job = a_job()
     words = {"attempt": attempt, "state": "Training", "step": 4, "dataWaitRatio": ratio}
     pods = (a_rank(0), a_rank(1))
-    return reconcile(watched(job, jobs=(an_attempt(),), pods=pods, progress=Progress.of(words)))
+    return reconcile(
+        watched(job, jobs=(an_attempt(),), pods=pods, progress=ProgressReport.of(words))
+    )
 
 
 @pytest.mark.parametrize(

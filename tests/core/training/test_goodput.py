@@ -15,7 +15,7 @@ from preamar.core.training.attempts import goodput
 from preamar.core.training.attempts.goodput import USES, Attempt, Ledger
 from preamar.core.training.facts import facts_of
 from preamar.core.training.lifecycle import next_step
-from preamar.core.training.progress import Progress, Spent
+from preamar.core.training.progress import ProgressReport, Spent
 from preamar.core.training.reconcile import reconcile
 from preamar.protocol.labels import LEDGER, ORDER, RESTARTS
 from tests.core.builders import NOW, a_job, a_rank, an_attempt, later, watched
@@ -147,7 +147,9 @@ class Life:
             steps, saves = more
             told = self.spent.steps + min(steps, seconds)
             self.spent = replace(self.spent, steps=told, saved=told if saves else self.spent.saved)
-            self.progress = Progress(self.number, "Training", step=int(told), seconds=self.spent)
+            self.progress = ProgressReport(
+                self.number, "Training", step=int(told), seconds=self.spent
+            )
         elif name in {"fails", "stops"} and on:
             self.end(name, *more)
         elif name == "job vanishes" and on:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from preamar.core.training.planner.interconnect import Way, slower, variables, way
-from preamar.core.training.progress import Progress
+from preamar.core.training.backends.speeds import Way
+from preamar.core.training.planner.interconnect import slower, variables, way
+from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, condition, sentence, watched
 from tests.core.training.test_reconcile import running
@@ -96,7 +97,7 @@ def test_memory_is_locked_as_root_and_only_where_that_was_asked_for():
 def told(expected, used, status=None):
     job = a_job(status=status)
     body = {"expected": expected, "used": used, "detail": "NCCL: network Socket"}
-    said = Progress.of({"attempt": 1, "state": "Training", "interconnect": body})
+    said = ProgressReport.of({"attempt": 1, "state": "Training", "interconnect": body})
     pods = (a_rank(0), a_rank(1))
     return watched(job, jobs=(running(job),), pods=pods, progress=None if status else said)
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.recipe import Offload
+from preamar.core.training.backends.deepspeed.parallelism import fixed
+from preamar.core.training.backends.shapes import PRESETS
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner import sizes
-from preamar.core.training.planner.parallelism import fixed
-from preamar.core.training.planner.shapes import PRESETS
-from preamar.core.training.planner.sizing_problem import Terms
 
 WAYS = (1, 2, 4, 8)
 MOST = 16
@@ -85,7 +85,9 @@ def test_every_small_combination_is_judged_as_the_rules_say():
             for world in range(1, MOST + 1)
         }
         for (total, micro), worlds in by_batch(judge).items():
-            terms = Terms(total, micro, most=MOST, tensor=tensor, pipeline=pipeline, expert=expert)
+            terms = SizingProblem(
+                total, micro, most=MOST, tensor=tensor, pipeline=pipeline, expert=expert
+            )
             found = set(sizes.valid(terms))
             assert found == worlds, (terms, found ^ worlds)
             for verdict in (True, False):
@@ -102,20 +104,24 @@ def by_batch(judge):
 
 def test_what_deepspeed_does_not_support_has_no_size():
     for tensor, pipeline, expert, zero in product(WAYS, WAYS, WAYS, range(4)):
-        terms = Terms(64, most=64, tensor=tensor, pipeline=pipeline, expert=expert, zero_stage=zero)
+        terms = SizingProblem(
+            64, most=64, tensor=tensor, pipeline=pipeline, expert=expert, zero_stage=zero
+        )
         assert bool(sizes.valid(terms)) == supported(tensor, pipeline, expert, zero), terms
 
 
 def test_several_ranks_in_a_worker_only_thin_the_lattice():
     for total, ranks, tensor, pipeline in product((24, 60, 64), range(1, 7), (1, 2, 4), (1, 2, 3)):
-        terms = Terms(total, most=12, ranks_per_worker=ranks, tensor=tensor, pipeline=pipeline)
+        terms = SizingProblem(
+            total, most=12, ranks_per_worker=ranks, tensor=tensor, pipeline=pipeline
+        )
         want = {n for n in range(1, 13) if allowed(total, 0, n * ranks, tensor, pipeline, 1)}
         assert set(sizes.valid(terms)) == want, terms
 
 
 SHAPES = st.sampled_from([None, *PRESETS.values()])
 TERMS = st.builds(
-    Terms,
+    SizingProblem,
     total=st.integers(1, 512),
     micro=st.sampled_from([0, 0, 0, 1, 2, 3, 16]),
     least=st.integers(1, 3),

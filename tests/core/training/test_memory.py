@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner import memory
-from preamar.core.training.planner.memory import (
+from preamar.core.training.backends.deepspeed import memory
+from preamar.core.training.backends.deepspeed.memory import (
     activations,
     at_least,
     estimate,
     host_states,
     states,
 )
-from preamar.core.training.planner.shapes import PRESETS, Shape
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends.shapes import PRESETS, Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 GIB, MIB = 2**30, 2**20
 
@@ -66,7 +66,7 @@ def test_in_fp32_weights_are_their_own_copy():
     assert at_least(1000, 1, 4, element=4) == 8000 + 8000 // 4
 
 
-LIMITED = Terms(64, most=8, shape=PRESETS["gpt-tiny"], limit=0, on_cpu=True)
+LIMITED = SizingProblem(64, most=8, shape=PRESETS["gpt-tiny"], limit=0, on_cpu=True)
 W = PRESETS["gpt-tiny"].weights
 
 
@@ -150,7 +150,7 @@ MEASURED = [
 def test_the_estimate_meets_what_was_measured(
     preset, stage, data, element, micro, accumulation, peak
 ):
-    terms = Terms(64, shape=PRESETS[preset], zero_stage=stage, element=element, on_cpu=True)
+    terms = SizingProblem(64, shape=PRESETS[preset], zero_stage=stage, element=element, on_cpu=True)
     expected = estimate(terms, data, micro, accumulation)
     whole, taken = peak * 10**6, peak * 10**6 - memory.LIBRARIES
     assert abs((expected + memory.LIBRARIES) / whole - 1) < 0.05
@@ -185,7 +185,7 @@ def test_of_the_experts_a_token_uses_two():
 
 
 def test_ranks_that_share_experts_need_less():
-    terms = Terms(64, most=8, shape=PRESETS["moe-tiny"], element=4)
+    terms = SizingProblem(64, most=8, shape=PRESETS["moe-tiny"], element=4)
     shared = replace(terms, expert=2)
     experts = 4 * 8 * 3 * 128 * 176
     assert estimate(terms, 4, 1, 1) - estimate(shared, 4, 1, 1) == 2 * 4 * experts // 2
@@ -227,7 +227,7 @@ def test_nobody_is_refused_for_more_than_is_expected(weights, stage, ranks, elem
 
 
 TERMS = st.builds(
-    Terms,
+    SizingProblem,
     total=st.just(64),
     tensor=st.sampled_from([1, 2, 4]),
     pipeline=st.sampled_from([1, 2]),
@@ -255,6 +255,6 @@ def test_an_estimate_grows_with_the_micro_batch_and_shrinks_with_zero(terms, dat
     ids=["an unknown model", "another optimizer"],
 )
 def test_what_is_not_known_is_not_guessed(change):
-    terms = Terms(**({"total": 8, "shape": PRESETS["gpt-tiny"], "limit": 1} | change))
+    terms = SizingProblem(**({"total": 8, "shape": PRESETS["gpt-tiny"], "limit": 1} | change))
     assert estimate(terms, 1, 1, 8) is None
     assert memory.lacking(terms, 1) is None

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.capacity.hardware import SHIPPED
-from preamar.core.training.planner import work
-from preamar.core.training.planner.interconnect import Way
-from preamar.core.training.planner.pace import ERROR_PERCENT, Machine, machine, step
-from preamar.core.training.planner.shapes import PRESETS, Shape
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends import work
+from preamar.core.training.backends.deepspeed.pace import ERROR_PERCENT, step
+from preamar.core.training.backends.shapes import PRESETS, Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.speeds import Machine, Way, machine
 
 # arXiv:2104.04473, table 1: weights in billions, heads, width, layers, tensor, pipeline, A100s,
 # global batch, TFLOP/s of each. Sequences of 2048, 51,200 tokens, all activations recomputed.
@@ -38,7 +38,7 @@ def gpt(heads, hidden, layers):
 def run(row):
     _, heads, hidden, layers, tensor, pipeline, gpus, batch, _ = row
     shape = gpt(heads, hidden, layers)
-    terms = Terms(
+    terms = SizingProblem(
         batch, ranks_per_worker=8, tensor=tensor, pipeline=pipeline, zero_stage=0, shape=shape
     )
     data = gpus // tensor // pipeline
@@ -72,7 +72,7 @@ def test_gpt_3_needs_the_published_flops():
     assert work.flops(shape) / 2048 * 300e9 == pytest.approx(3.14e23, rel=0.05)
 
 
-SMALL = Terms(64, shape=PRESETS["gpt-small"], element=4)
+SMALL = SizingProblem(64, shape=PRESETS["gpt-small"], element=4)
 ONE = Machine(1e12, 1e9, 1e8)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from preamar.core.training.attempts.policy import FINAL, POISON, POLICIES, Streak, Turn
+from preamar.core.training.attempts.policy import FINAL, POISON, POLICIES, RetryCost, Streak
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.reconcile import reconcile
 from preamar.protocol.labels import ORDER, RESTARTS, STREAK
@@ -128,7 +128,7 @@ def test_a_rank_that_hangs_is_believed_before_one_that_waited_for_it():
 
 def test_the_users_errors_are_final_and_nobodys_are_free():
     assert {"ConfigError", "DataError", "CheckpointTorn"} == FINAL
-    free = {kind for kind, row in POLICIES.items() if row.turn == Turn.FREE}
+    free = {kind for kind, row in POLICIES.items() if row.turn == RetryCost.FREE}
     assert free == {"Stopped", "PodLost", "PeerLost"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from preamar.core.capacity.hardware import read
 from preamar.core.settings import Settings
 from preamar.core.training.planner.quote import Speed, quote
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile
 from tests.core.builders import a_job, a_rank, condition, sentence, watched
 from tests.core.training.test_reconcile import running
@@ -92,7 +92,9 @@ def test_status_tells_the_quote_before_the_first_pod_runs():
 
 def test_status_follows_the_speed_of_the_ranks_and_keeps_it_when_they_are_gone():
     job = on("H100")
-    live = Progress.of({"attempt": 1, "state": "Training", "step": 5, "samplesPerSecond": "32"})
+    live = ProgressReport.of(
+        {"attempt": 1, "state": "Training", "step": 5, "samplesPerSecond": "32"}
+    )
     seen = {"jobs": (running(job),), "pods": (a_rank(0), a_rank(1))}
     said = told(job, progress=live, **seen).status["status"]["quote"]
     assert (said["basis"], said["seconds"], said["samplesPerSecond"]) == (
@@ -107,7 +109,9 @@ def test_status_follows_the_speed_of_the_ranks_and_keeps_it_when_they_are_gone()
 def test_a_cpu_has_a_time_once_it_was_measured():
     job = a_job(steps=100)
     assert "seconds" not in told(job).status["status"]["quote"]
-    live = Progress.of({"attempt": 1, "state": "Training", "step": 5, "samplesPerSecond": "32"})
+    live = ProgressReport.of(
+        {"attempt": 1, "state": "Training", "step": 5, "samplesPerSecond": "32"}
+    )
     seen = {"jobs": (running(job),), "pods": (a_rank(0), a_rank(1))}
     said = told(job, progress=live, **seen).status["status"]["quote"]
     assert (said["seconds"], said["basis"]) == (200, "Measured")

@@ -5,10 +5,11 @@ from json import loads
 import pytest
 
 from preamar.core.objects import Child, ClaimView
-from preamar.core.plan import Plan, Ref, Refusal, digest_of, ref_of
-from preamar.core.training.admission.limits import OWNED_IN_ZERO, OWNED_KEYS, STOPS, WAITS
+from preamar.core.plan import Plan, Ref, RefusedManifest, digest_of, ref_of
+from preamar.core.training.admission.limits import STOPS, WAITS
+from preamar.core.training.backends.deepspeed.configuration import OWNED_IN_ZERO, OWNED_KEYS
 from preamar.core.training.pods.desired import order_digest
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile
 from preamar.protocol.labels import ORDER, RESTARTS
 from tests.core.builders import (
@@ -394,7 +395,9 @@ def test_progress_of_this_attempt_is_told_and_of_another_is_not():
              "samplesPerSecond": 64.0, "consumed": 2560,
              "checkpoint": {"step": 30, "uri": "pvc://data/ckpt", "bytes": 5}}  # fmt: skip
     pods = (a_rank(0), a_rank(1))
-    plan = reconcile(watched(job, jobs=(running(job),), pods=pods, progress=Progress.of(words)))
+    plan = reconcile(
+        watched(job, jobs=(running(job),), pods=pods, progress=ProgressReport.of(words))
+    )
     told = plan.status["status"]
     assert told["progress"] == {
         "step": 40,
@@ -410,14 +413,14 @@ def test_progress_of_this_attempt_is_told_and_of_another_is_not():
         "verified": True,
     }
     assert (told["workers"], told["worldSize"]) == (2, 2)
-    late = Progress.of(words | {"attempt": 9})
+    late = ProgressReport.of(words | {"attempt": 9})
     plan = reconcile(watched(job, jobs=(running(job),), pods=pods, progress=late))
     assert "progress" not in plan.status["status"]
 
 
 def test_a_refused_attempt_is_told_and_does_not_count():
     first = reconcile(watched(a_job())).apply[1]
-    no = {ref_of(first): Refusal(digest_of(first), "exceeded quota")}
+    no = {ref_of(first): RefusedManifest(digest_of(first), "exceeded quota")}
     plan = reconcile(watched(a_job(), refused=no))
     assert started(plan) == []
     assert condition(plan, "Stalled") == ("True", "Refused")

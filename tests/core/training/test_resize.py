@@ -5,10 +5,10 @@ from json import dumps, loads
 import pytest
 
 from preamar.core.plan import Mark, Ref, ref_of
-from preamar.core.training.observe import Heard, JobView
+from preamar.core.training.observe import JobView, StopAck
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.pods.tokens import stop_digest, stop_token
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.core.training.reconcile import reconcile
 from preamar.protocol.labels import ORDER, REFUSED, RESIZE, RESIZED, RESTARTS, STOP
 from tests.core.builders import a_job, a_rank, an_attempt, condition, later, sentence, watched
@@ -116,10 +116,10 @@ def test_what_could_not_start_stops_nothing_and_is_told(facts, spec, words):
 
 HEARD = [
     (None, -400, False),
-    (Heard(accepted=False, seconds=29), -40, False),
-    (Heard(accepted=False, seconds=31), -40, True),
-    (Heard(accepted=True, seconds=500), -500, False),
-    (Heard(accepted=True, seconds=901), -901, True),
+    (StopAck(accepted=False, seconds=29), -40, False),
+    (StopAck(accepted=False, seconds=31), -40, True),
+    (StopAck(accepted=True, seconds=500), -500, False),
+    (StopAck(accepted=True, seconds=901), -901, True),
 ]
 
 
@@ -276,7 +276,7 @@ def test_a_failed_conversion_is_made_anew_after_an_edit():
 
 
 def resumed(pause="14.2", **more):
-    return Progress.of(
+    return ProgressReport.of(
         {"attempt": 2, "state": "Training", "step": 60, "consumed": 3840, "resumedFrom": 57,
          "resumed": {"step": 57, "from": 2, "tensors": 120, "lossDelta": "0.00000001",
                      "pauseSeconds": pause}, **more}

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from preamar.core.training.annotations import Fewer, Resize
+from preamar.core.training.annotations import Fewer, ResizeRequest
 from preamar.core.training.elastic.size import LIMITS, size_of, within_bounds
 from preamar.core.training.facts import facts_of
 from preamar.protocol.labels import FEWER, STOP
@@ -17,7 +17,7 @@ def of(asked, least, most, workers=2, *, fewer=False, order=None, fits=None, gen
     """The size of a job of 12 samples a step, whose last attempt is the first."""
     annotations = {FEWER: Fewer(asked, "no node").text()} if fewer else {}
     if order:
-        annotations[STOP] = Resize(workers, order, "PlacesFound", NOW, 3).text()
+        annotations[STOP] = ResizeRequest(workers, order, "PlacesFound", NOW, 3).text()
     gang = {"incomplete": 1, "attempt": 1, "generation": generation, "fits": fits}
     job = a_job(
         workers={"replicas": asked, "min": least, "max": most},

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner.memory import LIBRARIES
-from preamar.core.training.planner.parallelism import fixed, impossible
-from preamar.core.training.planner.shapes import PRESETS, shape_of
+from preamar.core.training.backends.deepspeed.memory import LIBRARIES
+from preamar.core.training.backends.deepspeed.parallelism import fixed, impossible
+from preamar.core.training.backends.shapes import PRESETS, shape_of
+from preamar.core.training.backends.sizing_problem import SizingProblem
 from preamar.core.training.planner.sizes import Split, memory, split, valid, world_sizes
-from preamar.core.training.planner.sizing_problem import Terms
 from tests.core.builders import a_job
 
 TINY = PRESETS["gpt-tiny"]
@@ -28,11 +28,11 @@ TINY = PRESETS["gpt-tiny"]
     ],
 )
 def test_split(total, micro, ranks, expected):
-    assert split(Terms(total, micro, least=ranks, most=ranks), ranks) == expected
+    assert split(SizingProblem(total, micro, least=ranks, most=ranks), ranks) == expected
 
 
 def micros(**terms):
-    found = Terms(**terms)
+    found = SizingProblem(**terms)
     return [split(found, n).micro for n in valid(found)]
 
 
@@ -46,19 +46,19 @@ def test_no_size_is_slowed_to_less_than_half_for_the_sake_of_another():
 
 
 def test_a_pipeline_has_a_micro_batch_for_each_stage():
-    assert split(Terms(16, most=8, pipeline=4), 8) == Split(2, 4)
-    assert split(Terms(3, most=4, pipeline=4), 4) == Split(1, 3)
+    assert split(SizingProblem(16, most=8, pipeline=4), 8) == Split(2, 4)
+    assert split(SizingProblem(3, most=4, pipeline=4), 4) == Split(1, 3)
 
 
 def test_a_micro_batch_is_chosen_that_fits_even_if_the_estimate_is_wrong():
-    terms = Terms(64, most=1, shape=TINY)
+    terms = SizingProblem(64, most=1, shape=TINY)
     need = memory(replace(terms, micro=2), 1) * 2 + LIBRARIES
     assert split(replace(terms, limit=need), 1) == Split(2, 32)
     assert split(replace(terms, limit=need - 1), 1) == Split(1, 64)
 
 
 def test_a_size_outside_the_bounds_has_its_own_micro_batch():
-    terms = Terms(64, least=2, most=4, shape=TINY)
+    terms = SizingProblem(64, least=2, most=4, shape=TINY)
     need = memory(terms, 2)  # with half of its optimizer's state, in micro batches of 8
     terms = replace(terms, limit=2 * need + LIBRARIES)
     assert split(terms, 2) == Split(8, 4)
@@ -67,7 +67,7 @@ def test_a_size_outside_the_bounds_has_its_own_micro_batch():
 
 def test_a_size_is_left_out_only_if_it_cannot_fit():
     bound = 16 * TINY.weights  # by ZeRO's paper; DeepSpeed's documentation expects more
-    terms = Terms(64, most=4, shape=TINY, limit=bound)
+    terms = SizingProblem(64, most=4, shape=TINY, limit=bound)
     assert valid(terms) == (1, 2, 4)
     assert split(terms, 1) == Split(1, 64)
     assert valid(replace(terms, limit=bound - 1)) == (2, 4)
@@ -76,10 +76,10 @@ def test_a_size_is_left_out_only_if_it_cannot_fit():
 
 def test_the_limit_of_a_worker_is_shared_by_its_ranks_and_a_gpus_is_not_known():
     wish = {"ranksPerWorker": 2, "resources": {"limits": {"memory": "1Gi"}}}
-    assert Terms.of(a_job(workers=wish).spec).limit == 2**29
+    assert SizingProblem.of(a_job(workers=wish).spec).limit == 2**29
     gpu = a_job(workers=wish, accelerator={"type": "GPU", "count": 2})
-    assert Terms.of(gpu.spec).limit is None
-    assert Terms.of(a_job().spec).limit is None
+    assert SizingProblem.of(gpu.spec).limit is None
+    assert SizingProblem.of(a_job().spec).limit is None
 
 
 def test_the_terms_are_those_of_the_spec():
@@ -95,7 +95,7 @@ def test_the_terms_are_those_of_the_spec():
         parallelism={"tensor": 2, "pipeline": 3, "expert": 4, "zeroStage": 0},
         precision="FP32",
     )
-    terms = Terms(
+    terms = SizingProblem(
         96,
         3,
         least=2,
@@ -110,16 +110,16 @@ def test_the_terms_are_those_of_the_spec():
         limit=2**30,
         on_cpu=True,
     )
-    assert Terms.of(job.spec) == terms
+    assert SizingProblem.of(job.spec) == terms
     apart = {"zeroStage": 3, "offload": "NVMe"}
-    other = Terms.of(a_job(parallelism=apart, accelerator={"type": "GPU"}).spec)
-    assert other == Terms(
+    other = SizingProblem.of(a_job(parallelism=apart, accelerator={"type": "GPU"}).spec)
+    assert other == SizingProblem(
         64, most=4, zero_stage=3, offload=Offload.NVME, shape=TINY, of_product=True
     )
     products = {"type": "GPU", "products": ["NVIDIA-H200", "NVIDIA-L4"]}
-    assert Terms.of(a_job(accelerator=products).spec).limit == 24 * 10**9
+    assert SizingProblem.of(a_job(accelerator=products).spec).limit == 24 * 10**9
     products["products"].append("Tesla-T4")
-    assert Terms.of(a_job(accelerator=products).spec).limit is None
+    assert SizingProblem.of(a_job(accelerator=products).spec).limit is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_model_is_known_or_not_guessed(spec, layers):
 )
 def test_another_optimizer_keeps_other_state(optimizer, adam):
     config = {} if optimizer is None else {"optimizer": optimizer}
-    assert Terms.of(a_job(deepspeedConfig=config).spec).adam == adam
+    assert SizingProblem.of(a_job(deepspeedConfig=config).spec).adam == adam
 
 
 RESIZABLE = [
@@ -170,7 +170,7 @@ FIXED = [
 
 @pytest.mark.parametrize("ways", RESIZABLE, ids=str)
 def test_what_can_be_resized_lists_all_its_sizes(ways):
-    terms = Terms(64, most=8, **ways)
+    terms = SizingProblem(64, most=8, **ways)
     assert not fixed(terms)
     assert world_sizes(terms, 4, started=True) == valid(terms)
     assert len(valid(terms)) > 1
@@ -178,7 +178,7 @@ def test_what_can_be_resized_lists_all_its_sizes(ways):
 
 @pytest.mark.parametrize("ways", FIXED, ids=str)
 def test_what_cannot_be_resized_lists_one(ways):
-    terms = Terms(64, most=8, **ways)
+    terms = SizingProblem(64, most=8, **ways)
     assert fixed(terms)
     assert world_sizes(terms, 4, started=True) == (4,)
     assert world_sizes(terms, 4, started=False) == (4,)
@@ -187,8 +187,8 @@ def test_what_cannot_be_resized_lists_one(ways):
 
 
 def test_sizes_are_told_in_ranks_and_bounded():
-    assert world_sizes(Terms(64, most=4, ranks_per_worker=2), 2, started=False) == (2, 4, 8)
-    many = Terms(9_979_200, most=1000)
+    assert world_sizes(SizingProblem(64, most=4, ranks_per_worker=2), 2, started=False) == (2, 4, 8)
+    many = SizingProblem(9_979_200, most=1000)
     told = world_sizes(many, 480, started=False)
     assert len(told) == 64 < len(valid(many))
     assert told[0] < 480 < told[-1]
@@ -208,4 +208,4 @@ def test_sizes_are_told_in_ranks_and_bounded():
     ],
 )
 def test_an_impossible_parallelism_says_what_to_change(ways, words):
-    assert words in impossible(Terms(64, most=16, **ways))
+    assert words in impossible(SizingProblem(64, most=16, **ways))

@@ -14,8 +14,10 @@ from preamar_train.start.deepspeed_config import OWNED, OWNED_IN_ZERO
 from pydantic import ValidationError
 
 from preamar.core.training.admission import limits
-from preamar.core.training.planner import shapes, sizes
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends import shapes
+from preamar.core.training.backends.deepspeed import configuration
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.planner import sizes
 from tests.core.builders import a_job
 from tests.workloads.deepspeed.orders import order
 
@@ -36,8 +38,8 @@ def test_the_operator_knows_what_may_be_changed_and_what_changes_no_size():
 
 
 def test_the_operator_refuses_every_key_that_the_trainer_does():
-    assert set(OWNED) <= limits.OWNED_KEYS
-    assert set(OWNED_IN_ZERO) <= limits.OWNED_IN_ZERO
+    assert set(OWNED) <= configuration.OWNED_KEYS
+    assert set(OWNED_IN_ZERO) <= configuration.OWNED_IN_ZERO
 
 
 def test_the_agent_passes_on_every_word_that_a_rank_says_of_itself(tmp_path):
@@ -68,7 +70,7 @@ def test_the_operator_starts_what_the_trainer_can_split_and_nothing_else():
                 batch={"global": copies},
                 workers={"replicas": ranks, "max": ranks},
             )
-            terms = Terms.of(job.spec)
+            terms = SizingProblem.of(job.spec)
             refused = limits.stops(job) or sizes.problem(terms, ranks)
         except ValidationError:  # the API refuses it already
             refused = True

@@ -28,7 +28,7 @@ from preamar.core.training.observe import JobView
 from preamar.core.training.planner.sizes import Split
 from preamar.core.training.pods.pod import pod_spec
 from preamar.core.training.pods.tokens import stop_token
-from preamar.core.training.progress import Outcome, Resumed, Saved, Spent
+from preamar.core.training.progress import Resumed, Saved, Spent, TerminationMessage
 from preamar.protocol import ports
 from preamar.protocol.labels import ATTEMPT_LABEL
 from tests.core.builders import a_job
@@ -154,7 +154,7 @@ def test_exit_codes_are_the_same_on_both_sides():
 @pytest.mark.parametrize("kind", Class)
 def test_every_class_of_failure_is_understood_as_such(kind):
     words = message.compose("Failed", 3, {"failedStep": 7}, kind=kind.value, explanation="Why.")
-    said = Outcome.of(message.encode(words).decode())
+    said = TerminationMessage.of(message.encode(words).decode())
     assert (said.failure, said.explanation, said.rank, said.failed_step) == (
         kind.value,
         "Why.",
@@ -193,11 +193,11 @@ def test_the_last_words_of_a_rank_come_back_as_they_were(checkpoint_words):
         "saveSeconds": 0.25,
         "resumed": Verified(20, 2, 12, 1e-8, 0.0).words(1.5),
     }  # fmt: skip
-    said = Outcome.of(message.encode(message.compose("Stopped", 0, told)).decode())
+    said = TerminationMessage.of(message.encode(message.compose("Stopped", 0, told)).decode())
     at = datetime(2026, 11, 1, 10, tzinfo=UTC)
     uri = "pvc://ckpt/run/step-00000040"
     saved = Saved(40, uri, at, manifest.bytes, manifest.hash, 2)
-    assert said == Outcome(
+    assert said == TerminationMessage(
         "Stopped", 0, 41, 328, saved,
         seconds=Spent(1.0, 9.0, 8.0, 2.0, 0.5), save_seconds=0.25, resumed_from=20,
         skipped=1, duplicated=2, resumed=Resumed(20, 2, 12, 1e-8, 1.5),
@@ -208,7 +208,7 @@ def test_an_explanation_of_any_length_is_cut_and_the_words_stay_words():
     words = message.compose("Failed", 0, {}, kind="Unknown", explanation="ä\n" * 5000)
     data = message.encode(words)
     assert len(data) <= message.LIMIT
-    assert Outcome.of(data.decode()).failure == "Unknown"
+    assert TerminationMessage.of(data.decode()).failure == "Unknown"
 
 
 def test_the_converter_reads_where_the_checkpoint_is():

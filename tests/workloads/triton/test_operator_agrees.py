@@ -3,10 +3,12 @@ understands. Neither imports the other."""
 
 import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 from preamar_model import order as orders
 from preamar_model.build import command
+from preamar_model.files import recognise
 from preamar_model.files.source import MOUNT
 from preamar_model.group import words as groups
 from preamar_model.optimize import command as optimize
@@ -25,6 +27,7 @@ from preamar.core.serving.pods import group, memory
 from preamar.core.serving.pods.pod import pod_spec
 from preamar.core.settings import Settings
 from preamar.protocol import ports
+from preamar.protocol.engines import ROWS
 from tests.core.builders import NOW, a_pod, a_service
 
 SETTINGS = Settings(model_hosts=("store.example", "hub.example:8443"), gang_seconds=77)
@@ -258,3 +261,13 @@ def test_what_came_of_an_optimisation_is_shown_in_full():
     }
     row = optimize_words.engine(end, "", told)
     assert (row["product"], row["tensorrt"]) == ("NVIDIA-L4", "11.4")
+
+
+def test_the_builder_serves_the_formats_of_the_operators_rows_and_each_image_can_be_built():
+    served = {row.format.value for row in ROWS if row.served} - {"Auto"}
+    assert set(recognise.ASKED) == served
+    assert set(recognise.ENGINES) == {row.format.value for row in ROWS if row.joins}
+    for name in {image for row in ROWS for image in row.images}:
+        family, _, variant = name.partition("-")
+        folder = Path(__file__).resolve().parents[3] / "workloads" / family
+        assert (folder / f"{variant}.Dockerfile".lstrip(".")).is_file(), name

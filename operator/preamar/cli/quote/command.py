@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from preamar.api.meta import problems
 from preamar.api.training import TrainingJob
 from preamar.cli.quote.table import table
-from preamar.core.capacity.hardware import SHIPPED, BadFleet, Fleet, read
+from preamar.core.capacity.hardware import SHIPPED, BadFleet, HardwareCatalog, read
 from preamar.core.training.admission.affordable import refused
 from preamar.core.training.admission.limits import stops
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.work import flops
 from preamar.core.training.planner.advice import cannot_run
-from preamar.core.training.planner.quote import Quote, Speed, measured, quote, told
+from preamar.core.training.planner.quote import Estimate, Speed, measured, quote, told
 from preamar.core.training.planner.sizes import valid
-from preamar.core.training.planner.sizing_problem import Terms
-from preamar.core.training.planner.work import flops
 
 MOST_BYTES = 4 * 1024**2
 
@@ -58,9 +58,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _answer(
-    job: TrainingJob, fleet: Fleet, like: TrainingJob | None, *, every: bool
+    job: TrainingJob, fleet: HardwareCatalog, like: TrainingJob | None, *, every: bool
 ) -> dict[str, Any]:
-    spec, terms = job.spec, Terms.of(job.spec)
+    spec, terms = job.spec, SizingProblem.of(job.spec)
     speed = measured(job.status, None, None)
     if speed is None and like is not None:
         speed = _scaled(job, like)
@@ -83,7 +83,7 @@ def _answer(
     }
 
 
-def _json(found: Quote, speed: Speed | None) -> dict[str, Any]:
+def _json(found: Estimate, speed: Speed | None) -> dict[str, Any]:
     step = found.step
     parts = {
         name: round(getattr(step, name), 6)
@@ -95,7 +95,7 @@ def _json(found: Quote, speed: Speed | None) -> dict[str, Any]:
 def _scaled(job: TrainingJob, like: TrainingJob) -> Speed | None:
     """The speed of another job, taken over to this one by the FLOPs of their samples."""
     theirs = measured(like.status, None, None)
-    ours, other = Terms.of(job.spec).shape, Terms.of(like.spec).shape
+    ours, other = SizingProblem.of(job.spec).shape, SizingProblem.of(like.spec).shape
     if theirs is None or ours is None or other is None:
         return None
     return Speed(theirs.samples * flops(other) / flops(ours), theirs.ranks)
@@ -117,7 +117,7 @@ def _like(file: Path) -> TrainingJob:
     return jobs[0]
 
 
-def _fleet(file: Path | None) -> Fleet:
+def _fleet(file: Path | None) -> HardwareCatalog:
     if file is None:
         return SHIPPED
     documents = _documents(file)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from preamar.core.training.admission.affordable import in_time
-from preamar.core.training.planner.quote import Quote
+from preamar.core.training.planner.quote import Estimate
 
 KWH = 3.6e6  # joules
 UNKNOWN = "unknown"
 
 
-def table(name: str, quotes: Sequence[Quote], *, wide: bool) -> str:
+def table(name: str, quotes: Sequence[Estimate], *, wide: bool) -> str:
     """The lines for one job; where the time is of published figures, each step's parts if wide."""
     if not quotes:
         return ""
@@ -24,7 +24,7 @@ def table(name: str, quotes: Sequence[Quote], *, wide: bool) -> str:
     return "\n".join([name, *lines, ""])
 
 
-def _row(found: Quote) -> list[str]:
+def _row(found: Estimate) -> list[str]:
     memory = f"{found.memory / 1e9:.2f} GB" if found.memory is not None else UNKNOWN
     if found.memory is not None and found.memory_percent is not None:
         memory += f" ± {found.memory_percent} %"
@@ -36,7 +36,7 @@ def _row(found: Quote) -> list[str]:
     return [str(found.ranks), memory, time, cost, energy, on, str(found.basis or UNKNOWN)]
 
 
-def _parts(found: Quote) -> list[str]:
+def _parts(found: Estimate) -> list[str]:
     step = found.step
     if step is None:
         return [UNKNOWN] * 7

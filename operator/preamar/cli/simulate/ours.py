@@ -14,8 +14,13 @@ from decimal import Decimal
 from preamar.api.scaling import Scaling, Signal
 from preamar.cli.simulate.engine import Rule, View, World
 from preamar.cli.simulate.trace import Load
-from preamar.core.serving.sizing.demand_size import Aim, Fleet, Learned, goal_of
-from preamar.core.serving.sizing.scaling import Decision, Policy, Situation, decide
+from preamar.core.serving.sizing.demand_size import Aim, Measurements, ReplicaCounts, goal_of
+from preamar.core.serving.sizing.scaling import (
+    ScalingDecision,
+    ScalingPolicy,
+    ScalingSituation,
+    decide,
+)
 from preamar.core.serving.sizing.size import ALMOST
 from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, Habit, habit
 from preamar.demand.means import Mean
@@ -30,8 +35,8 @@ class Preamar:
     def __init__(self, world: World, wait: float) -> None:
         aim = Aim(Signal.QUEUE_SECONDS, Decimal(str(wait)), world.slots)
         self._world = world
-        self._policy = Policy(world.min, world.max, aim, Scaling().idle_seconds)
-        self._last: Decision | None = None
+        self._policy = ScalingPolicy(world.min, world.max, aim, Scaling().idle_seconds)
+        self._last: ScalingDecision | None = None
         self._service = Mean()
         self._seconds = 0
         self._habit: Habit | None = None
@@ -52,14 +57,14 @@ class Preamar:
             self._habit = habit(goal, demand.arrivals, self._world.max)
             self._habit_at = view.now
         etas = (max(ALMOST, at + cold_start - view.now) for at in view.ordered)
-        situation = Situation(
+        situation = ScalingSituation(
             now=BEGIN + timedelta(seconds=view.now),
             replicas=view.size,
             demand=demand,
             loaded=True,
             last=self._last,
-            fleet=Fleet(view.ready, tuple(sorted(etas))),
-            learned=Learned(cold_start, self._habit),
+            fleet=ReplicaCounts(view.ready, tuple(sorted(etas))),
+            learned=Measurements(cold_start, self._habit),
         )
         self._last = decide(self._policy, situation)
         return self._last.replicas

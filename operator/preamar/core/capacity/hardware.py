@@ -41,7 +41,7 @@ class Device:
     currency: str = "USD"
 
 
-class Fleet(NamedTuple):
+class HardwareCatalog(NamedTuple):
     """All rows, and what holds for the whole machine room."""
 
     devices: tuple[Device, ...]
@@ -89,7 +89,7 @@ CATALOGUE: tuple[Device, ...] = (
     _row("MI300X", "AMD-Instinct-MI300X", 1307.4, 163.4, 192, 5300, 896, 750,
          "AMD Instinct MI300X accelerator, data sheet, 2023; seven links of 128 GB/s"),
 )  # fmt: skip
-SHIPPED = Fleet(CATALOGUE)
+SHIPPED = HardwareCatalog(CATALOGUE)
 
 
 def device_of(product: str) -> Device | None:
@@ -114,7 +114,7 @@ _KEYS = frozenset({"devices", "pue", "storageGBPerSecond"})
 _NEEDED = ("teraflops", "memoryGB", "watts", "source")
 
 
-def read(table: object, base: Fleet = SHIPPED) -> Fleet:
+def read(table: object, base: HardwareCatalog = SHIPPED) -> HardwareCatalog:
     """The fleet that a table describes, on top of ``base``: ``{devices: [{name, …}], pue,
     storageGBPerSecond}``. A row whose name is known changes only what it says. Raises ``BadFleet``."""
     if table is None:
@@ -135,7 +135,7 @@ def read(table: object, base: Fleet = SHIPPED) -> Fleet:
     if pue < 1:
         raise BadFleet("pue is at least 1: the site's power over its computers'")
     storage = _number("storageGBPerSecond", table.get("storageGBPerSecond", base.storage / GB)) * GB
-    return Fleet(tuple(devices.values()), pue, storage)
+    return HardwareCatalog(tuple(devices.values()), pue, storage)
 
 
 def _device(row: object, known: Mapping[str, Device]) -> Device:

@@ -6,30 +6,23 @@ shared. While one of these holds, what runs already is left as it is.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
 
 from preamar.core import volumes
 from preamar.core.needs_apply import taken
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.model.limits import unserved
 from preamar.core.serving.model.source import most_pods
+from preamar.core.trouble import Blocked
 from preamar.protocol.ownership import Claimant, owner
 
 
-class Block(StrEnum):
+class ServingBlock(StrEnum):
     UNSUPPORTED = "Unsupported"
     NAME_TAKEN = "ModelNameTaken"
     CHILD_TAKEN = "ObjectNameTaken"
     VOLUME_MISSING = volumes.MISSING
     VOLUME_LOST = volumes.LOST
     VOLUME_NOT_SHARED = volumes.NOT_SHARED
-
-
-class Blocked(NamedTuple):
-    reason: Block
-    message: str
-    recheck_in: float | None
-    """Volumes and strangers' objects are not watched; None where an edit is what is missing."""
 
 
 LOOK_AGAIN = 10.0
@@ -48,7 +41,7 @@ def _unsupported(facts: Facts) -> Blocked | None:
     sentence, cache = unserved(facts.service), facts.observed.settings.model_cache_claim
     if not sentence and facts.artefact is not None and not cache:
         sentence = "This installation keeps no optimised models: models.cache.claimName is empty."
-    return Blocked(Block.UNSUPPORTED, sentence, None) if sentence else None
+    return Blocked(ServingBlock.UNSUPPORTED, sentence, None) if sentence else None
 
 
 def _rivalled(facts: Facts) -> Blocked | None:
@@ -61,7 +54,7 @@ def _rivalled(facts: Facts) -> Blocked | None:
     if holder == claimant:
         return None
     return Blocked(
-        Block.NAME_TAKEN,
+        ServingBlock.NAME_TAKEN,
         f"The model name {observed.service.model_name!r} belongs to the older InferenceService "
         f"{holder.namespace}/{holder.name}. Choose another spec.model.name in a new resource.",
         30.0,
@@ -73,7 +66,7 @@ def _taken(facts: Facts) -> Blocked | None:
     if ref is None:
         return None
     return Blocked(
-        Block.CHILD_TAKEN,
+        ServingBlock.CHILD_TAKEN,
         f"A {ref.kind} called {ref.name} exists and does not belong to this resource. Remove it, "
         "or give the InferenceService another name.",
         LOOK_AGAIN,
@@ -96,5 +89,5 @@ def _volume(facts: Facts) -> Blocked | None:
         claim = observed.claims.get(name)
         found = volumes.lacking(name, service.metadata.namespace, claim, use)
         if found is not None:
-            return Blocked(Block(found.reason), found.message, LOOK_AGAIN)
+            return Blocked(ServingBlock(found.reason), found.message, LOOK_AGAIN)
     return None

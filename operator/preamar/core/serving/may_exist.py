@@ -7,8 +7,8 @@ What is asked for stays the user's and the law's word (``sizing.scaling``), and 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from preamar.core.serving.groups.gang import INCOMPLETE, Gang
-from preamar.core.serving.health.fit_kept import Fit
+from preamar.core.serving.groups.gang import INCOMPLETE, GangLimit
+from preamar.core.serving.health.fit_kept import KeptFit
 from preamar.core.trouble import Trouble
 
 
@@ -21,15 +21,15 @@ class Existing:
     trouble: Trouble | None = None
 
 
-Limit = Callable[[Fit, Gang, Existing], Existing]
+Limit = Callable[[KeptFit, GangLimit, Existing], Existing]
 
 
-def unless_given_up(fit: Fit, _gang: Gang, asked: Existing) -> Existing:
+def unless_given_up(fit: KeptFit, _gang: GangLimit, asked: Existing) -> Existing:
     """What does not fit or never comes up holds nothing until a person edits the spec."""
     return asked if fit.given_up is None else Existing(0, asked.trouble or fit.given_up)
 
 
-def within_gang(_fit: Fit, gang: Gang, asked: Existing) -> Existing:
+def within_gang(_fit: KeptFit, gang: GangLimit, asked: Existing) -> Existing:
     """Of replicas that are several pods each, no more than find a place as a whole."""
     if gang.limit is None:
         return asked
@@ -40,7 +40,7 @@ def within_gang(_fit: Fit, gang: Gang, asked: Existing) -> Existing:
 MAY_EXIST: tuple[Limit, ...] = (unless_given_up, within_gang)
 
 
-def may_exist(fit: Fit, gang: Gang, asked: int) -> Existing:
+def may_exist(fit: KeptFit, gang: GangLimit, asked: int) -> Existing:
     """How many for now."""
     existing = Existing(asked)
     for limit in MAY_EXIST:

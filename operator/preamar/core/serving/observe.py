@@ -15,7 +15,7 @@ from preamar.api.fields.uri import ModelUri
 from preamar.api.inference import InferenceService
 from preamar.api.scaling import Strategy
 from preamar.core.objects import Children, ClaimView
-from preamar.core.plan import Applied, Manifest, Ref, Refusal
+from preamar.core.plan import Applied, Manifest, Ref, RefusedManifest
 from preamar.core.pods import PodView
 from preamar.core.serving.model.source import (
     Artefact,
@@ -114,7 +114,7 @@ class Observed:
     rivals: tuple[Claimant, ...] = ()
     drift: Drift | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
-    refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[Ref, RefusedManifest] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def children_named(service: InferenceService) -> tuple[Ref, ...]:

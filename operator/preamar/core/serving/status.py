@@ -10,14 +10,14 @@ from typing import Any
 from preamar.api.inference import InferenceService
 from preamar.api.models import Format
 from preamar.core.conditions import Verdict, merge
-from preamar.core.serving.artifact.optimize_words import Stand
+from preamar.core.serving.artifact.optimize_words import OptimizeState
 from preamar.core.serving.artifact.rollout import verdict
 from preamar.core.serving.facts import Facts
-from preamar.core.serving.groups.gang import Gang
+from preamar.core.serving.groups.gang import GangLimit
 from preamar.core.serving.health.fit_kept import told_fit
 from preamar.core.serving.health.learned import learned
 from preamar.core.serving.metering import metering
-from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.sizing.scaling import ScalingDecision
 from preamar.core.serving.sizing.size import signal
 from preamar.core.serving.step import Step
 from preamar.core.serving.verdicts import verdicts
@@ -55,7 +55,9 @@ def status(step: Step) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
         now_true["rollout"] = rollout.told(service)
     if work.told:
         now_true["optimization"] = dict(work.told)
-    elif before.optimization and work.stand != Stand.UNASKED:  # replicas may start from it yet
+    elif (
+        before.optimization and work.stand != OptimizeState.UNASKED
+    ):  # replicas may start from it yet
         now_true["optimization"] = _dumped(before.optimization)
     now_true |= _decisions(facts, served.size if served else None)
     now_true |= _groups(service, served.gang if served else None)
@@ -68,7 +70,7 @@ def status(step: Step) -> tuple[dict[str, Any], tuple[Verdict, ...]]:
     return now_true, told
 
 
-def _groups(service: InferenceService, gang: Gang | None) -> dict[str, Any]:
+def _groups(service: InferenceService, gang: GangLimit | None) -> dict[str, Any]:
     before = service.status.groups
     told = gang.told if gang is not None else _dumped(before) if before is not None else None
     return {"groups": told} if told else {}
@@ -84,7 +86,7 @@ def _model(service: InferenceService) -> dict[str, Any]:
     return known
 
 
-def _decisions(facts: Facts, decision: Decision | None) -> dict[str, Any]:
+def _decisions(facts: Facts, decision: ScalingDecision | None) -> dict[str, Any]:
     service, before, observed = facts.service, facts.service.status, facts.observed
     history = [_dumped(d) for d in before.decisions]
     last = _dumped(before.decision) if before.decision else None

@@ -10,22 +10,22 @@ from typing import Final
 
 from preamar.core.needs_apply import refusal_of
 from preamar.core.serving.artifact.artifacts import served_of
-from preamar.core.serving.artifact.optimize_words import Optimized, Stand
+from preamar.core.serving.artifact.optimize_words import Optimized, OptimizeState
 from preamar.core.serving.artifact.optimized import optimized
-from preamar.core.serving.artifact.rollout import Phase, Rollout, known_rollout, rollout_of
-from preamar.core.serving.blocks import Blocked, blocked
+from preamar.core.serving.artifact.rollout import Phase, RolloutState, known_rollout, rollout_of
+from preamar.core.serving.blocks import blocked
 from preamar.core.serving.facts import Facts
-from preamar.core.serving.groups.gang import Gang, gang_of
+from preamar.core.serving.groups.gang import GangLimit, gang_of
 from preamar.core.serving.groups.members import current_workers
 from preamar.core.serving.health.faults import Finding, Made, find
 from preamar.core.serving.health.fit import fit_of, made_with
-from preamar.core.serving.health.fit_kept import Fit
+from preamar.core.serving.health.fit_kept import KeptFit
 from preamar.core.serving.may_exist import Existing, may_exist
 from preamar.core.serving.pods.desired import with_batch
 from preamar.core.serving.pods.readiness import down
-from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.sizing.scaling import ScalingDecision
 from preamar.core.serving.sizing.size import size_of
-from preamar.core.trouble import Trouble
+from preamar.core.trouble import Blocked, Trouble
 
 REFUSED: Final = "Refused"
 
@@ -34,10 +34,10 @@ REFUSED: Final = "Refused"
 class Served:
     """What is decided of replicas. ``size`` is asked for; ``existing`` of it have pods."""
 
-    fit: Fit
+    fit: KeptFit
     finding: Finding | None
-    size: Decision
-    gang: Gang
+    size: ScalingDecision
+    gang: GangLimit
     existing: Existing
 
 
@@ -49,7 +49,7 @@ class Step:
 
     facts: Facts
     work: Optimized
-    rollout: Rollout | None = None
+    rollout: RolloutState | None = None
     block: Blocked | None = None
     served: Served | None = None
     trouble: Trouble | None = None
@@ -90,7 +90,7 @@ def _served(facts: Facts) -> Served:
 
 
 def _trouble(
-    facts: Facts, work: Optimized, rollout: Rollout | None, served: Served | None
+    facts: Facts, work: Optimized, rollout: RolloutState | None, served: Served | None
 ) -> Trouble | None:
     """The one that matters most."""
     refusal = refusal_of(facts.children, facts.observed.refused)
@@ -104,7 +104,7 @@ def _trouble(
     deployment = facts.observed.deployment
     if deployment is not None and deployment.refused:
         return Trouble(REFUSED, f"Pods are refused: {deployment.refused}")
-    if work.stand == Stand.REFUSED:
+    if work.stand == OptimizeState.REFUSED:
         return Trouble(work.reason, work.message)
     if rollout is not None and rollout.phase == Phase.ROLLED_BACK:
         return Trouble(rollout.reason, rollout.message)

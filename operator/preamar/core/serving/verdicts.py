@@ -12,8 +12,8 @@ from preamar.api.scaling import ScalingMode
 from preamar.core.conditions import Verdict, shortened
 from preamar.core.pods import PodView
 from preamar.core.serving import metering
-from preamar.core.serving.artifact.optimize_words import Optimized, Stand, Why
-from preamar.core.serving.blocks import Block
+from preamar.core.serving.artifact.optimize_words import Optimized, OptimizeFailure, OptimizeState
+from preamar.core.serving.blocks import ServingBlock
 from preamar.core.serving.canary.canary_analysis import Judgement
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.groups.gang import INCOMPLETE
@@ -22,7 +22,7 @@ from preamar.core.serving.step import REFUSED, Step
 from preamar.core.trouble import Trouble
 
 
-class Reason(StrEnum):
+class ServingReason(StrEnum):
     SERVING = "Serving"
     ASLEEP = "Asleep"
     LOADING = "Loading"
@@ -34,7 +34,9 @@ class Reason(StrEnum):
     RESIZING = "Resizing"
 
 
-VOLUMES = frozenset({Block.VOLUME_MISSING, Block.VOLUME_LOST, Block.VOLUME_NOT_SHARED})
+VOLUMES = frozenset(
+    {ServingBlock.VOLUME_MISSING, ServingBlock.VOLUME_LOST, ServingBlock.VOLUME_NOT_SHARED}
+)
 MODEL_TROUBLES: frozenset[str] = frozenset(
     {*BUILDERS, *VOLUMES, Fault.MEMORY, Fault.PREPARATION, Fault.CRASH}
 )
@@ -48,8 +50,8 @@ BAD: frozenset[str] = frozenset(
     {
         INCOMPLETE,
         *Fault,
-        *Block,
-        *Why,
+        *ServingBlock,
+        *OptimizeFailure,
         Judgement.FAILS,
         Judgement.SLOW,
         Judgement.DIFFERS,
@@ -65,7 +67,7 @@ def verdicts(step: Step, note: str) -> tuple[Verdict, ...]:
     facts, served, work, trouble = step.facts, step.served, step.work, step.trouble
     wanted = served.size.replicas if served else facts.service.spec.replicas
     ready = _ready(facts, wanted, trouble)
-    if work.stand == Stand.WORKING and trouble is None and served is None:
+    if work.stand == OptimizeState.WORKING and trouble is None and served is None:
         ready = Verdict("Ready", "False", work.stand, "The model is optimised before it is served.")
     if note and trouble is None:
         ready = ready._replace(message=f"{ready.message} {note}")
@@ -74,7 +76,7 @@ def verdicts(step: Step, note: str) -> tuple[Verdict, ...]:
         ready,
         Verdict("Stalled", "True", trouble.reason, trouble.message)
         if stalled and trouble
-        else Verdict("Stalled", "False", Reason.PROGRESSING, "Nothing stands in the way."),
+        else Verdict("Stalled", "False", ServingReason.PROGRESSING, "Nothing stands in the way."),
         _model(trouble, facts.loaded),
         _optimized(work, facts.current),
         _scaled(step, wanted),
@@ -82,7 +84,7 @@ def verdicts(step: Step, note: str) -> tuple[Verdict, ...]:
 
 
 def _optimized(work: Optimized, pods: Iterable[PodView]) -> Verdict:
-    if work.stand == Stand.DONE:
+    if work.stand == OptimizeState.DONE:
         kept = len(work.told.get("layersKept", ()))
         more = f" {kept} layers were kept as they were." if kept else ""
         if why := next(filter(None, map(_without_engine, pods)), ""):
@@ -90,9 +92,9 @@ def _optimized(work: Optimized, pods: Iterable[PodView]) -> Verdict:
         return Verdict(
             "Optimized", "True", work.stand, shortened(f"It is within the tolerance.{more}")
         )
-    if work.stand == Stand.REFUSED:
+    if work.stand == OptimizeState.REFUSED:
         return Verdict("Optimized", "False", work.reason, work.message)
-    if work.stand == Stand.WORKING:
+    if work.stand == OptimizeState.WORKING:
         sentence = work.message or "A Job makes the optimised model."
         return Verdict("Optimized", "Unknown", work.stand, sentence)
     return Verdict("Optimized", "False", work.stand, "No optimisation is asked for.")
@@ -107,7 +109,7 @@ def _without_engine(pod: PodView) -> str:
 
 
 def _ready(facts: Facts, wanted: int, trouble: Trouble | None) -> Verdict:
-    if trouble is not None and (not facts.ready or trouble.reason in set(Block)):
+    if trouble is not None and (not facts.ready or trouble.reason in set(ServingBlock)):
         return Verdict("Ready", "False", trouble.reason, trouble.message)
     if wanted == 0:
         mode = facts.service.spec.scaling.mode
@@ -115,35 +117,38 @@ def _ready(facts: Facts, wanted: int, trouble: Trouble | None) -> Verdict:
             return Verdict(
                 "Ready",
                 "True",
-                Reason.ASLEEP,
+                ServingReason.ASLEEP,
                 f"No replica runs; the model has loaded once and {WAKES[mode]}.",
             )
         return Verdict(
             "Ready",
             "False",
-            Reason.NOT_LOADED,
+            ServingReason.NOT_LOADED,
             "No replica has loaded this model yet; set spec.replicas to 1 to try it.",
         )
     if facts.ready:
         # Counts of single pods stay out of the sentence: each would be a write.
-        return Verdict("Ready", "True", Reason.SERVING, "Requests are answered.")
+        return Verdict("Ready", "True", ServingReason.SERVING, "Requests are answered.")
     if any(p.ready and not p.deleting for p in facts.observed.pods):
         return Verdict(
             "Ready",
             "False",
-            Reason.ROLLING,
+            ServingReason.ROLLING,
             "Replicas of the earlier revision answer while those of this one load the model.",
         )
-    return Verdict("Ready", "False", Reason.LOADING, "Replicas start and load the model.")
+    return Verdict("Ready", "False", ServingReason.LOADING, "Replicas start and load the model.")
 
 
 def _model(trouble: Trouble | None, loaded: bool) -> Verdict:
     if trouble is not None and trouble.reason in MODEL_TROUBLES:
         return Verdict("ModelAvailable", "False", trouble.reason, trouble.message)
     if loaded:
-        return Verdict("ModelAvailable", "True", Reason.LOADED, "The model has loaded.")
+        return Verdict("ModelAvailable", "True", ServingReason.LOADED, "The model has loaded.")
     return Verdict(
-        "ModelAvailable", "Unknown", Reason.NOT_LOADED, "No replica has loaded this model yet."
+        "ModelAvailable",
+        "Unknown",
+        ServingReason.NOT_LOADED,
+        "No replica has loaded this model yet.",
     )
 
 
@@ -154,8 +159,10 @@ def _scaled(step: Step, wanted: int) -> Verdict:
     deployment = facts.observed.deployment
     exist = deployment.replicas if deployment else 0
     if exist != wanted or facts.ready != wanted:
-        return Verdict("Scaled", "False", Reason.RESIZING, f"On the way to {_copies(wanted)}.")
-    reason = str(step.served.size.reason if step.served else Reason.SIZED)
+        return Verdict(
+            "Scaled", "False", ServingReason.RESIZING, f"On the way to {_copies(wanted)}."
+        )
+    reason = str(step.served.size.reason if step.served else ServingReason.SIZED)
     return Verdict("Scaled", "True", reason, f"{_copies(wanted)}, as wanted.")
 
 

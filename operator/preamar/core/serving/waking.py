@@ -12,7 +12,7 @@ from preamar.core.plan import Event, Plan, Ref, Scale
 from preamar.core.serving.facts import facts_of
 from preamar.core.serving.health.fit_kept import as_made
 from preamar.core.serving.observe import KIND, Observed
-from preamar.core.serving.sizing.scaling import Decision
+from preamar.core.serving.sizing.scaling import ScalingDecision
 from preamar.core.serving.sizing.size import signal, size_of
 
 
@@ -46,7 +46,7 @@ def _sleeps(service: InferenceService) -> bool:
     )
 
 
-def scale_of(service: InferenceService, decision: Decision) -> Scale | None:
+def scale_of(service: InferenceService, decision: ScalingDecision) -> Scale | None:
     """The write of a decided size, where it is ours to write and another than there is."""
     managed = service.spec.scaling.mode == ScalingMode.MANAGED
     if not managed or decision.replicas == service.spec.replicas:
@@ -56,7 +56,9 @@ def scale_of(service: InferenceService, decision: Decision) -> Scale | None:
     return Scale(ref, decision.replicas, metadata.resource_version)
 
 
-def resized(observed: Observed, scale: Scale | None, decision: Decision) -> tuple[Event, ...]:
+def resized(
+    observed: Observed, scale: Scale | None, decision: ScalingDecision
+) -> tuple[Event, ...]:
     """What is told of it."""
     if scale is None:
         return ()

@@ -27,7 +27,7 @@ from preamar.protocol.labels import (
 
 
 @dataclass(frozen=True, slots=True)
-class Resize:
+class ResizeRequest:
     """A wish for another number of workers. ``generation`` is that of the spec which wished it,
     ``at`` when it was taken up; ``consumed`` the samples at the stop before it, if that is known."""
 
@@ -64,7 +64,7 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedResize:
     """A wish that failed, and why. It is not tried again until the spec is edited."""
 
     to: int
@@ -121,9 +121,9 @@ class Notes:
     out, ``refused`` what was given up before it; ``digest`` is of what it was told to do. Numbers are
     None where nothing is said."""
 
-    order: Resize | None = None
-    resize: Resize | None = None
-    refused: Refused | None = None
+    order: ResizeRequest | None = None
+    resize: ResizeRequest | None = None
+    refused: RefusedResize | None = None
     fewer: Fewer | None = None
     resized: int | None = None
     restarts: int | None = None
@@ -135,9 +135,9 @@ class Notes:
     def of(cls, annotations: Mapping[str, str]) -> Self:
         resized, restarts = annotations.get(RESIZED, ""), annotations.get(RESTARTS, "")
         return cls(
-            order=Resize.of(annotations, STOP),
-            resize=Resize.of(annotations, RESIZE),
-            refused=Refused.of(annotations),
+            order=ResizeRequest.of(annotations, STOP),
+            resize=ResizeRequest.of(annotations, RESIZE),
+            refused=RefusedResize.of(annotations),
             fewer=Fewer.of(annotations),
             resized=int(resized) if resized.isdecimal() else None,
             restarts=int(restarts) if restarts.isdecimal() else None,

@@ -12,10 +12,10 @@ from datetime import datetime
 from preamar.api.meta import Condition
 from preamar.api.training import TrainingJob
 from preamar.core.pods import OVER, PodView
-from preamar.core.training.annotations import Notes, Resize
+from preamar.core.training.annotations import Notes, ResizeRequest
 from preamar.core.training.attempts.endings import (
     Ending,
-    Exit,
+    WorkerExit,
     converters,
     ending,
     exits_of,
@@ -24,12 +24,12 @@ from preamar.core.training.attempts.endings import (
 )
 from preamar.core.training.attempts.goodput import Ledger
 from preamar.core.training.attempts.saved import newest, world_of
-from preamar.core.training.data.preparing import Prepared, prepared
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.data.preparing import DataReadiness, prepared
 from preamar.core.training.observe import JobView, Observed
-from preamar.core.training.planner.parallelism import fixed
 from preamar.core.training.planner.sizes import problem, valid
-from preamar.core.training.planner.sizing_problem import Terms
-from preamar.core.training.progress import Outcome, Progress, Saved
+from preamar.core.training.progress import ProgressReport, Saved, TerminationMessage
 from preamar.protocol.labels import RESIZE
 
 NO_NOTES = Notes()
@@ -41,7 +41,7 @@ class Conversion:
     ``done`` says that it has succeeded; its pod knows a second or two before it does."""
 
     view: JobView
-    resize: Resize | None
+    resize: ResizeRequest | None
     pods: tuple[PodView, ...]
     done: bool
 
@@ -66,10 +66,10 @@ class Facts:
     """Pods that run and are not on their way out."""
     complete: bool
     """Whether every worker has started."""
-    exits: tuple[Exit, ...]
-    words: tuple[Outcome, ...]
+    exits: tuple[WorkerExit, ...]
+    words: tuple[TerminationMessage, ...]
     """The last words of its ranks, rank 0's first."""
-    live: Progress | None
+    live: ProgressReport | None
     """What rank 0 says of it."""
     ended: bool
     """Whether it has failed."""
@@ -83,13 +83,13 @@ class Facts:
     """The ranks that did."""
     kept: int
     """The workers with which it can be taken up as it is; 0 where there are none."""
-    terms: Terms
+    terms: SizingProblem
     sizes: tuple[int, ...]
     """The workers with which the job can run, within its bounds, the smallest first."""
     fixed: str
     """Why its size cannot change once it has trained; empty if it can."""
     conversions: tuple[Conversion, ...]
-    data: Prepared
+    data: DataReadiness
     ledger: Ledger | None
     """Where its time went, as the status knows it."""
 
@@ -112,7 +112,7 @@ def facts_of(observed: Observed) -> Facts:
     started = [pod for pod in pods if pod.phase != "Pending"]
     saved = newest(job, words, live)
     world = world_of(job, saved, last)
-    terms = Terms.of(job.spec)
+    terms = SizingProblem.of(job.spec)
     sizes = valid(terms)
     return Facts(
         observed=observed,
@@ -137,7 +137,7 @@ def facts_of(observed: Observed) -> Facts:
         kept=_kept(terms, sizes, world),
         terms=terms,
         sizes=sizes,
-        fixed=fixed(terms),
+        fixed=BACKEND.fixed(terms),
         conversions=tuple([_conversion(observed, view) for view in observed.conversions]),
         data=prepared(observed),
         ledger=Ledger.told(status.goodput),
@@ -152,7 +152,7 @@ def _ended(last: JobView, notes: Notes, pods: tuple[PodView, ...]) -> bool:
     return last.failed or (gone and not last.complete)
 
 
-def _kept(terms: Terms, sizes: tuple[int, ...], world: int | None) -> int:
+def _kept(terms: SizingProblem, sizes: tuple[int, ...], world: int | None) -> int:
     per = terms.ranks_per_worker
     workers = world // per if world is not None and world % per == 0 else 0
     possible = workers in sizes or (workers > 0 and problem(terms, workers) is None)
@@ -162,5 +162,5 @@ def _kept(terms: Terms, sizes: tuple[int, ...], world: int | None) -> int:
 def _conversion(observed: Observed, view: JobView) -> Conversion:
     pods = converters(view, observed.pods)
     done = any(p.phase == "Succeeded" or p.name in observed.ended for p in pods)
-    resize = Resize.of(view.annotations, RESIZE)
+    resize = ResizeRequest.of(view.annotations, RESIZE)
     return Conversion(view, resize, pods, not view.deleting and (view.complete or done))

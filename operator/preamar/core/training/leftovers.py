@@ -11,7 +11,7 @@ from preamar.core.metadata import API_VERSION
 from preamar.core.plan import Delete, Ref
 from preamar.core.pods import OVER
 from preamar.core.timestamps import moment
-from preamar.core.training.data.preparing import Stand
+from preamar.core.training.data.preparing import DataState
 from preamar.core.training.facts import Conversion, Facts
 from preamar.core.training.observe import JobView
 from preamar.core.training.pods.desired import KIND
@@ -106,6 +106,6 @@ def _unprepared(facts: Facts, step: Step) -> tuple[JobView, ...]:
         return ()
     over = view.complete or view.failed
     ended = step.do in {Do.REST, Do.SUCCEED, Do.FAIL} and not over
-    stale = step.do == Do.PREPARE and facts.data.stand == Stand.OUTDATED
+    stale = step.do == Do.PREPARE and facts.data.stand == DataState.OUTDATED
     unasked = facts.job.spec.data.prepare is None
     return (view,) if ended or stale or unasked else ()

@@ -20,7 +20,7 @@ from preamar.core.training.planner.sizes import split
 from preamar.core.training.rules.ended import ENDED
 from preamar.core.training.rules.running import RUNNING
 from preamar.core.training.rules.situation import Situation
-from preamar.core.training.step import Do, Step, Why
+from preamar.core.training.step import Do, Step, StepReason
 
 
 def next_step(facts: Facts) -> Step:
@@ -29,7 +29,7 @@ def next_step(facts: Facts) -> Step:
     succeeded = told is not None and told.status == "True"
     if succeeded or (last is not None and last.complete):
         situation = Situation(facts, here)
-        return _whole(situation, replace(here, do=Do.SUCCEED, why=Why.DONE))
+        return _whole(situation, replace(here, do=Do.SUCCEED, why=StepReason.DONE))
     left, change = _deadline_in(facts), resize.carried_out(facts, here.size)
     late = left is not None and left <= 0
     situation, rules = Situation(facts, here, left, late, change), ENDED
@@ -53,7 +53,14 @@ def _here(facts: Facts) -> Step:
         streak = streak.after(told.kind, told.step)
     size = size_of(facts)
     return Step(
-        Do.WAIT, Why.RESTARTING, facts.number, size.workers, counted, size, told, streak=streak
+        Do.WAIT,
+        StepReason.RESTARTING,
+        facts.number,
+        size.workers,
+        counted,
+        size,
+        told,
+        streak=streak,
     )
 
 
@@ -71,11 +78,13 @@ def _whole(situation: Situation, step: Step) -> Step:
         looks = scouts.missing if scouts.view is None else 0
         news = placeholder_pods.given_back(facts) if scouts.useless else None
         step = replace(step, keeps=situation.wish.keeps, looks=looks, gang=news)
-    if step.do == Do.STOP and step.why == Why.GANG and last is not None:
+    if step.do == Do.STOP and step.why == StepReason.GANG and last is not None:
         step = replace(step, gang=gang.given_up(facts, last))
     if not facts.observed.scouts:
         return step
-    looking = step.do in {Do.TRAIN, Do.ORDER, Do.CONVERT, Do.WAIT} and step.why != Why.CLEARING
+    looking = (
+        step.do in {Do.TRAIN, Do.ORDER, Do.CONVERT, Do.WAIT} and step.why != StepReason.CLEARING
+    )
     return replace(step, dismissed=placeholder_pods.dismissed(facts, scouts, looking=looking))
 
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Self
 from preamar.api.fields.uri import ModelUri
 from preamar.api.training import TrainingJob
 from preamar.core.objects import Children, ClaimView
-from preamar.core.plan import Applied, Manifest, Ref, Refusal
+from preamar.core.plan import Applied, Manifest, Ref, RefusedManifest
 from preamar.core.pods import PodView
 from preamar.core.settings import Settings
 from preamar.core.timestamps import moment
 from preamar.core.training.grace import BEYOND_SECONDS, GRACE_SECONDS
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.protocol.labels import ATTEMPT_LABEL, CONVERSION_LABEL, SCOUT_LABEL
 
 
@@ -98,7 +98,7 @@ def _number(text: object) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class StopAck:
     """What became of an order to stop: whether rank 0's agent took it, and for how many seconds it
     was tried."""
 
@@ -129,11 +129,11 @@ class Observed:
     prepare_state: str = ""
     pods: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
-    progress: Progress | None = None
-    stop: Heard | None = None
+    progress: ProgressReport | None = None
+    stop: StopAck | None = None
     ended: frozenset[str] = frozenset()
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))
-    refused: Mapping[Ref, Refusal] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[Ref, RefusedManifest] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def children_named(job: TrainingJob, jobs: tuple[JobView, ...]) -> tuple[Ref, ...]:
@@ -171,7 +171,7 @@ def scout_name(name: str, attempt: int) -> str:
     return f"{name}-{attempt}-scout"
 
 
-class Apart(NamedTuple):
+class ChildJobs(NamedTuple):
     """The Jobs that a resource controls: attempts, conversions and scouts by number, and the one
     that prepares the data."""
 
@@ -181,11 +181,11 @@ class Apart(NamedTuple):
     preparing: JobView | None
 
 
-def apart(views: Iterable[JobView]) -> Apart:
+def apart(views: Iterable[JobView]) -> ChildJobs:
     """Which Job is what."""
     every = sorted(views, key=lambda view: (view.attempt, view.conversion))
     others = (v for v in every if not v.attempt and not v.conversion and not v.scout)
-    return Apart(
+    return ChildJobs(
         tuple(v for v in every if v.attempt),
         tuple(v for v in every if v.conversion),
         tuple(v for v in every if v.scout),

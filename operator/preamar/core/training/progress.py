@@ -1,6 +1,6 @@
 """What do the ranks say about themselves?
 
-``Progress`` is what rank 0's agent answers while it runs, ``Outcome`` the last words of a rank in
+``ProgressReport`` is what rank 0's agent answers while it runs, ``TerminationMessage`` the last words of a rank in
 its pod's termination message. Both come from a container that may run a user's code, so nothing
 in them is trusted to have the right type: what cannot be read is absent.
 """
@@ -88,7 +88,7 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressReport:
     """The answer of ``GET /progress``. ``attempt`` guards against a late answer of an old gang."""
 
     attempt: int
@@ -141,7 +141,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TerminationMessage:
     """The termination message of one rank."""
 
     outcome: str
@@ -195,9 +195,9 @@ class Outcome:
         )
 
 
-def last_words(messages: Iterable[str]) -> list[Outcome | None]:
+def last_words(messages: Iterable[str]) -> list[TerminationMessage | None]:
     """What each of these termination messages says."""
-    return [Outcome.of(message) for message in messages]
+    return [TerminationMessage.of(message) for message in messages]
 
 
 def _interconnect(body: object) -> tuple[str, str, str] | None:

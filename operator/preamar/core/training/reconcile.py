@@ -18,7 +18,7 @@ from preamar.core.training.attempts.goodput import Ledger
 from preamar.core.training.attempts.lost import without_lost
 from preamar.core.training.attempts.schedule import mean_time_between_faults
 from preamar.core.training.data.prepare_job import prepare_job
-from preamar.core.training.data.preparing import Stand
+from preamar.core.training.data.preparing import DataState
 from preamar.core.training.elastic.conversion import conversion
 from preamar.core.training.elastic.placeholder_pods import scouts
 from preamar.core.training.elastic.resize import size_notes
@@ -29,8 +29,8 @@ from preamar.core.training.observe import Observed, children_named
 from preamar.core.training.planner.sizes import Split
 from preamar.core.training.pods.desired import KIND, attempt, service
 from preamar.core.training.status import same_as_before, status
-from preamar.core.training.step import Do, Step, Why
-from preamar.core.training.verdicts import BAD, TOLD, Reason, verdicts
+from preamar.core.training.step import Do, Step, StepReason
+from preamar.core.training.verdicts import BAD, TOLD, TrainingReason, verdicts
 from preamar.core.trouble import Trouble
 from preamar.protocol.labels import LEDGER, RESTARTS, STOP, STREAK
 
@@ -66,7 +66,7 @@ def _apply(facts: Facts, step: Step, spent: Ledger | None) -> tuple[Manifest, ..
     job, settings, last = facts.job, facts.observed.settings, facts.last
     over = step.do in {Do.SUCCEED, Do.FAIL, Do.REST}
     wanted: list[Manifest] = [] if over else [service(job)]
-    if step.do == Do.PREPARE and facts.data.stand == Stand.MISSING:
+    if step.do == Do.PREPARE and facts.data.stand == DataState.MISSING:
         wanted.append(prepare_job(job, settings))
     if step.split is not None:
         wanted.append(_next(facts, step, step.split, spent))
@@ -125,11 +125,11 @@ def _trouble(facts: Facts, step: Step, refusal: str, pending: Stuck | None) -> T
     if step.block is not None:
         return Trouble(step.block.reason, step.block.message)
     if refusal:
-        return Trouble(Reason.REFUSED, f"The API server does not accept it: {refusal}")
+        return Trouble(TrainingReason.REFUSED, f"The API server does not accept it: {refusal}")
     gang = facts.job.status.gang
-    if step.do == Do.WAIT and step.why == Why.GANG and gang is not None:
+    if step.do == Do.WAIT and step.why == StepReason.GANG and gang is not None:
         again = f"What the others held is free; attempt {step.attempt + 1} follows after a pause."
-        return Trouble(Why.GANG, f"{gang.explanation} {again}")
+        return Trouble(StepReason.GANG, f"{gang.explanation} {again}")
     if pending is not None and pending.in_grace is None:
         return Trouble(pending.cause, pending.message)
     return None

@@ -9,11 +9,11 @@ from typing import Any
 
 from preamar.core.conditions import Verdict
 from preamar.core.timestamps import stamp
-from preamar.core.training.annotations import Resize
+from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.attempts.endings import BROKEN
 from preamar.core.training.facts import Facts
-from preamar.core.training.progress import Outcome, Progress, Resumed
-from preamar.core.training.step import Do, Step, Why
+from preamar.core.training.progress import ProgressReport, Resumed, TerminationMessage
+from preamar.core.training.step import Do, Step, StepReason
 from preamar.protocol.labels import REFUSED, STOP
 
 KEPT_RESIZES = 20
@@ -83,15 +83,15 @@ def continuity(facts: Facts, step: Step) -> Verdict:
             given_up.reason or BROKEN,
             f"The resize to {given_up.to} workers was rolled back: {given_up.message}",
         )
-    if step.do in {Do.ORDER, Do.CONVERT} or step.why == Why.RESIZING:
-        return Verdict(kind, "Unknown", Why.RESIZING, "A resize is under way.")
+    if step.do in {Do.ORDER, Do.CONVERT} or step.why == StepReason.RESIZING:
+        return Verdict(kind, "Unknown", StepReason.RESIZING, "A resize is under way.")
     if last is not None and wish is not None and STOP not in last.annotations:
         seen = _gate(facts)
         if seen is None or seen.pause is None:
             return Verdict(
                 kind,
                 "Unknown",
-                Why.RESIZING,
+                StepReason.RESIZING,
                 f"Attempt {last.attempt} is to go on with {wish.to} workers and has not yet.",
             )
         return Verdict(
@@ -107,11 +107,13 @@ def continuity(facts: Facts, step: Step) -> Verdict:
     return Verdict(kind, before.status, before.reason, before.message)
 
 
-def samples(wish: Resize | None, consumed: int, told: Progress | Outcome) -> dict[str, int]:
+def samples(
+    wish: ResizeRequest | None, consumed: int, told: ProgressReport | TerminationMessage
+) -> dict[str, int]:
     """What the ranks of an attempt counted, and what is missing between the stop that its resize
     ``wish`` knows of and where it began."""
     missing = 0
-    if wish is not None and wish.consumed is not None and isinstance(told, Progress):
+    if wish is not None and wish.consumed is not None and isinstance(told, ProgressReport):
         begun = _begun(told)
         missing = max(0, begun - wish.consumed) if begun is not None else 0
     return {
@@ -121,7 +123,7 @@ def samples(wish: Resize | None, consumed: int, told: Progress | Outcome) -> dic
     }
 
 
-def _begun(live: Progress) -> int | None:
+def _begun(live: ProgressReport) -> int | None:
     """The samples that were behind it when an attempt began, from the ranks' own pace."""
     if live.resumed_from is None or not live.step or live.consumed is None:
         return None

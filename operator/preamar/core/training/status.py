@@ -16,7 +16,7 @@ from preamar.core.training.facts import Facts
 from preamar.core.training.planner.quote import measured, quote
 from preamar.core.training.planner.quote import told as quoted
 from preamar.core.training.planner.sizes import world_sizes
-from preamar.core.training.progress import Progress, Saved
+from preamar.core.training.progress import ProgressReport, Saved
 from preamar.core.training.resizes import resizes, samples
 from preamar.core.training.step import Do, Step
 from preamar.protocol.labels import FEWER, JOB_LABEL
@@ -197,7 +197,7 @@ def _add_words(now_true: dict[str, Any], facts: Facts) -> None:
             now_true["evaluation"] = {"loss": word.evaluation[0], "unigram": word.evaluation[1]}
 
 
-def _add_progress(now_true: dict[str, Any], facts: Facts, live: Progress) -> None:
+def _add_progress(now_true: dict[str, Any], facts: Facts, live: ProgressReport) -> None:
     steps = live.steps or facts.job.spec.steps
     if live.step is not None:
         speed, left = live.samples_per_second, max(0, steps - live.step)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from preamar.core.training.admission.blocks import Blocked
-from preamar.core.training.annotations import Resize
+from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.attempts.endings import Ending
 from preamar.core.training.attempts.policy import NONE_IN_A_ROW, Streak
 from preamar.core.training.elastic.size import Size
 from preamar.core.training.observe import JobView
 from preamar.core.training.planner.sizes import Split
+from preamar.core.trouble import Blocked
 
 
 class Do(StrEnum):
@@ -31,7 +31,7 @@ class Do(StrEnum):
     FAIL = "Fail"
 
 
-class Why(StrEnum):
+class StepReason(StrEnum):
     PREPARING = "Preparing"
     FIRST = "Starting"
     RESTARTING = "Restarting"
@@ -70,11 +70,11 @@ class Step:
     """Why what should begin may not."""
     split: Split | None = None
     """How the attempt that starts splits a step."""
-    resize: Resize | None = None
+    resize: ResizeRequest | None = None
     """The change of size with which the next attempt begins."""
-    conversion: Resize | None = None
+    conversion: ResizeRequest | None = None
     """The same, where a Job has to be made for it that converts the checkpoint."""
-    order: Resize | None = None
+    order: ResizeRequest | None = None
     """What a running attempt is told to stop for."""
     keeps: str = ""
     """Why a running attempt is not taken to the size that was asked for."""

@@ -10,7 +10,7 @@ from preamar.core.conditions import Verdict
 from preamar.core.stuck import Cause
 from preamar.core.training import grace
 from preamar.core.training.admission.affordable import Beyond
-from preamar.core.training.admission.blocks import Block
+from preamar.core.training.admission.blocks import TrainingBlock
 from preamar.core.training.admission.limits import waits
 from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
 from preamar.core.training.attempts.policy import GIVEN_UP, POISON
@@ -21,11 +21,11 @@ from preamar.core.training.planner.interconnect import fell_back
 from preamar.core.training.planner.sizes import Unfit
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.resizes import continuity
-from preamar.core.training.step import Do, Step, Why
+from preamar.core.training.step import Do, Step, StepReason
 from preamar.core.trouble import Trouble
 
 
-class Reason(StrEnum):
+class TrainingReason(StrEnum):
     PROGRESSING = "Progressing"
     IN_PROGRESS = "InProgress"
     TRAINING = "Training"
@@ -49,16 +49,22 @@ TOLD = frozenset(
         "GracePeriodSufficient",
     }
 )
-FAILED = frozenset({Why.DEADLINE, Why.RESTARTS_EXHAUSTED, Why.INTERRUPTED})
+FAILED = frozenset({StepReason.DEADLINE, StepReason.RESTARTS_EXHAUSTED, StepReason.INTERRUPTED})
 ROLLED = frozenset({BROKEN, UNCONVERTED, "ConversionFailed"})
 BAD: frozenset[str] = frozenset(
-    {*Block, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP, *ROLLED}
-    | {Why.GANG, Reason.REFUSED, Reason.FELL_BACK, Reason.FEWER, grace.TOO_SLOW}
+    {*TrainingBlock, *Unfit, *Beyond, *Cause, *FAILED, *GIVEN_UP, *ROLLED}
+    | {
+        StepReason.GANG,
+        TrainingReason.REFUSED,
+        TrainingReason.FELL_BACK,
+        TrainingReason.FEWER,
+        grace.TOO_SLOW,
+    }
 )
 FAILURES = {
-    Why.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
-    Why.RESTARTS_EXHAUSTED: "It failed more often than spec.restarts.limit allows.",
-    Why.INTERRUPTED: "It was interrupted too often without a fault of its own.",
+    StepReason.DEADLINE: "It ran longer than spec.activeDeadlineSeconds.",
+    StepReason.RESTARTS_EXHAUSTED: "It failed more often than spec.restarts.limit allows.",
+    StepReason.INTERRUPTED: "It was interrupted too often without a fault of its own.",
 }
 
 
@@ -84,15 +90,19 @@ def failure(step: Step) -> str:
             f"Step {step.streak.step} failed {step.streak.times} times in a row, so another try would "
             f"fail as well; all checkpoints before it are kept.{last}"
         )
-    return f"{FAILURES.get(Why(step.why), '')}{last}" if step.why in set(Why) else last.strip()
+    return (
+        f"{FAILURES.get(StepReason(step.why), '')}{last}"
+        if step.why in set(StepReason)
+        else last.strip()
+    )
 
 
 def _succeeded(step: Step) -> Verdict:
     if step.do == Do.SUCCEED:
-        return Verdict("Succeeded", "True", Why.DONE, "All steps are trained.")
+        return Verdict("Succeeded", "True", StepReason.DONE, "All steps are trained.")
     if step.do == Do.FAIL:
         return Verdict("Succeeded", "False", step.why, failure(step) or "The job has failed.")
-    return Verdict("Succeeded", "Unknown", Reason.IN_PROGRESS, "The job has not ended.")
+    return Verdict("Succeeded", "Unknown", TrainingReason.IN_PROGRESS, "The job has not ended.")
 
 
 def _running(facts: Facts, step: Step, trouble: Trouble | None) -> Verdict:
@@ -103,25 +113,30 @@ def _running(facts: Facts, step: Step, trouble: Trouble | None) -> Verdict:
         sentence = facts.data.sentence if step.do == Do.PREPARE else ""
         return Verdict("Running", "False", step.why, sentence or _waiting(step))
     if last.suspended:
-        return Verdict("Running", "False", Reason.QUEUED, "The attempt waits in its queue.")
+        return Verdict("Running", "False", TrainingReason.QUEUED, "The attempt waits in its queue.")
     if trouble is not None:
         return Verdict("Running", "False", trouble.reason, trouble.message)
     if facts.running < last.workers:
         return Verdict(
-            "Running", "False", Reason.STARTING, f"Attempt {last.attempt} starts its workers."
+            "Running",
+            "False",
+            TrainingReason.STARTING,
+            f"Attempt {last.attempt} starts its workers.",
         )
-    if step.why == Why.RESIZING:
+    if step.why == StepReason.RESIZING:
         return Verdict("Running", "True", step.why, f"The {last.workers} workers save and stop.")
     other = _of_another_size(facts, step, last)
     if other is not None:
         return other
     slower = fell_back(facts.observed)
     if slower:
-        return Verdict("Running", "True", Reason.FELL_BACK, slower)
+        return Verdict("Running", "True", TrainingReason.FELL_BACK, slower)
     changed = facts.notes.digest != order_digest(facts.job)
     note = " Changes of the spec take effect with the next attempt." if changed else ""
     note += starved(facts.live)
-    return Verdict("Running", "True", Reason.TRAINING, f"Attempt {last.attempt} trains.{note}")
+    return Verdict(
+        "Running", "True", TrainingReason.TRAINING, f"Attempt {last.attempt} trains.{note}"
+    )
 
 
 def _of_another_size(facts: Facts, step: Step, last: JobView) -> Verdict | None:
@@ -133,9 +148,9 @@ def _of_another_size(facts: Facts, step: Step, last: JobView) -> Verdict | None:
             f"It trains on with {last.workers} of {wish} workers. {fewer.message} "
             "Places for the others are looked for."
         )
-        return Verdict("Running", "True", Reason.FEWER, sentence)
+        return Verdict("Running", "True", TrainingReason.FEWER, sentence)
     sentence = f"It trains on with {last.workers} workers. {step.keeps}".rstrip()
-    return Verdict("Running", "True", Reason.KEEPS_SIZE, sentence)
+    return Verdict("Running", "True", TrainingReason.KEEPS_SIZE, sentence)
 
 
 def _waiting(step: Step) -> str:
@@ -157,10 +172,14 @@ def _waiting(step: Step) -> str:
 
 def _suspended(facts: Facts, step: Step) -> Verdict:
     if not facts.job.spec.suspend or step.do in {Do.SUCCEED, Do.FAIL}:
-        return Verdict("Suspended", "False", Reason.NOT_SUSPENDED, "The job is not suspended.")
+        return Verdict(
+            "Suspended", "False", TrainingReason.NOT_SUSPENDED, "The job is not suspended."
+        )
     if step.do == Do.REST:
-        return Verdict("Suspended", "True", Why.SUSPENDED, "No pods run; spec.suspend is true.")
-    return Verdict("Suspended", "False", Reason.SUSPENDING, "The ranks save and stop.")
+        return Verdict(
+            "Suspended", "True", StepReason.SUSPENDED, "No pods run; spec.suspend is true."
+        )
+    return Verdict("Suspended", "False", TrainingReason.SUSPENDING, "The ranks save and stop.")
 
 
 def _stalled(facts: Facts, step: Step, trouble: Trouble | None) -> Verdict:
@@ -169,4 +188,6 @@ def _stalled(facts: Facts, step: Step, trouble: Trouble | None) -> Verdict:
     if trouble is not None:
         return Verdict("Stalled", "True", trouble.reason, trouble.message)
     note = waits(facts.job) if step.do != Do.SUCCEED else ""
-    return Verdict("Stalled", "False", Reason.PROGRESSING, f"Nothing stands in the way.{note}")
+    return Verdict(
+        "Stalled", "False", TrainingReason.PROGRESSING, f"Nothing stands in the way.{note}"
+    )

@@ -1,7 +1,7 @@
 """What has a model server counted? Read from its /metrics, as a witness against the ledger.
 
-Our own model server counts tokens itself, at the model; vLLM does too. Others tell how many requests
-they have answered.
+Our own model server counts tokens itself, at the model; some engines do too, and their rows say by
+which counters. Others tell how many requests they have answered.
 """
 
 from collections.abc import Iterable
@@ -11,8 +11,7 @@ from math import isfinite
 from prometheus_client.parser import text_string_to_metric_families
 
 from preamar.protocol.engine_gauges import ANSWERED, lines_of
-
-TOKENS = ("preamar_model_tokens_total", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+from preamar.protocol.engines import token_counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +36,15 @@ class Counts:
 
 def counts_of(text: str, model: str) -> Counts:
     """Of one model. Raises ``ValueError`` where it is no such text, or says nothing of the model."""
-    lines = lines_of(text, (ANSWERED, *TOKENS))
+    counters = token_counters()
+    lines = lines_of(text, (ANSWERED, *counters))
     answered = tokens = None
     for name, labels, value in _samples(lines):
         if labels.get("model", labels.get("model_name", model)) != model:
             continue
         if name == ANSWERED:
             answered = (answered or 0) + value
-        elif name in TOKENS:
+        elif name in counters:
             tokens = (tokens or 0) + value
     if answered is None and tokens is None:
         raise ValueError(f"nothing is said of {model}")

@@ -26,9 +26,9 @@ class Side:
         self.requests = self.failures = 0
         self.took = [0] * (len(BOUNDS) + 1)
 
-    def counts(self) -> canary.Side:
+    def counts(self) -> canary.RevisionCounts:
         """As they are now."""
-        return canary.Side(self.requests, self.failures, tuple(self.took))
+        return canary.RevisionCounts(self.requests, self.failures, tuple(self.took))
 
 
 class CanaryStats:
@@ -65,5 +65,5 @@ class CanaryStats:
 
     def counts(self) -> canary.Trial:
         """As they are now, for a report."""
-        apart = canary.Apart(self.compared, self.total, tuple(self.bets))
+        apart = canary.AnswerDifferences(self.compared, self.total, tuple(self.bets))
         return canary.Trial(self.revision, self.old.counts(), self.new.counts(), apart)

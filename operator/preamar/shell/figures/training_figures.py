@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.shell.polling.progress import Poller
 
-FIGURES: Mapping[str, tuple[str, Callable[[Progress], float | None]]] = {
+FIGURES: Mapping[str, tuple[str, Callable[[ProgressReport], float | None]]] = {
     "preamar_training_step": ("Steps that a running job has done.", lambda told: told.step),
     "preamar_training_loss": (
         "Loss of a running job's last step, in nats per token.",

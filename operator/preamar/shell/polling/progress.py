@@ -18,9 +18,9 @@ import aiohttp
 
 from preamar.core.pods import PodView
 from preamar.core.training.elastic.resize import order_of
-from preamar.core.training.observe import Heard, JobView
+from preamar.core.training.observe import JobView, StopAck
 from preamar.core.training.pods.tokens import stop_token
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 from preamar.protocol import ports
 from preamar.protocol.labels import ATTEMPT_LABEL, DATA
 from preamar.shell.watching.keys import Key
@@ -55,8 +55,8 @@ class _Run:
     order: Order | None = None
     ordered_at: float = 0.0
     accepted: bool = False
-    latest: Progress | None = None
-    shown: Progress | None = None
+    latest: ProgressReport | None = None
+    shown: ProgressReport | None = None
     shown_at: float = -SHOWN_SECONDS
 
 
@@ -133,23 +133,23 @@ class Poller:
             run.order, run.ordered_at, run.accepted = order, time.monotonic(), False
             self._hurry.set()
 
-    def heard(self, key: Key) -> Heard | None:
+    def heard(self, key: Key) -> StopAck | None:
         """What became of the order to stop; None where there is none."""
         run = self._runs.get(key)
         if run is None or run.order is None:
             return None
-        return Heard(run.accepted, time.monotonic() - run.ordered_at)
+        return StopAck(run.accepted, time.monotonic() - run.ordered_at)
 
     def leave(self, key: Key) -> None:
         """Ask no more."""
         self._runs.pop(key, None)
 
-    def shown(self, key: Key) -> Progress | None:
+    def shown(self, key: Key) -> ProgressReport | None:
         """What a pass may look at."""
         run = self._runs.get(key)
         return run.shown if run else None
 
-    def latest(self) -> dict[Key, Progress]:
+    def latest(self) -> dict[Key, ProgressReport]:
         """What each agent that runs last answered."""
         return {key: run.latest for key, run in self._runs.items() if run.latest is not None}
 
@@ -212,17 +212,19 @@ class Poller:
         host = f"[{agent.ip}]" if ":" in agent.ip else agent.ip
         return f"http://{host}:{self._port}"
 
-    async def _get(self, session: aiohttp.ClientSession, agent: Agent, key: Key) -> Progress | None:
+    async def _get(
+        self, session: aiohttp.ClientSession, agent: Agent, key: Key
+    ) -> ProgressReport | None:
         try:
             async with session.get(f"{self._url(agent)}/progress") as response:
                 body = await response.content.read(LARGEST_ANSWER)
-                return Progress.of(json.loads(body)) if response.status == 200 else None
+                return ProgressReport.of(json.loads(body)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             log.debug("%s: rank 0 says nothing: %s", key, error or type(error).__name__)
             return None
 
 
-def _news(before: Progress | None, now: Progress) -> bool:
+def _news(before: ProgressReport | None, now: ProgressReport) -> bool:
     """Whether more changed than how far it is."""
     if before is None:
         return True

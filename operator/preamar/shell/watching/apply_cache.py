@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from preamar.cluster.execute import Outcome
-from preamar.core.plan import Applied, Ref, Refusal
+from preamar.core.plan import Applied, Ref, RefusedManifest
 from preamar.shell.watching.mirror import Seen
 
 # A watch that has not shown our own write by then is not waited for any longer; what is decided
@@ -26,7 +26,7 @@ class Remembered:
 
     uid: str
     applied: dict[Ref, Applied] = field(default_factory=dict)
-    refused: dict[Ref, tuple[Refusal, float]] = field(default_factory=dict)
+    refused: dict[Ref, tuple[RefusedManifest, float]] = field(default_factory=dict)
     absent: dict[Ref, float] = field(default_factory=dict)
     version: int = 0
     wrote: dict[Ref | None, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Remembered:
         self.applied.pop(ref, None)
         self.wrote.pop(ref, None)
 
-    def refusals(self) -> dict[Ref, Refusal]:
+    def refusals(self) -> dict[Ref, RefusedManifest]:
         """What was refused lately."""
         now = time.monotonic()
         self.refused = {

@@ -1,7 +1,7 @@
 """Can the built-in models be split as ordered? Said in words before DeepSpeed would stumble.
 
-The operator has the same rules (core/training/planner/parallelism.py and limits.py), so that a job which
-cannot run never gets here.
+The operator has the same rules (core/training/backends/deepspeed/parallelism.py and
+core/training/admission/limits.py), so that a job which cannot run never gets here.
 """
 
 from preamar_train.models.presets import ModelShape

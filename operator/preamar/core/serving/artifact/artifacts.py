@@ -9,21 +9,21 @@ from dataclasses import replace
 from preamar.api.inference import InferenceService
 from preamar.core.plan import Delete, Manifest, ref_of
 from preamar.core.serving.artifact.optimize_job import optimize_job
-from preamar.core.serving.artifact.optimize_words import Optimized, Stand
+from preamar.core.serving.artifact.optimize_words import Optimized, OptimizeState
 from preamar.core.serving.artifact.prefetch import prefetch
-from preamar.core.serving.artifact.rollout import Phase, Rollout
+from preamar.core.serving.artifact.rollout import Phase, RolloutState
 from preamar.core.serving.facts import Facts, facts_of
 from preamar.core.serving.model.source import artefact_of
 from preamar.core.serving.observe import canary_ref
 from preamar.core.serving.pods.desired import Template, canary
 
 
-def served_of(facts: Facts, work: Optimized, rollout: Rollout | None) -> Facts | None:
+def served_of(facts: Facts, work: Optimized, rollout: RolloutState | None) -> Facts | None:
     """Of the service as its replicas are made: while the model is being optimised or tried, or
     was refused, as those that there were before; None where there are none."""
     if rollout is not None and rollout.phase != Phase.PROMOTED:
         return _as(rollout.before, facts)
-    if work.stand in {Stand.UNASKED, Stand.DONE}:
+    if work.stand in {OptimizeState.UNASKED, OptimizeState.DONE}:
         return facts
     deployment = facts.observed.deployment
     if deployment is None or deployment.deleting or facts.before is None:
@@ -38,7 +38,7 @@ def _as(service: InferenceService, facts: Facts) -> Facts:
 def optimizer(facts: Facts, work: Optimized) -> tuple[Manifest, ...]:
     """The Jobs that optimise the model. One that is there is never changed, as all Jobs."""
     made, cache, observed = facts.artefact, facts.claim, facts.observed
-    if work.stand != Stand.WORKING or cache is None or made is None:
+    if work.stand != OptimizeState.WORKING or cache is None or made is None:
         return ()
     kept = _served(facts)
     missing = [job for job in made.jobs if job.product in work.missing]
@@ -88,7 +88,7 @@ def fetcher(facts: Facts) -> tuple[Manifest, ...]:
 
 
 def tried(
-    facts: Facts, rollout: Rollout | None, beside: int
+    facts: Facts, rollout: RolloutState | None, beside: int
 ) -> tuple[tuple[Manifest, ...], tuple[Delete, ...]]:
     """The Deployment of a revision on trial, or its end. After a promotion it stays until the
     others are replaced: capacity is not lost."""

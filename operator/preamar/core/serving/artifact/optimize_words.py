@@ -18,7 +18,7 @@ LONGEST = 200
 _FIGURES = ("latency", "latencyP99", "throughput", "error")
 
 
-class Stand(StrEnum):
+class OptimizeState(StrEnum):
     """How far it is; the condition's reason."""
 
     UNASKED = "NotRequested"
@@ -27,7 +27,7 @@ class Stand(StrEnum):
     REFUSED = "Refused"
 
 
-class Why(StrEnum):
+class OptimizeFailure(StrEnum):
     """Why it did not come to an artefact."""
 
     INACCURATE = "OptimizationTooInaccurate"
@@ -42,7 +42,7 @@ class Optimized:
     say what is waited for. ``missing``: the products whose Jobs have not made their part yet;
     ``stale``: those of them whose Jobs have, and it is gone."""
 
-    stand: Stand
+    stand: OptimizeState
     reason: str = ""
     message: str = ""
     told: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -55,25 +55,25 @@ def refused(end: Ended) -> Optimized:
     told = end.words
     reason, message = told.get("reason"), told.get("message")
     if not isinstance(reason, str) or not reason.isalpha() or len(reason) > LONGEST:
-        reason = Why.UNSUPPORTED
+        reason = OptimizeFailure.UNSUPPORTED
     if not isinstance(message, str) or not message:
         message = "The model cannot be optimised as asked."
-    return Optimized(Stand.REFUSED, reason, message)
+    return Optimized(OptimizeState.REFUSED, reason, message)
 
 
 def failed(pod: PodView, end: Ended) -> Optimized:
     """Of the last try of several."""
     if end.reason == "OOMKilled":
         return Optimized(
-            Stand.REFUSED,
-            Why.MEMORY,
+            OptimizeState.REFUSED,
+            OptimizeFailure.MEMORY,
             "Optimising the model needs more memory than it may use: raise "
             "runtime.resources.limits.memory.",
         )
     said = " ".join(end.message.split())[-600:]
     return Optimized(
-        Stand.REFUSED,
-        Why.FAILS,
+        OptimizeState.REFUSED,
+        OptimizeFailure.FAILS,
         f"Optimising the model failed {TRIES + 1} times, last with exit code {end.exit_code} in pod "
         f"{pod.name}. It said: {said}",
     )

@@ -13,8 +13,8 @@ from preamar.core.conditions import shortened
 from preamar.core.plan import Ref
 from preamar.core.serving.artifact.optimize_words import (
     Optimized,
-    Stand,
-    Why,
+    OptimizeFailure,
+    OptimizeState,
     engine,
     failed,
     figures,
@@ -35,7 +35,7 @@ def optimized(facts: Facts) -> Optimized:
     """How the present wish stands."""
     made = facts.artefact
     if made is None:
-        return Optimized(Stand.UNASKED)
+        return Optimized(OptimizeState.UNASKED)
     wanted, gone = [job.product for job in made.jobs], _gone(facts)
     parts = [
         (_known(facts, made, job.product) if gone is None else None)
@@ -43,17 +43,19 @@ def optimized(facts: Facts) -> Optimized:
         for job in made.jobs
     ]
     for product, part in zip(wanted, parts, strict=True):
-        if part.stand == Stand.REFUSED:
+        if part.stand == OptimizeState.REFUSED:
             said = f"For {product}: {part.message}" if product else part.message
-            return Optimized(Stand.REFUSED, part.reason, said)
-    missing = tuple(p for p, part in zip(wanted, parts, strict=True) if part.stand != Stand.DONE)
+            return Optimized(OptimizeState.REFUSED, part.reason, said)
+    missing = tuple(
+        p for p, part in zip(wanted, parts, strict=True) if part.stand != OptimizeState.DONE
+    )
     if missing:
         stale = tuple(product for part in parts for product in part.stale)
-        return Optimized(Stand.WORKING, message=_waits(parts), missing=missing, stale=stale)
+        return Optimized(OptimizeState.WORKING, message=_waits(parts), missing=missing, stale=stale)
     told = dict(parts[0].told)
     if made.compiled:
         told["engines"] = [engine for part in parts for engine in part.told["engines"]]
-    return Optimized(Stand.DONE, told=told)
+    return Optimized(OptimizeState.DONE, told=told)
 
 
 def _known(facts: Facts, made: Artefact, product: str) -> Optimized | None:
@@ -64,12 +66,12 @@ def _known(facts: Facts, made: Artefact, product: str) -> Optimized | None:
     told: dict[str, Any] = known.model_dump(by_alias=True, exclude_none=True, mode="json")
     built = told.pop("engines")
     if not made.compiled:
-        return Optimized(Stand.DONE, told=told)
+        return Optimized(OptimizeState.DONE, told=told)
     engines = [each for each in built if product in {"", each.get("product")}]
     if not engines:
         return None
     figures = {side: engines[0][side] for side in ("before", "after") if side in engines[0]}
-    return Optimized(Stand.DONE, told=told | figures | {"engines": engines})
+    return Optimized(OptimizeState.DONE, told=told | figures | {"engines": engines})
 
 
 def _gone(facts: Facts) -> datetime | None:
@@ -111,11 +113,11 @@ def _part(facts: Facts, made: Artefact, job: OptimizeJob, gone: datetime | None)
     ]
     done = next((end for _, end in ends if end.exit_code == 0), None)
     if done is not None and gone is not None and (done.finished is None or done.finished < gone):
-        return Optimized(Stand.WORKING, message="What was made is gone.", stale=(product,))
+        return Optimized(OptimizeState.WORKING, message="What was made is gone.", stale=(product,))
     if done is not None:
         told = figures(done, made.name)
         engines = {"engines": [engine(done, product, told)]} if made.compiled else {}
-        return Optimized(Stand.DONE, told=told | engines)
+        return Optimized(OptimizeState.DONE, told=told | engines)
     refusal = next((end for _, end in ends if end.exit_code == REFUSED), None)
     if refusal is not None:
         return refused(refusal)
@@ -126,21 +128,21 @@ def _part(facts: Facts, made: Artefact, job: OptimizeJob, gone: datetime | None)
     if child is not None and child.failed and not ends:
         late = f" within {HOURS} hours, in which it may have waited for a node"
         return Optimized(
-            Stand.REFUSED,
-            Why.FAILS,
+            OptimizeState.REFUSED,
+            OptimizeFailure.FAILS,
             f"The Job {job.name} did not end{late if child.failed == LATE else ' well and its pods are gone'}. "
             "Delete it to try again.",
         )
     stuck = next((pod.unschedulable for pod in pods if pod.unschedulable), "")
     where = f"for {product} " if product else ""
     return Optimized(
-        Stand.WORKING, message=f"The Job {where}waits for a node: {stuck}" if stuck else ""
+        OptimizeState.WORKING, message=f"The Job {where}waits for a node: {stuck}" if stuck else ""
     )
 
 
 def _waits(parts: Sequence[Optimized]) -> str:
     """What is under way, as a sentence or two."""
-    done = sum(part.stand == Stand.DONE for part in parts)
+    done = sum(part.stand == OptimizeState.DONE for part in parts)
     count = f"{done} of {len(parts)} engines are built." if len(parts) > 1 else ""
     stuck = next((part.message for part in parts if part.message), "")
     return shortened(" ".join(filter(None, (count, stuck))))

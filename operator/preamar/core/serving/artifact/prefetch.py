@@ -17,6 +17,7 @@ from preamar.core.serving.model.source import (
 )
 from preamar.core.serving.pods.worker import worker
 from preamar.core.settings import Settings
+from preamar.protocol.images import TRITON
 
 KEPT_SECONDS = 600
 
@@ -32,7 +33,7 @@ def prefetch(
     container = {
         "name": "fetch",
         # That of CPUs: no driver is needed, and it is a tenth as large.
-        "image": settings.triton_image,
+        "image": settings.images[TRITON],
         "env": [
             {"name": "PREAMAR_MODEL", "value": dumps(words, sort_keys=True)},
             {"name": "HOME", "value": "/tmp"},  # noqa: S108

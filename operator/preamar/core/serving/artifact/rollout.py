@@ -15,14 +15,14 @@ from typing import Any
 
 from preamar.api.inference import InferenceService
 from preamar.core.conditions import Verdict, shortened
-from preamar.core.serving.artifact.optimize_words import Optimized, Stand
+from preamar.core.serving.artifact.optimize_words import Optimized, OptimizeState
 from preamar.core.serving.canary.answer_comparison import allowed
 from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS, Judgement, judge
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, find
 from preamar.core.serving.pods.readiness import down, is_ready
 from preamar.core.timestamps import moment, stamp
-from preamar.protocol.canary import Apart, Side, Trial
+from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.demand import Demand
 from preamar.protocol.labels import REVISION
 
@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutState:
     """Of one revision. ``before``: the service as it was. ``requests``: of the new revision when the
     present step began, which was at ``since``, None until a replica of it was ready. ``tolerance``:
     how far its answers may be from those of the one before, None where they are not compared."""
@@ -82,10 +82,10 @@ class Rollout:
         return words | ({"since": stamp(self.since)} if self.since else {})
 
 
-def rollout_of(facts: Facts, work: Optimized) -> Rollout | None:
+def rollout_of(facts: Facts, work: Optimized) -> RolloutState | None:
     """What becomes of a new revision now; None where there is none on its way in steps."""
     observed = facts.observed
-    if not facts.canary or work.stand not in {Stand.UNASKED, Stand.DONE}:
+    if not facts.canary or work.stand not in {OptimizeState.UNASKED, OptimizeState.DONE}:
         return None
     known = known_rollout(facts)
     if known is None or known.phase != Phase.TRYING:
@@ -119,7 +119,7 @@ def rollout_of(facts: Facts, work: Optimized) -> Rollout | None:
     return replace(now, message=judged.sentence)
 
 
-def verdict(facts: Facts, rollout: Rollout | None) -> tuple[Verdict, ...]:
+def verdict(facts: Facts, rollout: RolloutState | None) -> tuple[Verdict, ...]:
     """The condition ``RolledOut``, with strategy Canary."""
     service = facts.service
     if not facts.canary:
@@ -141,7 +141,7 @@ def verdict(facts: Facts, rollout: Rollout | None) -> tuple[Verdict, ...]:
     return (Verdict("RolledOut", "Unknown", rollout.phase, sentence),)
 
 
-def known_rollout(facts: Facts) -> Rollout | None:
+def known_rollout(facts: Facts) -> RolloutState | None:
     """As status has it; begun where the replicas that there are were made otherwise."""
     service, deployment, before = facts.service, facts.observed.deployment, facts.before
     revision, told = facts.revision, service.status.rollout
@@ -149,11 +149,11 @@ def known_rollout(facts: Facts) -> Rollout | None:
         return None
     if before is None or facts.before_revision == revision:
         if told is not None and told.revision == revision and told.phase == Phase.PROMOTED:
-            return Rollout(revision, service, Phase.PROMOTED, told.step, moment(told.since),
+            return RolloutState(revision, service, Phase.PROMOTED, told.step, moment(told.since),
                            told.requests, told.reason, told.message)  # fmt: skip
         return None
     if told is not None and told.revision == revision and told.phase in set(Phase):
-        return Rollout(
+        return RolloutState(
             revision,
             before,
             Phase(told.phase),
@@ -167,7 +167,7 @@ def known_rollout(facts: Facts) -> Rollout | None:
     # Nothing is known of one that has never loaded: there is nothing to compare with.
     if service.status.revision != facts.before_revision:
         return None
-    return Rollout(revision, before, tolerance=allowed(before, service))
+    return RolloutState(revision, before, tolerance=allowed(before, service))
 
 
 def _finding(facts: Facts) -> Finding | None:
@@ -183,11 +183,11 @@ def _trial(demand: Demand, revision: str) -> Trial:
     told = [trial for trial in demand.trials if trial.revision == revision]
     return Trial(
         revision,
-        reduce(Side.plus, (trial.old for trial in told), Side()),
-        reduce(Side.plus, (trial.new for trial in told), Side()),
-        reduce(Apart.plus, (trial.apart for trial in told), Apart()),
+        reduce(RevisionCounts.plus, (trial.old for trial in told), RevisionCounts()),
+        reduce(RevisionCounts.plus, (trial.new for trial in told), RevisionCounts()),
+        reduce(AnswerDifferences.plus, (trial.apart for trial in told), AnswerDifferences()),
     )
 
 
-def _back(known: Rollout, reason: str, message: str) -> Rollout:
+def _back(known: RolloutState, reason: str, message: str) -> RolloutState:
     return replace(known, phase=Phase.ROLLED_BACK, reason=reason, message=shortened(message))

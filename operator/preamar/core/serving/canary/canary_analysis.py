@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import exp, lgamma, log, log1p
 
-from preamar.protocol.canary import LEAST_COMPARED, Apart, Side, Trial
+from preamar.protocol.canary import LEAST_COMPARED, AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.histogram import BOUNDS
 
 LEAST_REQUESTS = 20
@@ -88,7 +88,7 @@ def judge(
     )
 
 
-def _differs(apart: Apart, tolerance: float) -> str:
+def _differs(apart: AnswerDifferences, tolerance: float) -> str:
     return (
         f"Its answers differ from those of the one before by {apart.mean * tolerance:.2g} in the mean "
         f"of {apart.compared}, where {tolerance:.2g} is allowed: change what is optimised, calibrate "
@@ -96,7 +96,7 @@ def _differs(apart: Apart, tolerance: float) -> str:
     )
 
 
-def _agrees(apart: Apart, tolerance: float | None) -> str:
+def _agrees(apart: AnswerDifferences, tolerance: float | None) -> str:
     if tolerance is None:
         return ""
     if not apart.compared:
@@ -137,6 +137,6 @@ def quantile(took: tuple[int, ...]) -> float | None:
     return None
 
 
-def _rate(old: Side) -> float:
+def _rate(old: RevisionCounts) -> float:
     """The old revision's rate of failures, with a doubt that shrinks with its requests."""
     return min(0.99, max(FLOOR, (old.failures + 1) / (old.requests + 2) if old.requests else FLOOR))

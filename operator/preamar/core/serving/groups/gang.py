@@ -21,7 +21,7 @@ INCOMPLETE = "GroupIncomplete"
 
 
 @dataclass(frozen=True, slots=True)
-class Gang:
+class GangLimit:
     """``limit``: how many replicas at most, None without one. ``told``: ``status.groups``.
     ``recheck_in``: seconds until time alone may change the answer."""
 
@@ -38,10 +38,10 @@ class _Group(NamedTuple):
     workers: tuple[PodView, ...]
 
 
-def gang_of(facts: Facts, wanted: int) -> Gang:
+def gang_of(facts: Facts, wanted: int) -> GangLimit:
     """What holds now for a size of ``wanted``."""
     if not facts.grouped:
-        return Gang()
+        return GangLimit()
     now, members = facts.observed.now, members_of(facts.here, facts.observed.workers)
     groups = [_Group(leader, members[leader.uid]) for leader in facts.here]
     complete = sum([_is_complete(facts, group) for group in groups])
@@ -65,13 +65,13 @@ def gang_of(facts: Facts, wanted: int) -> Gang:
             "message": _explanation(facts, late),
         }
     if known is None:
-        return Gang(recheck_in=soonest)
+        return GangLimit(recheck_in=soonest)
     left = _pausing(known, now)
     if left > 0:
-        return Gang(known["limit"], known, known["message"], left)
+        return GangLimit(known["limit"], known, known["message"], left)
     # What has become complete stays; the next is tried at once.
     limit = max(known["limit"], complete) + 1
-    return Gang(limit, known, known["message"], soonest)
+    return GangLimit(limit, known, known["message"], soonest)
 
 
 def _is_complete(facts: Facts, group: _Group) -> bool:

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from preamar.api.inference import InferenceService
-from preamar.api.models import Format
 from preamar.core.pods import PodView
 from preamar.core.serving.facts import Facts
 from preamar.core.serving.health.faults import Fault, Finding, Made, crashing, out_of_memory
-from preamar.core.serving.health.fit_kept import Fit, known_fit
+from preamar.core.serving.health.fit_kept import KeptFit, known_fit
 from preamar.core.serving.observe import batch_of
 from preamar.core.serving.pods.memory import REFUSED, exceeded
 from preamar.core.trouble import Trouble
+from preamar.protocol.engines import ENGINES
 from preamar.protocol.labels import REVISION
 
 HALVINGS = 3
@@ -29,7 +29,7 @@ RELEASED = (
 )
 
 
-def fit_of(facts: Facts) -> Fit:
+def fit_of(facts: Facts) -> KeptFit:
     """What is so after what the pods show now."""
     known, now = known_fit(facts), facts.observed.now
     if known.given_up is not None or _ordered_away(facts):
@@ -47,20 +47,20 @@ def fit_of(facts: Facts) -> Fit:
     return replace(known, at=now, given_up=trouble)
 
 
-def made_with(pods: Iterable[PodView], facts: Facts, fit: Fit) -> tuple[PodView, ...]:
+def made_with(pods: Iterable[PodView], facts: Facts, fit: KeptFit) -> tuple[PodView, ...]:
     """Those that are of the present revision and batch."""
     current = [pod for pod in pods if pod.labels.get(REVISION) == facts.revision]
     batches = [batch_of(pod.labels) or fit.asked for pod in current]
     return tuple(p for p, batch in zip(current, batches, strict=True) if batch == fit.batch)
 
 
-def _smaller_helps(service: InferenceService, known: Fit) -> bool:
+def _smaller_helps(service: InferenceService, known: KeptFit) -> bool:
     """Whether there is a smaller batch to try. The configuration of a Python model is its own."""
-    own = service.spec.model.format == Format.PYTHON
+    own = ENGINES[service.spec.model.format].own_code
     return not own and known.batch > 1 and known.halvings < HALVINGS
 
 
-def _hopeless(facts: Facts, known: Fit) -> Finding | None:
+def _hopeless(facts: Facts, known: KeptFit) -> Finding | None:
     """Why pods that are down will not come up, where that is certain enough to take them away. Of a model
     that was ready before, only a smallest batch that is too large again and again: all else may
     pass."""

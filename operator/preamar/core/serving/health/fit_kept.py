@@ -21,13 +21,13 @@ from preamar.core.trouble import Trouble
 from preamar.protocol.labels import REVISION
 
 
-class Step(StrEnum):
+class FitStep(StrEnum):
     HALVED = "BatchHalved"
     RELEASED = "ReplicasReleased"
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class KeptFit:
     """``asked`` and ``batch``: requests in one batch at most, as asked for and as made. ``at``: when
     that changed last. ``given_up``: why no replica runs."""
 
@@ -53,19 +53,19 @@ class Fit:
         )
 
 
-def known_fit(facts: Facts) -> Fit:
+def known_fit(facts: Facts) -> KeptFit:
     """What was found before, of the present revision."""
     service, deployment = facts.service, facts.observed.deployment
     asked = service.spec.runtime.batching.max_batch_size
     revision, told = facts.revision, service.status.fit
-    fit = Fit(asked, asked)
+    fit = KeptFit(asked, asked)
     if told is not None and told.revision == revision:
         if told.given_up and told.edition != facts.edition:
             return fit
         # Another version may have had other words; a condition needs one.
         reason = Fault(told.reason) if told.reason in set(Fault) else Fault.CRASH
         why = Trouble(reason, told.message) if told.given_up else None
-        fit = Fit(asked, _within(told.max_batch_size, asked), moment(told.at), why)
+        fit = KeptFit(asked, _within(told.max_batch_size, asked), moment(told.at), why)
     if deployment is not None and deployment.revision == revision and deployment.batch is not None:
         # Smaller than what is told: an operator died before it could tell.
         batch = _within(deployment.batch, asked)
@@ -82,7 +82,7 @@ def as_made(service: InferenceService) -> InferenceService:
     return with_batch(service, _within(told.max_batch_size, asked))
 
 
-def told_fit(facts: Facts, fit: Fit) -> dict[str, Any]:
+def told_fit(facts: Facts, fit: KeptFit) -> dict[str, Any]:
     """``status.fit`` as it should be, as JSON; empty where all is as asked."""
     before = facts.service.status.fit
     if fit.batch < fit.asked or fit.given_up is not None:
@@ -105,14 +105,14 @@ def told_fit(facts: Facts, fit: Fit) -> dict[str, Any]:
     return {}
 
 
-def steps(facts: Facts, fit: Fit) -> tuple[Event, ...]:
+def steps(facts: Facts, fit: KeptFit) -> tuple[Event, ...]:
     """What is told of a change, once."""
     told = _told(facts)
     found = []
     if fit.batch < (told.max_batch_size if told else fit.asked):
-        found.append(Event(Step.HALVED, fit.sentence, "Warning"))
+        found.append(Event(FitStep.HALVED, fit.sentence, "Warning"))
     if fit.given_up is not None and not (told and told.given_up):
-        found.append(Event(Step.RELEASED, fit.given_up.message, "Warning"))
+        found.append(Event(FitStep.RELEASED, fit.given_up.message, "Warning"))
     return tuple(found)
 
 

@@ -9,22 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from preamar.api.inference import InferenceService
-from preamar.api.models import Format
 from preamar.core.placement import on_gpu
 from preamar.core.serving.model.source import compiles
 from preamar.core.settings import Settings
+from preamar.protocol.engines import ENGINES
 
 
 def image_of(service: InferenceService, settings: Settings) -> str:
     """Chosen before anybody has seen the files, which is why format Auto is never an engine's."""
     if service.spec.runtime.image:
         return service.spec.runtime.image
-    match service.spec.model.format:
-        case Format.VLLM:
-            return settings.triton_vllm_image
-        case Format.TENSORRT_LLM:
-            return settings.triton_trtllm_image
-    return settings.triton_gpu_image if on_gpu(service.spec.accelerator) else settings.triton_image
+    engine = ENGINES[service.spec.model.format]
+    return settings.images[engine.gpu if on_gpu(service.spec.accelerator) else engine.cpu]
 
 
 def read(body: Mapping[str, Any], settings: Settings) -> InferenceService:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from preamar.api.inference import InferenceService, InferenceServiceSpec
-from preamar.api.models import Engine, Format, Precision, SparsityType, Task, Trust
+from preamar.api.models import Engine, Precision, SparsityType, Task
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.core.placement import on_gpu
 from preamar.core.serving.model.source import MOUNTED
+from preamar.protocol.engines import ENGINES
 
 
 def _compiles(spec: InferenceServiceSpec) -> bool:
@@ -28,18 +29,8 @@ def _uncomputed(spec: InferenceServiceSpec) -> bool:
     return precision in {Precision.FP8, Precision.FP4}
 
 
-def _language(spec: InferenceServiceSpec) -> bool:
-    """Language models in an engine that joins all requests and splits the model by itself."""
-    return spec.model.format in {Format.VLLM, Format.TENSORRT_LLM}
-
-
-def _own_code(spec: InferenceServiceSpec) -> bool:
-    """Models that split themselves."""
-    return spec.model.format == Format.PYTHON and spec.model.trust == Trust.CODE
-
-
 def _splits(spec: InferenceServiceSpec) -> bool:
-    return _language(spec) or _own_code(spec)
+    return ENGINES[spec.model.format].splits
 
 
 def is_split(spec: InferenceServiceSpec) -> bool:
@@ -49,21 +40,12 @@ def is_split(spec: InferenceServiceSpec) -> bool:
 
 def _spans(spec: InferenceServiceSpec) -> bool:
     """Whether one copy can be over several pods with accelerators."""
-    split = spec.parallelism
-    if spec.model.format == Format.VLLM:
-        return split.tensor * split.pipeline % split.nodes == 0
-    return _own_code(spec)
+    return ENGINES[spec.model.format].spans(spec.parallelism)
 
 
 def _spreads_experts(spec: InferenceServiceSpec) -> bool:
     """Whether the experts can be spread as is asked."""
-    tensor, expert = spec.parallelism.tensor, spec.parallelism.expert
-    match spec.model.format:
-        case Format.VLLM:  # over all that share a layer, or over none
-            return expert in {1, tensor}
-        case Format.TENSORRT_LLM:
-            return tensor % expert == 0
-    return expert == 1 or _own_code(spec)
+    return spec.parallelism.expert == 1 or ENGINES[spec.model.format].spreads(spec.parallelism)
 
 
 def _optimizes(spec: InferenceServiceSpec) -> bool:
@@ -72,7 +54,6 @@ def _optimizes(spec: InferenceServiceSpec) -> bool:
     return changed or _compiles(spec)
 
 
-COMPILED = {Format.AUTO, Format.ONNX, Format.SAFETENSORS}
 SPLIT = "set it to 1: only formats VLLM and TensorRTLLM, or a model's own code (format Python, trust Code), share a layer"
 
 
@@ -108,7 +89,7 @@ UNSERVED: tuple[Unserved, ...] = (
     Unserved(
         "optimize.engine",
         lambda s: (
-            _compiles(s) and (s.model.task == Task.GENERATE or s.model.format not in COMPILED)
+            _compiles(s) and (s.model.task == Task.GENERATE or not ENGINES[s.model.format].compiles)
         ),
         "ONNX graphs and encoders are compiled, with task Infer or Embed: set it to None, and serve language models with format VLLM",
     ),
@@ -129,12 +110,12 @@ UNSERVED: tuple[Unserved, ...] = (
     ),
     Unserved(
         "model.format",
-        lambda s: s.model.format == Format.TORCHSCRIPT,
+        lambda s: not ENGINES[s.model.format].served,
         "use VLLM or TensorRTLLM for language models on GPUs, ONNX or TensorRT for others",
     ),
     Unserved(
         "runtime.instances",
-        lambda s: _language(s) and s.runtime.instances > 1,
+        lambda s: s.runtime.instances > 1 and ENGINES[s.model.format].joins,
         "one engine joins all requests: set it to 1 and runtime.batching.maxBatchSize to the streams",
     ),
     Unserved("parallelism.tensor", lambda s: s.parallelism.tensor > 1 and not _splits(s), SPLIT),

@@ -33,7 +33,7 @@ class Aim:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ReplicaCounts:
     """The replicas that there are. ``starting``: seconds until each other one should be ready."""
 
     ready: int = 0
@@ -41,7 +41,7 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class Measurements:
     """What was measured of this model. Seconds; None where nothing was."""
 
     cold_start: float | None = None
@@ -81,8 +81,8 @@ def wanted(
     demand: Demand,
     in_flight: int,
     size: int,
-    fleet: Fleet,
-    learned: Learned,
+    fleet: ReplicaCounts,
+    learned: Measurements,
     bounds: tuple[int, int],
 ) -> int:
     """Replicas that demand asks for. ``in_flight`` is what is known of it; ``bounds``: the user's

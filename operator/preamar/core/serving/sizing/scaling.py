@@ -15,8 +15,8 @@ from enum import StrEnum
 
 from preamar.core.serving.sizing.demand_size import (
     Aim,
-    Fleet,
-    Learned,
+    Measurements,
+    ReplicaCounts,
     copies,
     sized_by_goal,
     wanted,
@@ -28,7 +28,7 @@ COOLING_SECONDS = 30.0
 COOLING_AT_MOST = 600.0
 
 
-class Reason(StrEnum):
+class ScalingReason(StrEnum):
     DEMAND = "DemandMet"
     GOAL = "GoalKept"
     COOLING = "ScaleDownCooling"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ScalingPolicy:
     """What the user allows. ``idle``: seconds without a request before zero, at least."""
 
     min: int
@@ -54,18 +54,18 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ScalingDecision:
     """A size with its reason, and what the next decision must know."""
 
     replicas: int
-    reason: Reason
+    reason: ScalingReason
     wanted: int
     at: datetime
     recheck_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class ScalingSituation:
     """What a decision may look at. ``loaded``: this revision's model has loaded once.
     ``failing``: its replicas cannot run, as their own pods say."""
 
@@ -73,65 +73,71 @@ class Situation:
     replicas: int
     demand: Demand
     loaded: bool
-    last: Decision | None = None
-    fleet: Fleet = field(default_factory=Fleet)
-    learned: Learned = field(default_factory=Learned)
+    last: ScalingDecision | None = None
+    fleet: ReplicaCounts = field(default_factory=ReplicaCounts)
+    learned: Measurements = field(default_factory=Measurements)
     failing: bool = False
 
 
-Limit = Callable[[Policy, Situation, Decision], Decision]
-LOWER = frozenset({Reason.COOLING, Reason.IDLE})
-ASKED = frozenset({Reason.DEMAND, Reason.GOAL, Reason.CEILING})
+Limit = Callable[[ScalingPolicy, ScalingSituation, ScalingDecision], ScalingDecision]
+LOWER = frozenset({ScalingReason.COOLING, ScalingReason.IDLE})
+ASKED = frozenset({ScalingReason.DEMAND, ScalingReason.GOAL, ScalingReason.CEILING})
 
 
-def cooling_seconds(learned: Learned) -> float:
+def cooling_seconds(learned: Measurements) -> float:
     """How long a replica that is not needed is kept: as long as another would take to start. Who
     drops it sooner may pay more for starting again than he saved (the rental of skis: twice the
     cheapest at worst)."""
     return min(max(COOLING_SECONDS, learned.cold_start or 0.0), COOLING_AT_MOST)
 
 
-def follow_demand(policy: Policy, situation: Situation) -> Decision:
+def follow_demand(policy: ScalingPolicy, situation: ScalingSituation) -> ScalingDecision:
     """As many as demand asks for."""
     demand, now, size = situation.demand, situation.now, situation.replicas
     if demand.in_flight is None:
         # No report is not an empty queue: what is known may raise the size and never lowers it.
         partial = copies(demand.at_least, policy.aim)
         if partial > size:
-            return Decision(partial, Reason.DEMAND, partial, now)
-        return Decision(size, Reason.BLIND, size, now)
+            return ScalingDecision(partial, ScalingReason.DEMAND, partial, now)
+        return ScalingDecision(size, ScalingReason.BLIND, size, now)
     bounds = policy.min, max(policy.max, 1) + 1  # one more, so that a ceiling is told as such
     asked = wanted(
         policy.aim, demand, demand.in_flight, size, situation.fleet, situation.learned, bounds
     )
     # Not by whether the other formula happens to agree: that changes with every request.
     goal = sized_by_goal(policy.aim, demand, situation.learned.cold_start)
-    reason = Reason.GOAL if goal and size and asked else Reason.DEMAND
-    return Decision(asked, reason, asked, now)
+    reason = ScalingReason.GOAL if goal and size and asked else ScalingReason.DEMAND
+    return ScalingDecision(asked, reason, asked, now)
 
 
-def load_once(_policy: Policy, situation: Situation, proposed: Decision) -> Decision:
+def load_once(
+    _policy: ScalingPolicy, situation: ScalingSituation, proposed: ScalingDecision
+) -> ScalingDecision:
     """A model that nobody has seen load is not put to sleep, else it fails its first caller."""
     if situation.loaded or proposed.replicas > 0:
         return proposed
-    return replace(proposed, replicas=1, reason=Reason.FIRST_LOAD)
+    return replace(proposed, replicas=1, reason=ScalingReason.FIRST_LOAD)
 
 
-def order_no_more_that_fail(_policy: Policy, situation: Situation, proposed: Decision) -> Decision:
+def order_no_more_that_fail(
+    _policy: ScalingPolicy, situation: ScalingSituation, proposed: ScalingDecision
+) -> ScalingDecision:
     """More replicas of what cannot run would only hold more accelerators; one may try."""
     if not situation.failing or proposed.replicas <= max(situation.replicas, 1):
         return proposed
-    return replace(proposed, replicas=max(situation.replicas, 1), reason=Reason.FAILING)
+    return replace(proposed, replicas=max(situation.replicas, 1), reason=ScalingReason.FAILING)
 
 
-def cool_before_shrinking(policy: Policy, situation: Situation, proposed: Decision) -> Decision:
+def cool_before_shrinking(
+    policy: ScalingPolicy, situation: ScalingSituation, proposed: ScalingDecision
+) -> ScalingDecision:
     """Shrink to the most that was wanted during a whole window, and to zero after idling."""
     current, now = situation.replicas, situation.now
     peak, since = max(proposed.replicas, policy.min), now
     if peak >= current:
         return proposed
     if peak == 0 and _in_vain(situation):
-        return Decision(0, Reason.NOBODY_WAITS, 0, now)
+        return ScalingDecision(0, ScalingReason.NOBODY_WAITS, 0, now)
     last = situation.last
     if last is not None and last.reason in LOWER and last.replicas == current:
         # A clock that went backwards must not make the window longer than it is.
@@ -142,17 +148,17 @@ def cool_before_shrinking(policy: Policy, situation: Situation, proposed: Decisi
     idle = max(float(policy.idle), min(situation.learned.cold_start or 0.0, COOLING_AT_MOST))
     window = idle if peak == 0 and current == 1 else cooling
     if low_for < window:
-        reason = Reason.IDLE if peak == 0 and current == 1 else Reason.COOLING
-        return Decision(current, reason, peak, since, recheck_in=window - low_for)
+        reason = ScalingReason.IDLE if peak == 0 and current == 1 else ScalingReason.COOLING
+        return ScalingDecision(current, reason, peak, since, recheck_in=window - low_for)
     if peak > 0:
-        return Decision(peak, proposed.reason, peak, now)
+        return ScalingDecision(peak, proposed.reason, peak, now)
     if low_for < idle:
         # Idle for the cooling window but not for long enough: one stays, and its idling counts.
-        return Decision(1, Reason.IDLE, 0, since, recheck_in=idle - low_for)
-    return Decision(0, proposed.reason, 0, now)
+        return ScalingDecision(1, ScalingReason.IDLE, 0, since, recheck_in=idle - low_for)
+    return ScalingDecision(0, proposed.reason, 0, now)
 
 
-def _in_vain(situation: Situation) -> bool:
+def _in_vain(situation: ScalingSituation) -> bool:
     """Whether replicas that callers asked for still start, none is ready, and nobody waits for
     them any more. What a person ordered is not taken back at once."""
     fleet, last = situation.fleet, situation.last
@@ -160,12 +166,14 @@ def _in_vain(situation: Situation) -> bool:
     return situation.loaded and asked and not fleet.ready and bool(fleet.starting)
 
 
-def within_bounds(policy: Policy, _situation: Situation, proposed: Decision) -> Decision:
+def within_bounds(
+    policy: ScalingPolicy, _situation: ScalingSituation, proposed: ScalingDecision
+) -> ScalingDecision:
     """The user's min and max are the last word."""
     if proposed.replicas < policy.min:
-        return Decision(policy.min, Reason.FLOOR, policy.min, proposed.at)
+        return ScalingDecision(policy.min, ScalingReason.FLOOR, policy.min, proposed.at)
     if proposed.replicas > policy.max:
-        return Decision(policy.max, Reason.CEILING, policy.max, proposed.at)
+        return ScalingDecision(policy.max, ScalingReason.CEILING, policy.max, proposed.at)
     return proposed
 
 
@@ -177,7 +185,7 @@ LIMITS: tuple[Limit, ...] = (
 )
 
 
-def decide(policy: Policy, situation: Situation) -> Decision:
+def decide(policy: ScalingPolicy, situation: ScalingSituation) -> ScalingDecision:
     """The size for now."""
     decision = follow_demand(policy, situation)
     for limit in LIMITS:

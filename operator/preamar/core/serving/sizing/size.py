@@ -11,8 +11,19 @@ from decimal import Decimal
 from preamar.api.inference import InferenceService
 from preamar.api.scaling import ScalingMode, Signal
 from preamar.core.pods import PodView
-from preamar.core.serving.sizing.demand_size import COLD_START_SECONDS, Aim, Fleet, Learned
-from preamar.core.serving.sizing.scaling import Decision, Policy, Reason, Situation, decide
+from preamar.core.serving.sizing.demand_size import (
+    COLD_START_SECONDS,
+    Aim,
+    Measurements,
+    ReplicaCounts,
+)
+from preamar.core.serving.sizing.scaling import (
+    ScalingDecision,
+    ScalingPolicy,
+    ScalingReason,
+    ScalingSituation,
+    decide,
+)
 from preamar.core.serving.sizing.static_size import Habit
 from preamar.core.timestamps import moment
 from preamar.protocol.demand import Demand
@@ -30,23 +41,25 @@ def size_of(
     failing: bool,
     habit: Habit | None,
     now: datetime,
-) -> Decision:
+) -> ScalingDecision:
     """The size of a service."""
     spec = service.spec
     if spec.scaling.mode != ScalingMode.MANAGED:
         fixed = spec.scaling.mode == ScalingMode.FIXED
-        reason = Reason.FIXED if fixed else Reason.EXTERNAL
-        return Decision(spec.replicas, reason, spec.replicas, now)
-    policy = Policy(spec.scaling.min, spec.scaling.max, aim_of(service), spec.scaling.idle_seconds)
+        reason = ScalingReason.FIXED if fixed else ScalingReason.EXTERNAL
+        return ScalingDecision(spec.replicas, reason, spec.replicas, now)
+    policy = ScalingPolicy(
+        spec.scaling.min, spec.scaling.max, aim_of(service), spec.scaling.idle_seconds
+    )
     cold_start = cold_start_of(service)
-    situation = Situation(
+    situation = ScalingSituation(
         now=now,
         replicas=spec.replicas,
         demand=demand,
         loaded=loaded,
         last=remembered(service),
         fleet=fleet_of(pods, cold_start, now),
-        learned=Learned(cold_start, habit),
+        learned=Measurements(cold_start, habit),
         failing=failing,
     )
     return decide(policy, situation)
@@ -67,7 +80,7 @@ def cold_start_of(service: InferenceService) -> float | None:
     return float(learned.cold_start_seconds) if learned and learned.cold_start_seconds else None
 
 
-def fleet_of(pods: Iterable[PodView], cold_start: float | None, now: datetime) -> Fleet:
+def fleet_of(pods: Iterable[PodView], cold_start: float | None, now: datetime) -> ReplicaCounts:
     """Replicas that are ready, and when the others should be. ``pods`` are those that count."""
     usual = COLD_START_SECONDS if cold_start is None else cold_start
     ready, starting = 0, []
@@ -79,17 +92,17 @@ def fleet_of(pods: Iterable[PodView], cold_start: float | None, now: datetime) -
         # A pod without a node has all of its start before it.
         left = usual if pod.unschedulable or age < 0 else usual - age
         starting.append(max(ALMOST, left))
-    return Fleet(ready, tuple(sorted(starting)))
+    return ReplicaCounts(ready, tuple(sorted(starting)))
 
 
-def remembered(service: InferenceService) -> Decision | None:
+def remembered(service: InferenceService) -> ScalingDecision | None:
     """The last decision, from status, so that a restart forgets nothing."""
     told = service.status.decision
     at = moment(told.at) if told else None
-    if told is None or at is None or told.reason not in set(Reason):
+    if told is None or at is None or told.reason not in set(ScalingReason):
         return None
     wanted = told.replicas if told.wanted is None else told.wanted
-    return Decision(told.replicas, Reason(told.reason), wanted, at)
+    return ScalingDecision(told.replicas, ScalingReason(told.reason), wanted, at)
 
 
 def signal(service: InferenceService, demand: Demand) -> str:

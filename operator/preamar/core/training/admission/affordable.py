@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from preamar.api.training import TrainingJob
 from preamar.core.timestamps import moment, stamp
-from preamar.core.training.planner.quote import Quote
+from preamar.core.training.planner.quote import Estimate
 
 
 class Beyond(StrEnum):
@@ -22,12 +22,12 @@ class Beyond(StrEnum):
     UNKNOWN = "QuoteUnknown"
 
 
-class Refused(NamedTuple):
+class Unaffordable(NamedTuple):
     reason: Beyond
     sentence: str
 
 
-def refused(job: TrainingJob, found: Quote | None, now: datetime) -> Refused | None:
+def refused(job: TrainingJob, found: Estimate | None, now: datetime) -> Unaffordable | None:
     """The bound that is in the way of a start; None if none is."""
     spec = job.spec
     if spec.budget is not None:
@@ -38,13 +38,13 @@ def refused(job: TrainingJob, found: Quote | None, now: datetime) -> Refused | N
     if by is None:
         return None
     if found is None or found.seconds is None:
-        return Refused(Beyond.UNKNOWN, f"spec.finishBy cannot be judged: {_UNKNOWN_TIME}")
+        return Unaffordable(Beyond.UNKNOWN, f"spec.finishBy cannot be judged: {_UNKNOWN_TIME}")
     done = job.status.progress.step if job.status.progress else 0
     left = max(0.0, 1 - done / spec.steps)
     least = found.seconds * left * float(found.least)
     if now.timestamp() + least <= by.timestamp():
         return None
-    return Refused(
+    return Unaffordable(
         Beyond.FINISH,
         f"With {found.ranks} ranks the job needs at least {in_time(least)} more and cannot end by "
         f"{stamp(by)}. Set spec.finishBy later, or add workers.",
@@ -57,11 +57,11 @@ _UNKNOWN_TIME = (
 )
 
 
-def _budget(currency: str, limit: Decimal, found: Quote | None) -> Refused | None:
+def _budget(currency: str, limit: Decimal, found: Estimate | None) -> Unaffordable | None:
     if found is None or found.seconds is None:
-        return Refused(Beyond.UNKNOWN, f"spec.budget cannot be judged: {_UNKNOWN_TIME}")
+        return Unaffordable(Beyond.UNKNOWN, f"spec.budget cannot be judged: {_UNKNOWN_TIME}")
     if found.cost is None or found.currency != currency:
-        return Refused(
+        return Unaffordable(
             Beyond.UNKNOWN,
             f"spec.budget cannot be judged: the fleet table has no price of {found.device} in "
             f"{currency}. Add pricePerHour there, or leave the budget out.",
@@ -69,7 +69,7 @@ def _budget(currency: str, limit: Decimal, found: Quote | None) -> Refused | Non
     least = found.cost * found.least
     if least <= limit:
         return None
-    return Refused(
+    return Unaffordable(
         Beyond.BUDGET,
         f"The job costs at least {least:.2f} {currency} on {found.ranks} ranks, and "
         f"spec.budget.limit is {limit}. Raise it, or train fewer steps.",

@@ -5,34 +5,27 @@ under one of our names, a volume that is missing or that several workers cannot 
 """
 
 from enum import StrEnum
-from typing import NamedTuple
 
 from preamar.api.fields.uri import ModelUri
 from preamar.core import volumes
 from preamar.core.needs_apply import taken
-from preamar.core.training.admission.affordable import Refused, refused
+from preamar.core.training.admission.affordable import Unaffordable, refused
 from preamar.core.training.admission.limits import stops
-from preamar.core.training.data.preparing import Stand
+from preamar.core.training.data.preparing import DataState
 from preamar.core.training.facts import Facts
 from preamar.core.training.observe import Observed, children_named, claims_named
 from preamar.core.training.planner.advice import cannot_run
 from preamar.core.training.planner.quote import measured, quote
+from preamar.core.trouble import Blocked
 
 
-class Block(StrEnum):
+class TrainingBlock(StrEnum):
     UNSUPPORTED = "Unsupported"
     CHILD_TAKEN = "ObjectNameTaken"
     VOLUME_MISSING = volumes.MISSING
     VOLUME_LOST = volumes.LOST
     VOLUME_NOT_SHARED = volumes.NOT_SHARED
     VOLUME_READ_ONLY = volumes.READ_ONLY
-
-
-class Blocked(NamedTuple):
-    reason: str
-    message: str
-    recheck_in: float | None
-    """Volumes and strangers' objects are not watched; None where an edit is what is missing."""
 
 
 LOOK_AGAIN = 10.0
@@ -43,7 +36,7 @@ def blocked(facts: Facts, workers: int) -> Blocked | None:
     job, observed = facts.job, facts.observed
     sentence = stops(job)
     if sentence:
-        return Blocked(Block.UNSUPPORTED, sentence, None)
+        return Blocked(TrainingBlock.UNSUPPORTED, sentence, None)
     # What is asked for comes first. The size of a checkpoint may differ from it, and an edit may
     # have made that one impossible.
     for size in dict.fromkeys((job.spec.workers.replicas, workers)):
@@ -56,7 +49,7 @@ def blocked(facts: Facts, workers: int) -> Blocked | None:
     ref = taken(children_named(job, observed.jobs), job.metadata.uid, observed.children)
     if ref is not None:
         return Blocked(
-            Block.CHILD_TAKEN,
+            TrainingBlock.CHILD_TAKEN,
             f"A {ref.kind} called {ref.name} exists and does not belong to this resource. Remove "
             "it, or give the TrainingJob another name.",
             LOOK_AGAIN,
@@ -64,12 +57,12 @@ def blocked(facts: Facts, workers: int) -> Blocked | None:
     volume = _volume(observed)
     if volume is not None:
         return volume
-    if facts.data.stand == Stand.FAILED:
+    if facts.data.stand == DataState.FAILED:
         return Blocked(facts.data.kind, facts.data.sentence, None)
     return None
 
 
-def _beyond(facts: Facts, workers: int) -> Refused | None:
+def _beyond(facts: Facts, workers: int) -> Unaffordable | None:
     job = facts.job
     if job.spec.budget is None and not job.spec.finish_by:
         return None

@@ -4,37 +4,14 @@ One row each. A wish that would change what is trained, what it costs or whether
 job before any pod exists; one that only means "when you can" is named in a condition and kept.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from preamar.api.recipe import Offload
 from preamar.api.shared import AcceleratorType, Sharing, Topology
 from preamar.api.training import Lending, TrainingJob, TrainingJobSpec
-from preamar.core.training.planner.shapes import shape_of
-
-OWNED_KEYS = frozenset(
-    {
-        "train_batch_size",
-        "train_micro_batch_size_per_gpu",
-        "gradient_accumulation_steps",
-        "elasticity",
-        "bf16",
-        "fp16",
-        "amp",
-        "checkpoint",
-        "pipeline",
-        "tensor_parallel",
-        "autotuning",
-        # These change which ranks share a batch or the experts, behind the planner's back.
-        "sequence_parallel_size",
-        "expert_parallel",
-    }
-)
-"""Keys of DeepSpeed's configuration that follow from other fields; the trainer refuses most too."""
-OWNED_IN_ZERO = frozenset(
-    {"stage", "offload_param", "offload_optimizer", "mics_shard_size", "zero_hpz_partition_size"}
-)
-"""The same within zero_optimization."""
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.shapes import shape_of
 
 
 class Unfulfilled(NamedTuple):
@@ -47,14 +24,6 @@ class Unfulfilled(NamedTuple):
 
 def _elsewhere(uri: str | None) -> bool:
     return uri is not None and not uri.startswith("pvc://")
-
-
-def _owned(spec: TrainingJobSpec) -> list[str]:
-    """The keys of the user's that are ours."""
-    user = spec.deepspeed_config
-    zero = user.get("zero_optimization")
-    inside = OWNED_IN_ZERO & set(zero) if isinstance(zero, Mapping) else ()
-    return sorted([*(OWNED_KEYS & set(user)), *(f"zero_optimization.{key}" for key in inside)])
 
 
 READABLE = ("pvc://", "s3://", "gs://", "az://", "https://")
@@ -101,7 +70,7 @@ STOPS: tuple[Unfulfilled, ...] = (
     ),
     Unfulfilled(
         "deepspeedConfig",
-        lambda s: bool(_owned(s)),
+        lambda s: bool(BACKEND.owned(s.deepspeed_config)),
         "batch sizes, precision and parallelism follow from other fields: remove {keys}",
     ),
     Unfulfilled(
@@ -132,7 +101,7 @@ def stops(job: TrainingJob) -> str:
     """What cannot be fulfilled, a clause each; empty if everything can."""
     return "; ".join(
         f"spec.{row.field} is not supported by this version: "
-        + row.instead.format(keys=", ".join(_owned(job.spec)))
+        + row.instead.format(keys=", ".join(BACKEND.owned(job.spec.deepspeed_config)))
         for row in STOPS
         if row.asks(job.spec)
     )

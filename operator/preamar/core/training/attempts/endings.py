@@ -13,7 +13,7 @@ from typing import NamedTuple
 from preamar.core.pods import Ended, PodView
 from preamar.core.training.attempts.policy import FINAL
 from preamar.core.training.observe import JobView
-from preamar.core.training.progress import LONGEST_SENTENCE, Outcome, last_words
+from preamar.core.training.progress import LONGEST_SENTENCE, TerminationMessage, last_words
 from preamar.protocol.labels import ATTEMPT_LABEL, CONVERSION_LABEL, RESIZE, STOP
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
@@ -39,22 +39,22 @@ class Ending:
     """The step in which it failed, where the rank could tell."""
 
 
-class Exit(NamedTuple):
+class WorkerExit(NamedTuple):
     """A pod whose worker has ended, how, and its last words where they are ours."""
 
     pod: PodView
     end: Ended
-    words: Outcome | None
+    words: TerminationMessage | None
 
 
-def exits_of(pods: Iterable[PodView]) -> tuple[Exit, ...]:
+def exits_of(pods: Iterable[PodView]) -> tuple[WorkerExit, ...]:
     """Of these pods those that have ended, in the same order."""
     ends = [(pod, end) for pod in pods if (end := end_of(pod)) is not None]
     said = last_words([end.message for _, end in ends])
-    return tuple([Exit(*each, words) for each, words in zip(ends, said, strict=True)])
+    return tuple([WorkerExit(*each, words) for each, words in zip(ends, said, strict=True)])
 
 
-def ending(job: JobView, mine: tuple[PodView, ...], exits: tuple[Exit, ...]) -> Ending:
+def ending(job: JobView, mine: tuple[PodView, ...], exits: tuple[WorkerExit, ...]) -> Ending:
     """How a failed attempt ended, from what is left of its pods."""
     lost = next((p for p in mine if p.disrupted or p.reason in LOST), None)
     failed = sorted(
@@ -127,13 +127,13 @@ def rank(pod: PodView) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def outcomes(exits: Iterable[Exit]) -> tuple[Outcome, ...]:
+def outcomes(exits: Iterable[WorkerExit]) -> tuple[TerminationMessage, ...]:
     """The last words of an attempt's ranks, rank 0's first."""
     told = sorted(exits, key=lambda each: rank(each.pod) or 0)
     return tuple([each.words for each in told if each.words is not None])
 
 
-def _kind(found: Exit) -> str:
+def _kind(found: WorkerExit) -> str:
     # The kernel kills without leaving last words, or with those of a moment before.
     if found.end.reason == "OOMKilled":
         return "OutOfMemory"
@@ -142,7 +142,7 @@ def _kind(found: Exit) -> str:
     return "Killed" if found.end.exit_code in {137, 143} else "Unknown"
 
 
-def _told(found: Exit) -> Ending:
+def _told(found: WorkerExit) -> Ending:
     kind, outcome = _kind(found), found.words
     sentence = outcome.explanation if outcome else ""
     if not sentence and kind == "OutOfMemory":

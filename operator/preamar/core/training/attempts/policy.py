@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 POISON = "PoisonStep"
 
 
-class Turn(StrEnum):
+class RetryCost(StrEnum):
     """Whose turn it is."""
 
     FREE = "Free"
@@ -20,43 +20,43 @@ class Turn(StrEnum):
     FINAL = "Final"
 
 
-class Policy(NamedTuple):
+class FailurePolicy(NamedTuple):
     """What is done about a class. ``most`` failures in a row at one place are the last; ``poison``
     says that then the step is to blame, else the surroundings, at whatever place."""
 
-    turn: Turn = Turn.COUNTED
+    turn: RetryCost = RetryCost.COUNTED
     most: int = 3
     poison: bool = True
 
 
-POLICIES: Mapping[str, Policy] = {
-    "Stopped": Policy(Turn.FREE),
-    "PodLost": Policy(Turn.FREE),
-    "PeerLost": Policy(Turn.FREE),
-    "ConfigError": Policy(Turn.FINAL),
-    "DataError": Policy(Turn.FINAL),
-    "CheckpointTorn": Policy(Turn.FINAL),
+POLICIES: Mapping[str, FailurePolicy] = {
+    "Stopped": FailurePolicy(RetryCost.FREE),
+    "PodLost": FailurePolicy(RetryCost.FREE),
+    "PeerLost": FailurePolicy(RetryCost.FREE),
+    "ConfigError": FailurePolicy(RetryCost.FINAL),
+    "DataError": FailurePolicy(RetryCost.FINAL),
+    "CheckpointTorn": FailurePolicy(RetryCost.FINAL),
     # A memory that was too small is so the second time, unless a neighbour took it.
-    "OutOfMemory": Policy(most=2, poison=False),
-    "SharedMemory": Policy(most=2, poison=False),
-    "DiskFull": Policy(poison=False),
-    "CheckpointError": Policy(poison=False),
+    "OutOfMemory": FailurePolicy(most=2, poison=False),
+    "SharedMemory": FailurePolicy(most=2, poison=False),
+    "DiskFull": FailurePolicy(poison=False),
+    "CheckpointError": FailurePolicy(poison=False),
     # Another node may have the way that this one lacked.
-    "InterconnectMismatch": Policy(poison=False),
+    "InterconnectMismatch": FailurePolicy(poison=False),
     # The same samples from the same weights: once more rules out a bit that flipped.
-    "NonFiniteLoss": Policy(most=2),
-    "Hung": Policy(),
-    "Killed": Policy(),
-    "Unknown": Policy(),
+    "NonFiniteLoss": FailurePolicy(most=2),
+    "Hung": FailurePolicy(),
+    "Killed": FailurePolicy(),
+    "Unknown": FailurePolicy(),
 }
-FINAL = frozenset(kind for kind, policy in POLICIES.items() if policy.turn == Turn.FINAL)
-GIVEN_UP = FINAL | {POISON} | {k for k, p in POLICIES.items() if p.turn == Turn.COUNTED}
+FINAL = frozenset(kind for kind, policy in POLICIES.items() if policy.turn == RetryCost.FINAL)
+GIVEN_UP = FINAL | {POISON} | {k for k, p in POLICIES.items() if p.turn == RetryCost.COUNTED}
 """Classes that may become the reason why a job is given up."""
 
 
-def policy(kind: str) -> Policy:
+def policy(kind: str) -> FailurePolicy:
     """The row of a class; what nobody has heard of counts."""
-    return POLICIES.get(kind, Policy())
+    return POLICIES.get(kind, FailurePolicy())
 
 
 class Streak(NamedTuple):
@@ -78,16 +78,16 @@ class Streak(NamedTuple):
 
     def after(self, kind: str, step: int | None) -> "Streak":
         """With one more failure. What is free says nothing of the place."""
-        if policy(kind).turn == Turn.FREE:
+        if policy(kind).turn == RetryCost.FREE:
             return self
         return Streak(self.times + 1 if self.step == step else 1, step)
 
     def hopeless(self, kind: str) -> str:
         """The reason to give up after a failure of this class; empty to try again."""
         row = policy(kind)
-        if row.turn == Turn.FINAL:
+        if row.turn == RetryCost.FINAL:
             return kind
-        if row.turn == Turn.FREE or self.times < row.most:
+        if row.turn == RetryCost.FREE or self.times < row.most:
             return ""
         if not row.poison:
             return kind

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from preamar.api.training import TrainingJob
 from preamar.core.timestamps import moment
 from preamar.core.training.observe import JobView
-from preamar.core.training.progress import Outcome, Progress, Saved
+from preamar.core.training.progress import ProgressReport, Saved, TerminationMessage
 
 
-def newest(job: TrainingJob, words: Iterable[Outcome], live: Progress | None) -> Saved | None:
+def newest(
+    job: TrainingJob, words: Iterable[TerminationMessage], live: ProgressReport | None
+) -> Saved | None:
     """None where nothing was saved that we know of. ``words`` and what rank 0 says, ``live``, are
     the last attempt's."""
     said = [w.checkpoint for w in words if w.checkpoint]

@@ -13,6 +13,7 @@ from preamar.core.metadata import child_metadata, restricted_container, restrict
 from preamar.core.placement import environment, resources_of, scheduling, threads
 from preamar.core.plan import Manifest
 from preamar.core.settings import Settings
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.data.preparing import KEY, key_of
 from preamar.core.training.observe import prepare_name
 from preamar.core.training.pods.desired import KIND, QUEUE_LABEL, labels
@@ -87,6 +88,7 @@ def _pod(job: TrainingJob, settings: Settings) -> dict[str, Any]:
         "OMP_NUM_THREADS": count,
         "RAYON_NUM_THREADS": count,
         "HOME": "/tmp",  # noqa: S108
+        **BACKEND.preparer.environment,
     }
     volumes, mounts = claimed(
         [*text_mounts(spec.data), Mounted(TARGET, prepare.target, read_only=False)]
@@ -101,9 +103,9 @@ def _pod(job: TrainingJob, settings: Settings) -> dict[str, Any]:
         "containers": [
             {
                 "name": "prepare",
-                "image": settings.deepspeed_image,
+                "image": settings.images[BACKEND.image],
                 "imagePullPolicy": settings.image_pull_policy,
-                "command": ["preamar-train", "prepare"],
+                "command": [*BACKEND.preparer.command],
                 "env": environment(ours, spec.env),
                 "resources": resources_of(prepare.resources, CPU, DEFAULTS),
                 "securityContext": restricted_container(),

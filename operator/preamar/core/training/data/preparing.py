@@ -21,7 +21,7 @@ from preamar.protocol import labels
 KEY = labels.DATA
 
 
-class Stand(StrEnum):
+class DataState(StrEnum):
     """How far the data is."""
 
     READY = "Ready"
@@ -32,18 +32,18 @@ class Stand(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class DataReadiness:
     """How far the data is. ``made`` is what the Job says it made, as the status shows it; ``pods``
     are those that make it."""
 
-    stand: Stand
+    stand: DataState
     sentence: str = ""
     kind: str = ""
     made: Mapping[str, Any] | None = None
     pods: tuple[PodView, ...] = ()
 
 
-READY = Prepared(Stand.READY)
+READY = DataReadiness(DataState.READY)
 
 
 def key_of(job: TrainingJob) -> str:
@@ -60,7 +60,7 @@ def key_of(job: TrainingJob) -> str:
     return digest_of(words)[:10]
 
 
-def prepared(observed: Observed) -> Prepared:
+def prepared(observed: Observed) -> DataReadiness:
     """How far the data is now."""
     if observed.job.spec.data.prepare is None:
         return READY
@@ -71,23 +71,27 @@ def prepared(observed: Observed) -> Prepared:
     return replace(_prepared(observed, key, pods), pods=pods)
 
 
-def _prepared(observed: Observed, key: str, pods: tuple[PodView, ...]) -> Prepared:
+def _prepared(observed: Observed, key: str, pods: tuple[PodView, ...]) -> DataReadiness:
     job, view = observed.job, observed.preparing
     if view is None:
-        return Prepared(Stand.MISSING, "The Job that prepares the data is being made.")
+        return DataReadiness(DataState.MISSING, "The Job that prepares the data is being made.")
     if view.deleting or view.annotations.get(KEY) != key:
-        return Prepared(Stand.OUTDATED, "The data must be prepared anew: its old Job is going.")
+        return DataReadiness(
+            DataState.OUTDATED, "The data must be prepared anew: its old Job is going."
+        )
     if view.complete:
         made = _made(pods, key)
         if made is None:  # the pod is gone with what it said; finding it again is quick
-            return Prepared(Stand.OUTDATED, "What the prepare Job said is lost: it is asked again.")
-        return Prepared(Stand.READY, made=made)
+            return DataReadiness(
+                DataState.OUTDATED, "What the prepare Job said is lost: it is asked again."
+            )
+        return DataReadiness(DataState.READY, made=made)
     if view.failed:
         return _failed(view, pods)
     up = sum(1 for pod in pods if pod.phase == "Running")
     workers = job.spec.data.prepare.workers if job.spec.data.prepare else 0
-    return Prepared(
-        Stand.RUNNING,
+    return DataReadiness(
+        DataState.RUNNING,
         f"The data is being prepared: {up} of {workers} pods run (Job {view.name}).{_now(observed)}",
     )
 
@@ -97,13 +101,13 @@ def _now(observed: Observed) -> str:
     return f" Now: {told}." if told else ""
 
 
-def _failed(view: JobView, pods: tuple[PodView, ...]) -> Prepared:
+def _failed(view: JobView, pods: tuple[PodView, ...]) -> DataReadiness:
     told = [words for pod in pods if (words := _words(pod)).get("outcome") == "Failed"]
     users = [words for words in told if words.get("class") in {"DataError", "ConfigError"}]
     last = (users or told or [{}])[-1]
     why = str(last.get("explanation") or view.message or "Its pods failed.")[:LONGEST_SENTENCE]
-    return Prepared(
-        Stand.FAILED,
+    return DataReadiness(
+        DataState.FAILED,
         f"The data could not be prepared: {why} Edit spec.data, or delete the Job {view.name} to "
         "try again.",
         kind=str(last["class"]) if users else "PrepareFailed",

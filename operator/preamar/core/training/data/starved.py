@@ -4,12 +4,12 @@ A job that waits for a fifth of its time pays for accelerators that do nothing. 
 no figure but the nearest tenth, because each new sentence is a new condition.
 """
 
-from preamar.core.training.progress import Progress
+from preamar.core.training.progress import ProgressReport
 
 NOTABLE = 0.2
 
 
-def starved(told: Progress | None) -> str:
+def starved(told: ProgressReport | None) -> str:
     """A sentence, or nothing where data comes in time or nothing is known."""
     if told is None or told.data_wait_ratio is None or told.data_wait_ratio < NOTABLE:
         return ""

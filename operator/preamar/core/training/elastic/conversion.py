@@ -1,7 +1,6 @@
 """What converts a checkpoint between two sizes?
 
-A Job of one pod without accelerators: `preamar-train convert` merges the shards, verifies every
-tensor and publishes the result beside the checkpoint. It may be tried again; an end that another
+A Job of one pod without accelerators runs the trainer's converter. It may be tried again; an end that another
 try would only repeat is final at once.
 """
 
@@ -15,7 +14,8 @@ from preamar.core.metadata import child_metadata, labels_of, restricted_containe
 from preamar.core.placement import environment, scheduling
 from preamar.core.plan import Manifest
 from preamar.core.settings import Settings
-from preamar.core.training.annotations import Resize
+from preamar.core.training.annotations import ResizeRequest
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.observe import conversion_name
 from preamar.core.training.pods.desired import KIND
 from preamar.core.training.pods.pod import AGENT_PORT, checkpoint_order
@@ -25,14 +25,13 @@ from preamar.protocol.labels import CONVERSION_LABEL, JOB_LABEL, RESIZE
 TRIES = 2  # after the first
 FINAL = 64  # exit code where another try would end alike
 BASE_SECONDS, BYTES_A_SECOND, LONGEST_SECONDS = 600, 20_000_000, 86_400
-LEAST_MEMORY = 512 * 2**20
 
 
 def conversion(
-    job: TrainingJob, settings: Settings, number: int, resize: Resize, saved: Saved
+    job: TrainingJob, settings: Settings, number: int, resize: ResizeRequest, saved: Saved
 ) -> Manifest:
     """The Job that makes a checkpoint loadable for attempt ``number``."""
-    labels = labels_of(JOB_LABEL, job.metadata.name, "deepspeed", "converter")
+    labels = labels_of(JOB_LABEL, job.metadata.name, BACKEND.name, "converter")
     labels |= {CONVERSION_LABEL: str(number)}
     name = conversion_name(job.metadata.name, number)
     metadata: dict[str, Any] = child_metadata(KIND, job.metadata, name, labels)
@@ -80,14 +79,12 @@ def _pod(job: TrainingJob, settings: Settings, number: int, saved: Saved) -> dic
     claim = str(ModelUri.parse(spec.checkpoint.uri).claim)
     ours = {
         "PREAMAR_TRAIN": dumps(checkpoint_order(job, number), sort_keys=True),
-        "DS_ACCELERATOR": "cpu",
+        **BACKEND.converter.environment,
         "OMP_NUM_THREADS": "1",
         "HOME": "/tmp",  # noqa: S108
         "PREAMAR_AGENT_PORT": str(AGENT_PORT),
     }
-    # One rank's shard is in memory at a time, as read and as taken apart.
-    shard = (saved.bytes or 0) // (saved.world_size or 1)
-    memory = max(LEAST_MEMORY, 2 * shard)
+    memory = BACKEND.conversion_memory(saved.bytes or 0, saved.world_size or 1)
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -97,9 +94,9 @@ def _pod(job: TrainingJob, settings: Settings, number: int, saved: Saved) -> dic
         "containers": [
             {
                 "name": "converter",
-                "image": spec.image or settings.deepspeed_image,
+                "image": spec.image or settings.images[BACKEND.image],
                 "imagePullPolicy": settings.image_pull_policy,
-                "command": ["preamar-train", "convert"],
+                "command": [*BACKEND.converter.command],
                 "env": environment(ours, ()),
                 "resources": {"requests": {"cpu": "100m", "memory": str(memory)}},
                 "securityContext": restricted_container(),

@@ -18,6 +18,7 @@ from preamar.core.plan import Manifest
 from preamar.core.pods import OVER, PodView
 from preamar.core.settings import Settings
 from preamar.core.timestamps import stamp
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.elastic import gang
 from preamar.core.training.elastic.degraded_size import SETTLE_SECONDS
 from preamar.core.training.elastic.size import largest
@@ -124,7 +125,7 @@ def alive(facts: Facts) -> bool:
 
 def scouts(job: TrainingJob, settings: Settings, last: JobView, number: int) -> Manifest:
     """The Job of so many scouts: a worker's demands on a node, and nothing to do there."""
-    labels = labels_of(JOB_LABEL, job.metadata.name, "deepspeed", "scout")
+    labels = labels_of(JOB_LABEL, job.metadata.name, BACKEND.name, "scout")
     labels |= {SCOUT_LABEL: str(last.attempt)}
     name = scout_name(job.metadata.name, last.attempt)
     metadata: dict[str, Any] = child_metadata(KIND, job.metadata, name, labels)

@@ -8,11 +8,10 @@ carried out whatever is wished next, so that every order of edits ends at the la
 from datetime import timedelta
 from typing import NamedTuple
 
-from preamar.api.recipe import TrainingPrecision
-from preamar.api.training import TrainingJob
 from preamar.core.training.admission.blocks import blocked
-from preamar.core.training.annotations import Resize
+from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.elastic.degraded_size import LOST
 from preamar.core.training.elastic.placeholder_pods import FOUND, Scouts
 from preamar.core.training.elastic.size import Size
@@ -32,16 +31,16 @@ class Wish(NamedTuple):
     """What a running attempt should be told to stop for, and why it keeps its size where it is not
     the one that was asked for."""
 
-    order: Resize | None = None
+    order: ResizeRequest | None = None
     keeps: str = ""
 
 
 NONE = Wish()
 
 
-def order_of(last: JobView) -> Resize | None:
+def order_of(last: JobView) -> ResizeRequest | None:
     """What a running attempt was told to stop for."""
-    return Resize.of(last.annotations, STOP)
+    return ResizeRequest.of(last.annotations, STOP)
 
 
 def wanted(facts: Facts, last: JobView, size: Size, scouts: Scouts) -> Wish:
@@ -56,7 +55,9 @@ def wanted(facts: Facts, last: JobView, size: Size, scouts: Scouts) -> Wish:
     if wish == last.workers or why_not:
         return Wish(None, keeps)
     generation = facts.job.metadata.generation
-    return Wish(Resize(last.workers, wish, FOUND if found else ASKED, facts.now, generation), keeps)
+    return Wish(
+        ResizeRequest(last.workers, wish, FOUND if found else ASKED, facts.now, generation), keeps
+    )
 
 
 def _keeps(facts: Facts, size: Size, workers: int) -> str:
@@ -75,7 +76,7 @@ def _keeps(facts: Facts, size: Size, workers: int) -> str:
     return block.message if block is not None else ""
 
 
-def overdue(facts: Facts, order: Resize) -> bool:
+def overdue(facts: Facts, order: ResizeRequest) -> bool:
     """Whether the ranks will not stop by themselves."""
     heard = facts.observed.stop
     if heard is not None and not heard.accepted and heard.seconds >= UNHEARD_SECONDS:
@@ -89,12 +90,12 @@ def convertible(facts: Facts) -> bool:
     return (
         facts.notes.order is not None
         and any(p.name in facts.observed.ended for p in facts.pods)
-        and needs_conversion(facts.job)
+        and BACKEND.converts(facts.job.spec)
         and not converted(facts)
     )
 
 
-def carried_out(facts: Facts, size: Size) -> Resize | None:
+def carried_out(facts: Facts, size: Size) -> ResizeRequest | None:
     """The resize that the next attempt is; None if the checkpoint has its size. An attempt that
     failed before its first checkpoint leaves its resize to the next."""
     world, per = facts.world, facts.terms.ranks_per_worker
@@ -103,16 +104,18 @@ def carried_out(facts: Facts, size: Size) -> Resize | None:
     asked, why = facts.now, LOST if size.fewer is not None else ASKED
     begun = conversion_for(facts, facts.number + 1)
     tried = [facts.notes.resize, facts.notes.order]
-    tried += [begun.resize, Resize.of(begun.view.annotations, STOP)] if begun is not None else []
+    tried += (
+        [begun.resize, ResizeRequest.of(begun.view.annotations, STOP)] if begun is not None else []
+    )
     for each in tried:
         if each is not None and each.to == size.workers:
             asked, why = min(asked, each.at), each.reason or why
     ended = [w.consumed for w in facts.words if w.outcome == "Stopped" and w.consumed]
     generation, consumed = facts.job.metadata.generation, max(ended, default=None)
-    return Resize(world // per, size.workers, why, asked, generation, consumed)
+    return ResizeRequest(world // per, size.workers, why, asked, generation, consumed)
 
 
-def size_notes(facts: Facts, size: Size, resize: Resize | None) -> dict[str, str]:
+def size_notes(facts: Facts, size: Size, resize: ResizeRequest | None) -> dict[str, str]:
     """What a new attempt's Job says about its size."""
     notes: dict[str, str] = {}
     if size.fewer is not None:
@@ -142,9 +145,3 @@ def converted(facts: Facts) -> bool:
         if same and told.kind not in {BROKEN, UNCONVERTED}:
             usable.append(conversion_for(facts, last.attempt))
     return any(each is not None and each.done for each in usable)
-
-
-def needs_conversion(job: TrainingJob) -> bool:
-    """Whether shards fit one number of ranks only. Without ZeRO, in FP32, each rank holds all."""
-    spec = job.spec
-    return spec.parallelism.zero_stage > 0 or spec.precision != TrainingPrecision.FP32

@@ -8,7 +8,7 @@ or because going there has failed and the spec was not edited since.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from preamar.core.training.annotations import Fewer, Refused
+from preamar.core.training.annotations import Fewer, RefusedResize
 from preamar.core.training.attempts.endings import BROKEN, end_of
 from preamar.core.training.facts import Conversion, Facts
 from preamar.core.training.progress import last_words
@@ -24,7 +24,7 @@ class Size:
 
     aim: int
     workers: int
-    refused: Refused | None = None
+    refused: RefusedResize | None = None
     fewer: Fewer | None = None
 
 
@@ -61,7 +61,7 @@ def size_of(facts: Facts) -> Size:
     return Size(aim, workers, failed, _fewer(facts, aim, workers))
 
 
-def refused(facts: Facts, aim: int) -> Refused | None:
+def refused(facts: Facts, aim: int) -> RefusedResize | None:
     """The size that is aimed at, if it failed and the spec was not edited since."""
     now, notes, told = (aim, facts.job.metadata.generation), facts.notes, facts.ending
     if notes.refused is not None and (notes.refused.to, notes.refused.generation) == now:
@@ -69,11 +69,11 @@ def refused(facts: Facts, aim: int) -> Refused | None:
     tried = notes.resize
     broken = told is not None and told.kind == BROKEN
     if told is not None and broken and tried is not None and (tried.to, tried.generation) == now:
-        return Refused(tried.to, tried.generation, told.kind, told.explanation)
+        return RefusedResize(tried.to, tried.generation, told.kind, told.explanation)
     for each in facts.conversions:
         tried = each.resize
         if each.view.failed and tried is not None and (tried.to, tried.generation) == now:
-            return Refused(tried.to, tried.generation, *_failure(each))
+            return RefusedResize(tried.to, tried.generation, *_failure(each))
     return None
 
 

@@ -11,7 +11,6 @@ Sources of the variables: "Environment Variables" of NCCL's user guide
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +19,7 @@ from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
 from preamar.core.capacity.hardware import device_of
 from preamar.core.metadata import restricted_container
+from preamar.core.training.backends.speeds import Way
 from preamar.core.training.observe import Observed
 
 INTERFACE = "eth0"
@@ -31,15 +31,6 @@ RDMA_NAMES = re.compile(
     r"|^vpc\.amazonaws\.com/efa$"  # aws-efa-k8s-device-plugin, README
 )
 EFA = "vpc.amazonaws.com/efa"
-
-
-class Way(StrEnum):
-    """What is expected. ``LOCAL``: one pod, by whatever its machine has."""
-
-    LOCAL = "Local"
-    NVLINK = "NVLink"
-    RDMA = "RDMA"
-    TCP = "TCP"
 
 
 ORDER = ("NVLink", "Local", "RDMA", "Unknown", "TCP")

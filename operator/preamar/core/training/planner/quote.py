@@ -1,7 +1,7 @@
 """What will the job need: memory, time, money, energy, and how far off may that be?
 
-Before it runs, from published figures of the accelerators that it names and the formulas of
-``pace``; once it runs, from its own speed. What is not known is left out: no price, no cost.
+Before it runs, from published figures of the accelerators that it names and the trainer's
+formulas; once it runs, from its own speed. What is not known is left out: no price, no cost.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,13 @@ from typing import Any
 from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
 from preamar.api.training_status import BIG, TrainingJobStatus
-from preamar.core.capacity.hardware import Device, Fleet
-from preamar.core.training.planner import memory, pace, work
+from preamar.core.capacity.hardware import Device, HardwareCatalog
+from preamar.core.training.backends import work
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
+from preamar.core.training.backends.speeds import StepTime, machine
 from preamar.core.training.planner.interconnect import way
 from preamar.core.training.planner.sizes import data_ranks, split
-from preamar.core.training.planner.sizing_problem import Terms
 
 CPU = "CPU"
 """The name of the row that speaks of a rank on CPUs; nobody publishes one, so users may add it."""
@@ -44,7 +46,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class Estimate:
     """What a job needs at one size. Times are of all its steps; ``None`` is not known."""
 
     ranks: int
@@ -57,7 +59,7 @@ class Quote:
     cost: Decimal | None = None
     currency: str = ""
     joules: float | None = None
-    step: pace.Step | None = None
+    step: StepTime | None = None
     saving: float | None = None
     """Seconds of all checkpoints, part of ``seconds``; None where the volume's speed is not known."""
 
@@ -70,18 +72,18 @@ class Quote:
 def quote(
     spec: TrainingJobSpec,
     workers: int,
-    fleet: Fleet,
+    fleet: HardwareCatalog,
     speed: Speed | None = None,
-    terms: Terms | None = None,
-) -> Quote | None:
+    terms: SizingProblem | None = None,
+) -> Estimate | None:
     """The quote for so many workers; None where the job cannot run on them. ``terms`` are the
     spec's, for who has them already."""
-    terms = terms or Terms.of(spec)
+    terms = terms or SizingProblem.of(spec)
     part = split(terms, workers)
     if part is None:
         return None
     ranks, data = workers * spec.workers.ranks_per_worker, data_ranks(terms, workers)
-    need = memory.estimate(terms, data, *part)
+    need = BACKEND.estimate(terms, data, *part)
     known = devices(spec, fleet)
     step, device = _slowest(terms, spec, known, workers, data, part)
     seconds, percent, basis, saving = None, 0, None, None
@@ -92,14 +94,14 @@ def quote(
     elif step is not None:
         saving = _saving(spec, terms, fleet, spec.steps * step.seconds)
         seconds = spec.steps * step.seconds + (saving or 0.0)
-        percent, basis = pace.ERROR_PERCENT, Basis.PUBLISHED
+        percent, basis = BACKEND.pace_percent, Basis.PUBLISHED
     device = device or (known[0] if known else None)
     held = ranks if terms.on_cpu else workers * spec.accelerator.count
     priced = device is not None and device.price is not None and seconds is not None
-    return Quote(
+    return Estimate(
         ranks=ranks,
         memory=need,
-        memory_percent=memory.ERROR_PERCENT if terms.on_cpu and need is not None else None,
+        memory_percent=BACKEND.memory_percent if terms.on_cpu and need is not None else None,
         seconds=seconds,
         percent=percent,
         basis=basis,
@@ -112,7 +114,7 @@ def quote(
     )
 
 
-def devices(spec: TrainingJobSpec, fleet: Fleet) -> tuple[Device, ...]:
+def devices(spec: TrainingJobSpec, fleet: HardwareCatalog) -> tuple[Device, ...]:
     """The rows of everything that the job may run on; none if one of them is not known."""
     cpu = spec.accelerator.type == AcceleratorType.CPU
     found = [fleet.of(name) for name in ((CPU,) if cpu else spec.accelerator.products)]
@@ -135,7 +137,7 @@ def measured(status: TrainingJobStatus, samples: float | None, ranks: int | None
     return Speed(float(before.samples_per_second), before.world_size or 1)
 
 
-def told(found: Quote | None, speed: Speed | None) -> Mapping[str, Any]:
+def told(found: Estimate | None, speed: Speed | None) -> Mapping[str, Any]:
     """``status.quote``; empty where there is nothing to say."""
     if found is None:
         return {}
@@ -162,25 +164,27 @@ def told(found: Quote | None, speed: Speed | None) -> Mapping[str, Any]:
 
 
 def _slowest(
-    terms: Terms,
+    terms: SizingProblem,
     spec: TrainingJobSpec,
     known: tuple[Device, ...],
     workers: int,
     data: int,
     part: tuple[int, int],
-) -> tuple[pace.Step | None, Device | None]:
+) -> tuple[StepTime | None, Device | None]:
     """The step on the slowest of the accepted accelerators."""
-    found: list[tuple[pace.Step, Device]] = []
+    found: list[tuple[StepTime, Device]] = []
     for device in known:
-        on = pace.machine(device, way(spec, workers), element=terms.element)
-        step = on and pace.step(terms, data, *part, on)
+        on = machine(device, way(spec, workers), element=terms.element)
+        step = on and BACKEND.step(terms, data, *part, on)
         if not step:
             return None, None
         found.append((step, device))
     return max(found, key=lambda pair: pair[0].seconds) if found else (None, None)
 
 
-def _saving(spec: TrainingJobSpec, terms: Terms, fleet: Fleet, training: float) -> float | None:
+def _saving(
+    spec: TrainingJobSpec, terms: SizingProblem, fleet: HardwareCatalog, training: float
+) -> float | None:
     """Seconds of all checkpoints. One of schedule Auto comes every five minutes until measured."""
     if not fleet.storage or terms.shape is None:
         return None

@@ -1,8 +1,8 @@
 """At which sizes can this job run, and how is a step split there?
 
 The global batch never changes: micro x accumulation x data-parallel ranks is the same number at
-every size. Ranks = tensor x pipeline x data; groups of experts fill a pipeline stage; what ZeRO
-cannot do without must fit. DeepSpeed's own elasticity stays off, because it changes the batch.
+every size. Ranks = tensor x pipeline x data; what a rank cannot do without must fit. A
+trainer's own elasticity stays off, because it changes the batch.
 """
 
 from collections.abc import Iterable
@@ -12,9 +12,8 @@ from math import gcd
 from typing import NamedTuple
 
 from preamar.core.quantities import in_words
-from preamar.core.training.planner.memory import comfortable, estimate, lacking
-from preamar.core.training.planner.parallelism import fixed, impossible
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 LARGEST_MICRO = 8
 """The largest micro batch that is chosen unasked: it bounds memory, and costs little speed."""
@@ -38,46 +37,41 @@ class Unfit(StrEnum):
     MEMORY = "MemoryTooSmall"
 
 
-class Problem(NamedTuple):
+class UnfitSize(NamedTuple):
     """What is wrong with a size, in one sentence."""
 
     reason: Unfit
     sentence: str
 
 
-def problem(terms: Terms, workers: int) -> Problem | None:
+def problem(terms: SizingProblem, workers: int) -> UnfitSize | None:
     """Why a job cannot run on so many workers, whatever its bounds; None if it can."""
-    sentence = impossible(terms)
+    sentence = BACKEND.impossible(terms)
     if sentence:
-        return Problem(Unfit.PARALLELISM, sentence)
+        return UnfitSize(Unfit.PARALLELISM, sentence)
     ranks, model = workers * terms.ranks_per_worker, terms.tensor * terms.pipeline
     if workers < 1 or ranks % model:
-        return Problem(
+        return UnfitSize(
             Unfit.RANKS,
             f"{_count(ranks)} cannot be divided into copies of the model on parallelism.tensor "
             f"{terms.tensor} x parallelism.pipeline {terms.pipeline}.",
         )
-    # DeepSpeed, utils/groups.py: groups of experts lie within a stage, over its tensor ranks too.
-    if ranks // terms.pipeline % terms.expert:
-        stage = f" of the {ranks // terms.pipeline} in a stage" if terms.pipeline > 1 else ""
-        return Problem(
-            Unfit.EXPERTS,
-            f"{_count(ranks)}{stage} cannot be divided into groups of parallelism.expert "
-            f"{terms.expert}.",
-        )
+    sentence = BACKEND.ungrouped(terms, ranks)
+    if sentence:
+        return UnfitSize(Unfit.EXPERTS, sentence)
     data = ranks // model
     if terms.total % (data * (terms.micro or 1)):
         over = _count(data, "data-parallel rank" if model > 1 else "rank")
         micro = f" in micro batches of {terms.micro}" if terms.micro else ""
-        return Problem(
+        return UnfitSize(
             Unfit.BATCH,
             f"A global batch of {terms.total} cannot be split evenly over {over}{micro}.",
         )
-    need = lacking(terms, data)
+    need = BACKEND.lacking(terms, data)
     if need is not None:
         limit = "workers.resources.limits.memory leaves it"
         leaves = "its accelerator has" if terms.of_product else limit
-        return Problem(
+        return UnfitSize(
             Unfit.MEMORY,
             f"With {_count(ranks)} each needs at least {in_words(need)} for weights, gradients and "
             f"optimizer, and {leaves} {in_words(terms.limit or 0)}.",
@@ -86,12 +80,12 @@ def problem(terms: Terms, workers: int) -> Problem | None:
 
 
 @lru_cache(maxsize=1024)
-def valid(terms: Terms) -> tuple[int, ...]:
+def valid(terms: SizingProblem) -> tuple[int, ...]:
     """The numbers of workers from least to most at which the job can run, the smallest first."""
     return tuple(n for n in range(terms.least, terms.most + 1) if problem(terms, n) is None)
 
 
-def split(terms: Terms, workers: int) -> Split | None:
+def split(terms: SizingProblem, workers: int) -> Split | None:
     """How a step is split on so many workers; None if it cannot be."""
     if problem(terms, workers) is not None:
         return None
@@ -108,29 +102,29 @@ def _count(number: int, what: str = "rank") -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def data_ranks(terms: Terms, workers: int) -> int:
+def data_ranks(terms: SizingProblem, workers: int) -> int:
     """The ranks over which a batch is split, at a size that is a multiple of the model's."""
     return workers * terms.ranks_per_worker // (terms.tensor * terms.pipeline)
 
 
-def memory(terms: Terms, workers: int) -> int | None:
+def memory(terms: SizingProblem, workers: int) -> int | None:
     """Bytes that each rank is expected to need at this size; None where that is not known."""
     step = split(terms, workers)
-    return step and estimate(terms, data_ranks(terms, workers), *step)
+    return step and BACKEND.estimate(terms, data_ranks(terms, workers), *step)
 
 
-def world_sizes(terms: Terms, workers: int, *, started: bool) -> tuple[int, ...]:
+def world_sizes(terms: SizingProblem, workers: int, *, started: bool) -> tuple[int, ...]:
     """What a scale may ask for, in ranks: the valid sizes, at most 64, those nearest to the
     present one if there are more. A job of a kind that cannot be resized has one: the present
     once it has ``started``, else the valid one nearest to it."""
     nearest = sorted(valid(terms), key=lambda n: (abs(n - workers), n))
-    if fixed(terms):
+    if BACKEND.fixed(terms):
         nearest = [workers] if started else nearest[:1]
     return tuple(sorted(n * terms.ranks_per_worker for n in nearest[:LISTED]))
 
 
 @lru_cache(maxsize=1024)
-def _common(terms: Terms) -> int:
+def _common(terms: SizingProblem) -> int:
     """One micro batch for all sizes, so that a resize changes only who computes what; 0 where
     that would be less than half of what one of them could take."""
     sizes = valid(terms)
@@ -140,7 +134,7 @@ def _common(terms: Terms) -> int:
     return one if 2 * one >= best else 0
 
 
-def _largest(terms: Terms, sizes: Iterable[int]) -> int:
+def _largest(terms: SizingProblem, sizes: Iterable[int]) -> int:
     """The largest micro batch that all these sizes can take. 1 even where that may not fit: an
     estimate is no proof."""
     over = [data_ranks(terms, n) for n in sizes]
@@ -151,8 +145,8 @@ def _largest(terms: Terms, sizes: Iterable[int]) -> int:
     return 1
 
 
-def _good(terms: Terms, data: int, micro: int) -> bool:
+def _good(terms: SizingProblem, data: int, micro: int) -> bool:
     accumulation = terms.total // data // micro
     if accumulation < terms.pipeline:  # stages would idle: (p - 1) / (accumulation + p - 1)
         return False
-    return comfortable(terms, data, micro, accumulation)
+    return BACKEND.comfortable(terms, data, micro, accumulation)

@@ -11,6 +11,7 @@ from preamar.api.training import TrainingJob
 from preamar.core.metadata import child_metadata, labels_of
 from preamar.core.plan import Manifest, digest_of
 from preamar.core.settings import Settings
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.planner.sizes import Split
 from preamar.core.training.pods.pod import AGENT_PORT, MASTER_PORT, pod_spec
 from preamar.protocol.labels import ATTEMPT_LABEL, JOB_LABEL, ORDER
@@ -39,7 +40,7 @@ def order_digest(job: TrainingJob) -> str:
 
 def labels(job: TrainingJob) -> dict[str, str]:
     """The labels of the children and their pods."""
-    return labels_of(JOB_LABEL, job.metadata.name, "deepspeed", "trainer")
+    return labels_of(JOB_LABEL, job.metadata.name, BACKEND.name, "trainer")
 
 
 def service(job: TrainingJob) -> Manifest:

@@ -14,10 +14,10 @@ from preamar.api.training import TrainingJob
 from preamar.core.metadata import restricted_container, restricted_pod
 from preamar.core.placement import environment, on_gpu, resources_of, scheduling, threads
 from preamar.core.settings import Settings
+from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.grace import BEYOND_SECONDS, grace_seconds, patience
 from preamar.core.training.planner import interconnect
 from preamar.core.training.planner.sizes import Split
-from preamar.core.training.pods.command import command, of_ranks
 from preamar.core.training.pods.material import (
     Mounted,
     claimed,
@@ -46,7 +46,7 @@ def pod_spec(
     """The spec of a worker's pod in one attempt. What is written to must be ``pvc://``."""
     spec, name = job.spec, job.metadata.name
     gpu = on_gpu(spec.accelerator)
-    default = settings.deepspeed_gpu_image if gpu else settings.deepspeed_image
+    default = settings.images[BACKEND.gpu_image if gpu else BACKEND.image]
     resources, grace = spec.workers.resources, grace_seconds(job)
     ours = {
         "WORLD_SIZE": str(workers * spec.workers.ranks_per_worker),
@@ -61,14 +61,14 @@ def pod_spec(
         "OMP_NUM_THREADS": threads(resources),
         "HOME": "/tmp",  # noqa: S108
         **interconnect.variables(spec, workers),
-        **of_ranks(spec),
+        **BACKEND.of_ranks(spec),
     }
     volumes, mounts = _volumes(job, settings)
     trainer = {
         "name": "trainer",
         "image": spec.image or default,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": command(spec),
+        "command": BACKEND.command(spec),
         "env": environment(ours, spec.env),
         "ports": [{"name": "agent", "containerPort": AGENT_PORT}],
         "resources": resources_of(

@@ -9,12 +9,13 @@ from dataclasses import replace
 from preamar.core.backoff import Backoff, pause
 from preamar.core.pods import OVER
 from preamar.core.training.attempts.endings import ON_REQUEST
-from preamar.core.training.data.preparing import Stand
+from preamar.core.training.backends.chosen import BACKEND
+from preamar.core.training.data.preparing import DataState
 from preamar.core.training.elastic import gang, placeholder_pods, resize
 from preamar.core.training.facts import Facts
 from preamar.core.training.pods.desired import order_digest
 from preamar.core.training.rules.situation import LOOK_AGAIN, Rule, Situation
-from preamar.core.training.step import Do, Step, Why
+from preamar.core.training.step import Do, Step, StepReason
 from preamar.protocol.labels import ATTEMPT_LABEL
 
 COUNTED = Backoff(10.0, 300.0)
@@ -36,7 +37,7 @@ def had_failed_before(situation: Situation) -> Step | None:
 
 def is_out_of_time(situation: Situation) -> Step | None:
     if situation.out_of_time and not situation.facts.job.spec.suspend:
-        return situation.but(Do.FAIL, Why.DEADLINE)
+        return situation.but(Do.FAIL, StepReason.DEADLINE)
     return None
 
 
@@ -48,64 +49,68 @@ def has_failed_for_good(situation: Situation) -> Step | None:
         edited = facts.last is not None and facts.notes.digest != order_digest(facts.job)
         return None if edited else situation.but(Do.FAIL, hopeless)
     if here.restarts > facts.job.spec.restarts.limit:
-        return situation.but(Do.FAIL, Why.RESTARTS_EXHAUSTED)
+        return situation.but(Do.FAIL, StepReason.RESTARTS_EXHAUSTED)
     return None
 
 
 def was_interrupted_too_often(situation: Situation) -> Step | None:
     facts, here = situation.facts, situation.here
     if here.attempt - here.restarts - facts.resized > facts.observed.settings.free_restarts:
-        return situation.but(Do.FAIL, Why.INTERRUPTED)
+        return situation.but(Do.FAIL, StepReason.INTERRUPTED)
     return None
 
 
 def leaves_pods(situation: Situation) -> Step | None:
     pods = situation.facts.observed.pods
     if any(p.phase not in OVER for p in pods if ATTEMPT_LABEL in p.labels):
-        return situation.but(Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+        return situation.but(Do.WAIT, StepReason.STOPPING, LOOK_AGAIN)
     return None
 
 
 def is_suspended(situation: Situation) -> Step | None:
-    return situation.but(Do.REST, Why.SUSPENDED) if situation.facts.job.spec.suspend else None
+    return (
+        situation.but(Do.REST, StepReason.SUSPENDED) if situation.facts.job.spec.suspend else None
+    )
 
 
 def pauses(situation: Situation) -> Step | None:
     wait, rest = _backoff(situation), gang.pause(situation.facts)
     if rest > max(wait, 0.0):
-        return situation.but(Do.WAIT, Why.GANG, rest)
-    return situation.but(Do.WAIT, Why.RESTARTING, wait) if wait > 0 else None
+        return situation.but(Do.WAIT, StepReason.GANG, rest)
+    return situation.but(Do.WAIT, StepReason.RESTARTING, wait) if wait > 0 else None
 
 
 def needs_data(situation: Situation) -> Step | None:
     data = situation.facts.data
-    if data.stand != Stand.READY or data.made is not None:  # the status must know of it first
-        return situation.but(Do.PREPARE, Why.PREPARING, LOOK_AGAIN)
+    if data.stand != DataState.READY or data.made is not None:  # the status must know of it first
+        return situation.but(Do.PREPARE, StepReason.PREPARING, LOOK_AGAIN)
     return None
 
 
 def changes_its_size(situation: Situation) -> Step | None:
     facts = situation.facts
     found = situation.change
-    if found is not None and resize.needs_conversion(facts.job):
+    if found is not None and BACKEND.converts(facts.job.spec):
         if not resize.converted(facts):
-            return replace(situation.but(Do.CONVERT, Why.CONVERTING, LOOK_AGAIN), resize=found)
+            return replace(
+                situation.but(Do.CONVERT, StepReason.CONVERTING, LOOK_AGAIN), resize=found
+            )
     elif _a_converter_writes(facts):
         # A wish that was taken back: what it began must be gone before anybody else writes there.
-        return situation.but(Do.WAIT, Why.STOPPING, LOOK_AGAIN)
+        return situation.but(Do.WAIT, StepReason.STOPPING, LOOK_AGAIN)
     return None
 
 
 def holds_places(situation: Situation) -> Step | None:
     if placeholder_pods.alive(situation.facts):  # they are those of the attempt
-        return situation.but(Do.WAIT, Why.CLEARING, LOOK_AGAIN)
+        return situation.but(Do.WAIT, StepReason.CLEARING, LOOK_AGAIN)
     return None
 
 
 def starts(situation: Situation) -> Step | None:
     before, found = situation.here.attempt, situation.change
-    again = Why.RESIZING if found is not None else Why.RESTARTING
-    step = situation.but(Do.START, again if before else Why.FIRST, LOOK_AGAIN)
+    again = StepReason.RESIZING if found is not None else StepReason.RESTARTING
+    step = situation.but(Do.START, again if before else StepReason.FIRST, LOOK_AGAIN)
     return replace(step, attempt=before + 1, resize=found)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from preamar.core.training.annotations import Resize
+from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.elastic import placeholder_pods, resize
 from preamar.core.training.elastic.placeholder_pods import Scouts
 from preamar.core.training.elastic.resize import Wish
@@ -24,7 +24,7 @@ class Situation:
     here: Step
     left: float | None = None
     out_of_time: bool = False
-    change: Resize | None = None
+    change: ResizeRequest | None = None
     patience: float | None = None
     wish: Wish = resize.NONE
     scouts: Scouts = placeholder_pods.NONE

@@ -71,7 +71,7 @@ class Shape:
 
     @property
     def largest(self) -> int:
-        """Weights of the largest module, as DeepSpeed counts it: of its own, not of its parts. The
+        """Weights of the largest module, as trainers gather it: of its own, not of its parts. The
         experts of a layer are one module."""
         return max(
             self.table, max(1, 3 * self.experts) * self.hidden * self.intermediate, self.hidden**2

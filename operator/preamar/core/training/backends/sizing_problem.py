@@ -1,7 +1,7 @@
-"""Under which terms is a size sought?
+"""What must a size respect?
 
 The few facts of a spec that decide it, as plain numbers: the planner needs no more, and the same
-terms always have the same answer.
+facts always have the same answer.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from preamar.api.shared import AcceleratorType
 from preamar.api.training import TrainingJobSpec
 from preamar.core.capacity.hardware import device_of
 from preamar.core.quantities import amount
-from preamar.core.training.planner.shapes import Shape, shape_of
+from preamar.core.training.backends.shapes import Shape, shape_of
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SizingProblem:
     """What a size must respect. Sizes are in workers, batches in samples, memory in bytes.
 
     ``micro`` 0 is chosen by the planner. ``shape`` is None where the model is not known; ``limit``
@@ -46,7 +46,7 @@ class Terms:
 
     @classmethod
     def of(cls, spec: TrainingJobSpec) -> Self:
-        """The terms that a spec sets."""
+        """What a spec asks of a size."""
         workers, split = spec.workers, spec.parallelism
         return cls(
             total=spec.batch.global_size,

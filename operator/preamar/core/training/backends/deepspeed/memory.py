@@ -15,8 +15,8 @@ All assume Adam; weights and gradients have ``element`` bytes (2 in 16 bits, 4 i
 """
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends.shapes import Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 ERROR_PERCENT = 25
 """How far off ``estimate`` may be on a CPU. On one and two ranks of the default image gpt-small took,
@@ -140,7 +140,7 @@ def activations(
     return max(min(pipeline, accumulation) * stage, stage + output)
 
 
-def estimate(terms: Terms, data: int, micro: int, accumulation: int) -> int | None:
+def estimate(terms: SizingProblem, data: int, micro: int, accumulation: int) -> int | None:
     """Bytes we expect a rank to need; None where the model is not known."""
     if terms.shape is None or not terms.adam:
         return None
@@ -173,7 +173,7 @@ def estimate(terms: Terms, data: int, micro: int, accumulation: int) -> int | No
     return need + int(kept * (LLAMA if measured else 1))
 
 
-def comfortable(terms: Terms, data: int, micro: int, accumulation: int) -> bool:
+def comfortable(terms: SizingProblem, data: int, micro: int, accumulation: int) -> bool:
     """Whether a rank's limit leaves room for this micro batch, if the estimate is as wrong as it
     was ever measured to be. True where limit or need is not known."""
     need = estimate(terms, data, micro, accumulation)
@@ -183,7 +183,7 @@ def comfortable(terms: Terms, data: int, micro: int, accumulation: int) -> bool:
     return need * (100 + wrong) // 100 + LIBRARIES <= terms.limit
 
 
-def lacking(terms: Terms, data: int) -> int | None:
+def lacking(terms: SizingProblem, data: int) -> int | None:
     """The bytes a rank cannot do without, if that is more than it may use; else None."""
     if terms.shape is None or terms.limit is None or not terms.adam:
         return None
@@ -199,7 +199,7 @@ def lacking(terms: Terms, data: int) -> int | None:
     return need if need > terms.limit else None
 
 
-def _share(terms: Terms, shape: Shape) -> tuple[int, int]:
+def _share(terms: SizingProblem, shape: Shape) -> tuple[int, int]:
     """A rank's weights before ZeRO divides them among copies, and those of experts that ranks
     share, which have fewer copies."""
     stage = shape.weights if terms.pipeline == 1 else shape.of_stage(terms.pipeline)

@@ -10,8 +10,8 @@ Megatron-LM (arXiv:1909.08053), section 3, for ``within_layers``; Lepikhin et al
 (arXiv:2006.16668), section 3, for ``to_experts``.
 """
 
-from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends.shapes import Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 MATMUL = 6
 """FLOPs of a weight that is multiplied, for a token: two forwards, four backwards."""
@@ -25,7 +25,7 @@ def flops(shape: Shape, *, recomputed: bool = False) -> float:
     return shape.sequence * token * (4 / 3 if recomputed else 1)
 
 
-def gradients(terms: Terms, weights: int, data: int, accumulation: int) -> float:
+def gradients(terms: SizingProblem, weights: int, data: int, accumulation: int) -> float:
     """Bytes that a rank sends in one step so that its copies of ``weights`` stay equal.
 
     A sum over n ranks, or a reduce-scatter and an all-gather, sends 2 (n - 1) / n of it. ZeRO 2
@@ -37,7 +37,7 @@ def gradients(terms: Terms, weights: int, data: int, accumulation: int) -> float
     return part * (accumulation + 1) if terms.zero_stage == 2 else part * 3 * accumulation
 
 
-def within_layers(terms: Terms, shape: Shape, micro: int) -> float:
+def within_layers(terms: SizingProblem, shape: Shape, micro: int) -> float:
     """Bytes that a tensor-parallel rank sends for one micro batch: four sums of all activations in
     each of its layers, two forwards and two backwards."""
     layers = -(-shape.layers // terms.pipeline)
@@ -45,12 +45,12 @@ def within_layers(terms: Terms, shape: Shape, micro: int) -> float:
     return layers * sums * _activations(terms, shape, micro)
 
 
-def between_stages(terms: Terms, shape: Shape, micro: int) -> float:
+def between_stages(terms: SizingProblem, shape: Shape, micro: int) -> float:
     """Bytes that a pipeline stage sends for one micro batch: activations on, gradients back."""
     return 2 * _activations(terms, shape, micro) if terms.pipeline > 1 else 0.0
 
 
-def to_experts(terms: Terms, shape: Shape, micro: int) -> float:
+def to_experts(terms: SizingProblem, shape: Shape, micro: int) -> float:
     """Bytes that a rank sends to experts elsewhere for one micro batch: each token to as many as it
     is routed to and back, in both passes of each of its layers."""
     if terms.expert == 1:
@@ -65,5 +65,5 @@ def checkpoint(weights: int, element: int) -> int:
     return weights * (element + 12)
 
 
-def _activations(terms: Terms, shape: Shape, micro: int) -> float:
+def _activations(terms: SizingProblem, shape: Shape, micro: int) -> float:
     return float(micro * shape.sequence * shape.hidden * terms.element)

@@ -1,7 +1,7 @@
 """Which ways to split a model can no number of ranks serve, and which cannot change their size?
 
 DeepSpeed's own rules, told before any pod exists. What the trainer's image cannot do yet is
-another question, which limits.py answers.
+another question, which admission/limits.py answers.
 """
 
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from math import gcd
 from typing import NamedTuple
 
 from preamar.api.recipe import Offload
-from preamar.core.training.planner.shapes import Shape
-from preamar.core.training.planner.sizing_problem import Terms
+from preamar.core.training.backends.shapes import Shape
+from preamar.core.training.backends.sizing_problem import SizingProblem
 
 
 class Impossible(NamedTuple):
     """A combination, what is wrong with it and what to change."""
 
-    asked: Callable[[Terms], bool]
+    asked: Callable[[SizingProblem], bool]
     sentence: str
 
 
@@ -59,7 +59,7 @@ IMPOSSIBLE: tuple[Impossible, ...] = (
 )
 
 
-def impossible(terms: Terms) -> str:
+def impossible(terms: SizingProblem) -> str:
     """Why no size can serve this parallelism, and what to change; empty if some can."""
     found = next((row.sentence for row in IMPOSSIBLE if row.asked(terms)), "")
     if terms.shape is None:
@@ -68,13 +68,24 @@ def impossible(terms: Terms) -> str:
     return found.format(layers=shape.layers, experts=shape.experts, shareable=shareable(shape))
 
 
+def ungrouped(terms: SizingProblem, ranks: int) -> str:
+    """Why experts cannot be shared by so many ranks: their groups lie within a stage, over its tensor
+    ranks too (DeepSpeed, utils/groups.py)."""
+    inside = ranks // terms.pipeline
+    if inside % terms.expert == 0:
+        return ""
+    stage = f" of the {inside} in a stage" if terms.pipeline > 1 else ""
+    count = f"{ranks} rank" if ranks == 1 else f"{ranks} ranks"
+    return f"{count}{stage} cannot be divided into groups of parallelism.expert {terms.expert}."
+
+
 def shareable(shape: Shape) -> int:
     """The most ranks that can share each layer of a preset: whole heads, and equal parts of the
     feed-forward network and the vocabulary."""
     return gcd(shape.heads, shape.kv_heads, shape.intermediate, shape.vocabulary)
 
 
-def fixed(terms: Terms) -> str:
+def fixed(terms: SizingProblem) -> str:
     """Why the job's size cannot change once it has trained; empty if it can.
 
     Dense models with ZeRO 1 to 3 resize by universal checkpoints, pipelines with ZeRO 1 and split

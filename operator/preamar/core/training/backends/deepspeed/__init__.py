@@ -1,0 +1,1 @@
+"""DeepSpeed: its rules, formulas, configuration and programs."""
