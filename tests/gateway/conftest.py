@@ -17,6 +17,11 @@ __all__ = ["tmp_path", "tmp_path_factory"]
 ADMIN = "an-admin-key-for-tests"
 
 
+def pytest_configure(config):
+    """The plugin that calls the admin API: a second of imports, which no other room needs."""
+    config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
+
+
 def service(name, task="Generate", age=1, **spec):
     return {
         "metadata": {
