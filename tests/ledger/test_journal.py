@@ -15,7 +15,7 @@ from preamar.ledger.store import sqlite
 from preamar.ledger.store.file_lock import Alive, journal_of, recover
 from preamar.ledger.store.journal import SIZE, Journal, read
 from preamar.ledger.store.writer import APPLY_SECONDS, Writer
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.schema import balances, requests
 from preamar.ledger.tables.usage_record import State
 from tests.hunting import examples
@@ -94,7 +94,7 @@ def test_it_grows_over_its_size_and_shrinks_again(tmp_path):
 
 def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left(tmp_path):
     engine = a_ledger(tmp_path / "ledger.sqlite")
-    price = Price("USD", 0, 0, 7)
+    price = PriceList("USD", 0, 0, 7)
     alive = Alive(tmp_path, "alive")
     for name in ("alive", "dead"):
         journal = Journal(journal_of(tmp_path, name))

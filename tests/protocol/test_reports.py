@@ -13,7 +13,7 @@ from preamar.demand.accounts import AccountBook
 from preamar.demand.book import DemandBook
 from preamar.demand.receiver import InternalKey, application
 from preamar.gateway.discovery.resources import Address, model_of
-from preamar.gateway.limits.limits import Limits
+from preamar.gateway.limits.limits import UsageLimits
 from preamar.gateway.reporting import accounts as money
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter, report
@@ -216,9 +216,9 @@ async def test_the_gateways_accounts_are_understood_by_the_operators_receiver(
 ):
     where, statuses, _, book = operator
     terms = {
-        "acme": Limits(budget=5 * 10**12, currency="EUR"),
-        "once": Limits(budget=10**12, prepaid=True),
-        "free": Limits(),
+        "acme": UsageLimits(budget=5 * 10**12, currency="EUR"),
+        "once": UsageLimits(budget=10**12, prepaid=True),
+        "free": UsageLimits(),
     }
 
     def standings(_engine, month):

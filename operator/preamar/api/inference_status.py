@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from preamar.api.fields.scalars import Flag, SeenTime, Sentence, ShortText, Signed, Whole
-from preamar.api.meta import Seen, Status
+from preamar.api.meta import ObservedModel, Status
 
 BIG = 2**53
 
 
-class ServedModel(Seen):
+class ServedModel(ObservedModel):
     """The model that is served."""
 
     digest: ShortText | None = Field(
@@ -24,7 +24,7 @@ class ServedModel(Seen):
     )
 
 
-class Decision(Seen):
+class Decision(ObservedModel):
     """How many copies, and why."""
 
     replicas: Whole = Field(
@@ -45,7 +45,7 @@ class Decision(Seen):
     )
 
 
-class Start(Seen):
+class Start(ObservedModel):
     """One start of a copy."""
 
     pod: ShortText = Field(
@@ -57,7 +57,7 @@ class Start(Seen):
     seconds: Signed = Field(default="0", description='Seconds until it was ready, such as "31.5".')
 
 
-class Learned(Seen):
+class Learned(ObservedModel):
     """What was measured of this model, kept so that a restart does not forget it."""
 
     service_seconds: Signed | None = Field(
@@ -76,7 +76,7 @@ class Learned(Seen):
     )
 
 
-class Fit(Seen):
+class Fit(ObservedModel):
     """How the model was made to fit into memory, or why it was given up. It belongs to one revision:
     an edit of what runs starts anew."""
 
@@ -116,7 +116,7 @@ class Fit(Seen):
     )
 
 
-class Measured(Seen):
+class Measured(ObservedModel):
     """One side of the comparison before and after optimisation."""
 
     bytes: Whole | None = Field(
@@ -137,7 +137,7 @@ class Measured(Seen):
     )
 
 
-class BuiltEngine(Seen):
+class BuiltEngine(ObservedModel):
     """An engine, measured on its GPU against one of the model as it came."""
 
     product: ShortText | None = Field(
@@ -150,7 +150,7 @@ class BuiltEngine(Seen):
     after: Measured | None = Field(default=None, description="The engine that is served.")
 
 
-class Optimization(Seen):
+class Optimization(ObservedModel):
     """What optimisation changed."""
 
     artefact: ShortText | None = Field(
@@ -166,7 +166,7 @@ class Optimization(Seen):
     )
 
 
-class RolloutTold(Seen):
+class RolloutTold(ObservedModel):
     """How far a new revision has come with strategy Canary."""
 
     revision: ShortText = Field(default="", description="The new revision, such as 6f1c2a9b3e.")
@@ -192,7 +192,7 @@ class RolloutTold(Seen):
     message: Sentence = Field(default="", description="The same in a sentence, with the figures.")
 
 
-class Groups(Seen):
+class Groups(ObservedModel):
     """Copies of several pods, not all of which found a place."""
 
     incomplete: Whole = Field(

@@ -5,13 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from preamar.api.fields.scalars import SeenTime, Sentence, ShortText, Signed, Whole
-from preamar.api.meta import Seen, Status
+from preamar.api.meta import ObservedModel, Status
 
 BIG = 2**53
 Size = Annotated[Whole, Field(ge=0, le=BIG)]
 
 
-class Progress(Seen):
+class Progress(ObservedModel):
     """How far training is."""
 
     step: Size = Field(default=0, description="Steps done, such as 420.")
@@ -29,7 +29,7 @@ class Progress(Seen):
     )
 
 
-class Samples(Seen):
+class Samples(ObservedModel):
     """What became of the data, counted by the ranks sample by sample."""
 
     consumed: Size = Field(
@@ -45,7 +45,7 @@ class Samples(Seen):
     )
 
 
-class LastCheckpoint(Seen):
+class LastCheckpoint(ObservedModel):
     """The last checkpoint."""
 
     step: Size = Field(default=0, description="The step it was taken at, such as 400.")
@@ -71,7 +71,7 @@ class LastCheckpoint(Seen):
     )
 
 
-class Resize(Seen):
+class Resize(ObservedModel):
     """One change of the number of workers."""
 
     from_: Size = Field(default=0, alias="from", description="Workers before, such as 2.")
@@ -97,7 +97,7 @@ class Resize(Seen):
     )
 
 
-class Goodput(Seen):
+class Goodput(ObservedModel):
     """Where the accelerators' time went."""
 
     useful_seconds: Size = Field(
@@ -130,7 +130,7 @@ class Goodput(Seen):
     )
 
 
-class Quote(Seen):
+class Quote(ObservedModel):
     """What the job needs: estimated before it starts, from its own speed once it runs."""
 
     memory_bytes_per_rank: Size | None = Field(
@@ -172,7 +172,7 @@ class Quote(Seen):
     )
 
 
-class UsedInterconnect(Seen):
+class UsedInterconnect(ObservedModel):
     """By which way the ranks talk, as they found before the first step."""
 
     expected: ShortText = Field(
@@ -184,7 +184,7 @@ class UsedInterconnect(Seen):
     )
 
 
-class Gang(Seen):
+class Gang(ObservedModel):
     """Attempts in a row of which not all workers could start."""
 
     incomplete: Size = Field(default=0, description="How many, such as 2.")
@@ -202,7 +202,7 @@ class Gang(Seen):
     )
 
 
-class Failure(Seen):
+class Failure(ObservedModel):
     """Why the last attempt failed."""
 
     class_: ShortText = Field(
@@ -220,7 +220,7 @@ class Failure(Seen):
     )
 
 
-class Evaluation(Seen):
+class Evaluation(ObservedModel):
     """How good the trained model is on text it has not seen."""
 
     loss: Signed | None = Field(
@@ -232,7 +232,7 @@ class Evaluation(Seen):
     )
 
 
-class PreparedData(Seen):
+class PreparedData(ObservedModel):
     """What the prepare Job made."""
 
     key: ShortText = Field(

@@ -20,7 +20,7 @@ from preamar.gateway.discovery import catalog
 from preamar.gateway.discovery.watcher import Watcher
 from preamar.gateway.endpoints.admin import Admin
 from preamar.gateway.endpoints.grpc import GrpcDoor
-from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.health import GatewayHealth
 from preamar.gateway.endpoints.http import HttpDoor
 from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.admission import Admission
@@ -63,7 +63,7 @@ class Gateway:
         self.keyring = Keyring(home.engine, secrets.pepper, home.keys_cache)
         self.keyring.begin()
         self.meters = Meters()
-        self.health = Health(self.meters, lambda: home.healthy)
+        self.health = GatewayHealth(self.meters, lambda: home.healthy)
         self.registry = ModelRegistry(lambda queue: self.reporter.kick(first=queue.begins))
         self.meters.watch(self.registry.queues.values)
         self.watcher = Watcher(settings, self._follow)

@@ -19,7 +19,7 @@ from aiohttp import web
 from preamar.cluster.census import census
 from preamar.cluster.connect import connect
 from preamar.cluster.fenced import FencedCluster
-from preamar.cluster.lease import Leases
+from preamar.cluster.lease import KubernetesLease
 from preamar.cluster.live import LiveCluster
 from preamar.core.plan import Event
 from preamar.core.pods import PodView
@@ -47,7 +47,7 @@ from preamar.shell.watching.expectations import Ahead
 from preamar.shell.watching.keys import JOB_KIND, SERVICE_KIND, TENANT_KIND, Key
 from preamar.shell.watching.kopf_settings import kopf_settings
 from preamar.shell.watching.mirror import Mirror, Watched, children_of_kind
-from preamar.shell.watching.watch_health import Ears, hearing
+from preamar.shell.watching.watch_health import WatchHealth, hearing
 from preamar.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -73,14 +73,14 @@ class _Operator:
     """All parts, put together."""
 
     def __init__(
-        self, options: Options, ears: Ears, client: Any, stopping: asyncio.Event | None
+        self, options: Options, ears: WatchHealth, client: Any, stopping: asyncio.Event | None
     ) -> None:
         self.options = options
         self.client = client
         self.metrics = Metrics()
         self.stopping = stopping or asyncio.Event()
         self.kopf_stop = asyncio.Event()
-        leases = Leases(client, options.lease_namespace, "preamar-operator")
+        leases = KubernetesLease(client, options.lease_namespace, "preamar-operator")
         self.keeper = LeaseKeeper(leases, options.identity or _identity())
         live = LiveCluster(client, self.metrics.requested)
         cluster = FencedCluster(live, self.keeper.seconds_left)
@@ -143,7 +143,7 @@ class _Operator:
         )
         self.metrics.depth.set_function(lambda: self.queue.depth)
         self.metrics.leader.set_function(lambda: float(self.keeper.seconds_left() > 0))
-        self.health = probes.Health(self.mirror, ears, self._oldest, self.metrics)
+        self.health = probes.OperatorHealth(self.mirror, ears, self._oldest, self.metrics)
         self.audit = Audit(self.mirror, self.health, self.add, self._census, options.namespaces)
 
     def add(self, key: Key) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from preamar_model.backends.decoding import continuous_batching, ragged
 from preamar_model.backends.decoding.continuous_batching import CHUNK, Together, parts
-from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.decoder import DecoderGraph
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.sequence import Story
@@ -21,7 +21,7 @@ from preamar_model.backends.runtime import LocalGraph
 from tests.hunting import examples
 
 
-def decoder(path: Path, **changes: object) -> Decoder:
+def decoder(path: Path, **changes: object) -> DecoderGraph:
     runner = LocalGraph(str(path), 1)
     empty = {
         name: np.zeros((1, value.shape[1], 0, value.shape[3]), np.float32)
@@ -38,7 +38,7 @@ def decoder(path: Path, **changes: object) -> Decoder:
         "ends": frozenset([decoders.END]),
         "start": None,
     }
-    return Decoder(**(made | changes))
+    return DecoderGraph(**(made | changes))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def masked(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(masked) -> Decoder:
+def shared(masked) -> DecoderGraph:
     return decoder(masked)
 
 
@@ -208,7 +208,7 @@ def test_no_stream_is_padded_to_more_than_twice_its_length_and_a_little(lengths)
             assert longest <= max(2 * story.length + 1, story.length + continuous_batching.SLACK)
 
 
-def unmasked(masked: Path, tmp_path: Path) -> Iterator[Decoder]:
+def unmasked(masked: Path, tmp_path: Path) -> Iterator[DecoderGraph]:
     yield decoder(decoders.graph(tmp_path / "plain.onnx", decoders.weights()))
     deaf = decoder(masked)
 

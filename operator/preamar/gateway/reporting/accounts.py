@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import aiohttp
 from sqlalchemy.exc import SQLAlchemyError
 
-from preamar.gateway.limits.limits import Limits
+from preamar.gateway.limits.limits import UsageLimits
 from preamar.ledger.budgets.balances import tenant_owner
 from preamar.ledger.budgets.leases import PREPAID
 from preamar.ledger.budgets.standings import Standings, standings
@@ -27,7 +27,7 @@ MOST_AT_ONCE = 5000
 Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
-def account_of(tenant: str, terms: Limits, found: Standings, month: str) -> Account:
+def account_of(tenant: str, terms: UsageLimits, found: Standings, month: str) -> Account:
     """How one tenant stands. Without a budget it is told what it has spent this month, of several
     currencies the one it has spent the most of."""
     owner = tenant_owner(tenant)
@@ -51,7 +51,7 @@ class Accounts:
         gateway: str,
         key: bytes,
         home: Home,
-        tenants: Callable[[], Mapping[str, Limits]],
+        tenants: Callable[[], Mapping[str, UsageLimits]],
         drifts: Callable[[], Mapping[str, Drift]],
         addresses: Addresses,
     ) -> None:

@@ -40,7 +40,7 @@ from preamar.protocol.ownership import Claimant, name_claimed
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.kinds.claims import Claims
 from preamar.shell.kinds.habits import Habits
-from preamar.shell.passes import Gathered, Kind
+from preamar.shell.passes import Gathered, KindHandler
 from preamar.shell.watching.keys import SERVICE_KIND, Key
 from preamar.shell.watching.mirror import Add, Mirror, Watched, children_of_kind
 
@@ -93,7 +93,7 @@ def register(
     habits: Habits,
     settings: Settings,
     metrics: Metrics,
-) -> Kind:
+) -> KindHandler:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
     claimed = Claimed({})
 
@@ -175,7 +175,7 @@ def register(
         habits.forget(_name(key))
         accounts.forget_service(_name(key))
 
-    return Kind(API_VERSION, plan, done, gone)
+    return KindHandler(API_VERSION, plan, done, gone)
 
 
 def _name(key: Key) -> str:

@@ -18,7 +18,7 @@ from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
 from preamar_model.backends.decoding import generate_request, ragged, routing
 from preamar_model.backends.decoding.continuous_batching import Together
-from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.decoder import DecoderGraph
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.post import Post
 from preamar_model.backends.decoding.response import Said, response
@@ -142,7 +142,7 @@ def shown_of(story: Story, piece: TextPiece) -> object:
     return response(Said(piece.text, story.input_tokens, piece.output_tokens, piece.finish))
 
 
-def decoder(parameters: dict[str, str], folder: str) -> Decoder:
+def decoder(parameters: dict[str, str], folder: str) -> DecoderGraph:
     runner = graph(parameters, folder)
     if not isinstance(runner, TritonGraph):
         shapes = {name: (value.type, value.shape) for name, value in runner.inputs.items()}
@@ -154,7 +154,7 @@ def decoder(parameters: dict[str, str], folder: str) -> Decoder:
         if name.startswith("past_key_values.")
     }
     start = parameters.get("start_token", "")
-    return Decoder(
+    return DecoderGraph(
         run=runner.run,
         array=runner.array,
         inputs=frozenset(shapes),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preamar_model.backends.decoding.decoder import Cache, Decoder
+from preamar_model.backends.decoding.decoder import Cache, DecoderGraph
 from preamar_model.backends.decoding.sequence import Story
 from preamar_model.backends.decoding.single_stream import Told
 
@@ -38,7 +38,7 @@ class RunningBatch:
 
 
 class Together:
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: DecoderGraph) -> None:
         self.decoder = decoder
         self.groups: list[RunningBatch] = []
         self.reading: deque[tuple[Story, Cache]] = deque()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from preamar_model.backends.decoding.decoder import Cache, Decoder
+from preamar_model.backends.decoding.decoder import Cache, DecoderGraph
 from preamar_model.backends.decoding.sequence import Story
 
 Told = tuple[Story, np.ndarray | Exception]
@@ -15,7 +15,7 @@ Told = tuple[Story, np.ndarray | Exception]
 
 
 class Alone:
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: DecoderGraph) -> None:
         self.decoder = decoder
         self.caches: dict[Story, Cache] = {}
 
