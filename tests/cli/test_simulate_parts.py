@@ -6,15 +6,15 @@ from statistics import fmean, pstdev
 import numpy as np
 import pytest
 
-from preamar.cli.simulate.ahead import looking_ahead
 from preamar.cli.simulate.engine import View, World, run
 from preamar.cli.simulate.generate import LOADS, generate
+from preamar.cli.simulate.lookahead import looking_ahead
 from preamar.cli.simulate.optimum import Costs, TimeGrid, sizes
 from preamar.cli.simulate.ours import Preamar
 from preamar.cli.simulate.rules import families, fixed
 from preamar.cli.simulate.trace import LoadTrace
 from preamar.cli.simulate.tuning import tune, tune_fixed
-from preamar.demand.book import DemandBook
+from preamar.demand.aggregator import DemandAggregator
 from preamar.protocol.demand import Load as Told
 from preamar.protocol.demand import Report
 
@@ -123,7 +123,7 @@ def test_service_times_are_learned_as_the_operator_learns_them():
     warming up."""
     seconds = [5.0] * 5 + [0.5] * 95
     view, rule = View(), Preamar(World(slots=4, cold_start=30.0, goal=10.0, min=1, max=9), 5.0)
-    book, learned = DemandBook(), []
+    book, learned = DemandAggregator(), []
     book.take(Report("g", 1, {"demo/m": Told(0, 0)}), 0.0)
     for at in range(1, 51):
         done = seconds[: 2 * at]

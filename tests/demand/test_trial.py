@@ -2,7 +2,7 @@
 
 import pytest
 
-from preamar.demand.book import DemandBook
+from preamar.demand.aggregator import DemandAggregator
 from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.demand import decode
 from preamar.protocol.histogram import BOUNDS
@@ -21,7 +21,7 @@ def words(new=3):
 
 
 def test_each_gateways_count_is_told():
-    book = DemandBook()
+    book = DemandAggregator()
     for name, new in (("a", 3), ("b", 4)):
         book.take(decode(report(name, trial=words(new))), 10.0)
     old = RevisionCounts(5, 1, tuple(TOOK))
@@ -34,7 +34,7 @@ def test_each_gateways_count_is_told():
 
 
 def test_how_far_answers_were_apart_is_told():
-    book = DemandBook()
+    book = DemandAggregator()
     for name, apart in (("a", [2, 0.5, [-1, 0.25]]), ("b", None)):
         told = words() | ({"apart": apart} if apart else {})
         book.take(decode(report(name, trial=told)), 10.0)
@@ -46,7 +46,7 @@ def test_how_far_answers_were_apart_is_told():
 
 
 def test_a_report_without_a_trial_has_none():
-    book = DemandBook()
+    book = DemandAggregator()
     book.take(decode(report()), 10.0)
     assert book.demand("demo/m", 10.5).trials == ()
 

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from preamar.ledger import keys
 from preamar.ledger.reports import usage
 from preamar.ledger.store import sqlite
-from preamar.ledger.store.file_lock import Alive, recover
+from preamar.ledger.store.file_lock import FileLock, recover
 from preamar.ledger.store.journal import Journal
 from preamar.ledger.store.writer import Writer
 from preamar.ledger.tables.schema import SchemaMismatch, requests
@@ -46,7 +46,7 @@ def test_a_row_counts_once_and_never_changes_after_its_end(engine):
 
 
 def test_streams_of_the_dead_are_settled_and_those_of_the_living_are_not(engine, tmp_path):
-    alive = Alive(tmp_path, "alive")
+    alive = FileLock(tmp_path, "alive")
     for name in ("alive", "dead"):
         sqlite.write(engine, [replace(ROW, id=name, instance=name, state=State.OPEN)])
     assert recover(engine, tmp_path, "me") == 1

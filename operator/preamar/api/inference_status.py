@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from preamar.api.fields.scalars import Flag, SeenTime, Sentence, ShortText, Signed, Whole
+from preamar.api.fields.scalars import Flag, ObservedTime, Sentence, ShortText, Signed, Whole
 from preamar.api.meta import ObservedModel, Status
 
 BIG = 2**53
@@ -40,7 +40,7 @@ class Decision(ObservedModel):
         le=BIG,
         description="The most copies that demand has asked for since then, such as 1.",
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="Since when, such as 2027-01-31T18:00:00Z."
     )
 
@@ -51,7 +51,7 @@ class Start(ObservedModel):
     pod: ShortText = Field(
         default="", description="The copy's pod, such as minilm-serve-6d5f-x2k9p."
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="When it was asked for, such as 2027-01-31T18:00:00Z."
     )
     seconds: Signed = Field(default="0", description='Seconds until it was ready, such as "31.5".')
@@ -63,7 +63,7 @@ class Learned(ObservedModel):
     service_seconds: Signed | None = Field(
         default=None, description='Seconds that one request takes on a copy, such as "0.85".'
     )
-    measured_at: SeenTime | None = Field(
+    measured_at: ObservedTime | None = Field(
         default=None,
         description="When serviceSeconds was last written, such as 2027-01-31T18:00:00Z.",
     )
@@ -111,7 +111,7 @@ class Fit(ObservedModel):
         default="",
         description="Why, in a sentence, such as Batches of 4 instead of 16: with 8 a replica ran out of memory.",
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="Since when, such as 2027-01-31T18:00:00Z."
     )
 
@@ -177,7 +177,7 @@ class RolloutTold(ObservedModel):
     percent: Whole = Field(
         default=0, ge=0, le=BIG, description="Its share of the requests, in percent, such as 20."
     )
-    since: SeenTime | None = Field(
+    since: ObservedTime | None = Field(
         default=None,
         description="When this step began: once a copy was ready, such as 2027-01-31T18:00:00Z.",
     )
@@ -201,7 +201,7 @@ class Groups(ObservedModel):
     limit: Whole = Field(
         default=0, ge=0, le=BIG, description="Copies that are kept meanwhile, such as 1."
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="Since when, such as 2027-01-31T18:00:00Z."
     )
     edition: ShortText = Field(

@@ -24,7 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from preamar.api.fields.collections import EMPTY, Labels, keyed
-from preamar.api.fields.scalars import SeenTime, Sentence, Whole
+from preamar.api.fields.scalars import ObservedTime, Sentence, Whole
 from preamar.api.rules import VALIDATIONS, Rule, TransitionRule
 
 
@@ -118,7 +118,7 @@ class Condition(ObservedModel):
         description="The cause in one word, such as ModelNotFound.",
     )
     message: Sentence = Field(default="", description="The cause in a sentence for people.")
-    last_transition_time: SeenTime | None = Field(
+    last_transition_time: ObservedTime | None = Field(
         default=None, description="When the status last changed, such as 2027-01-31T18:00:00Z."
     )
     observed_generation: Whole | None = Field(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from preamar.api.fields.scalars import SeenTime, Sentence, ShortText, Signed, Whole
+from preamar.api.fields.scalars import ObservedTime, Sentence, ShortText, Signed, Whole
 from preamar.api.meta import ObservedModel, Status
 
 BIG = 2**53
@@ -50,7 +50,7 @@ class LastCheckpoint(ObservedModel):
 
     step: Size = Field(default=0, description="The step it was taken at, such as 400.")
     uri: Sentence = Field(default="", description="Where it is, such as pvc://ckpt/run1.")
-    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+    at: ObservedTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
     bytes: Size | None = Field(default=None, description="Its size in bytes, such as 91000000.")
     verified: bool = Field(
         default=False, description="Whether every file was read back and matched its hash."
@@ -85,7 +85,7 @@ class Resize(ObservedModel):
         default=None,
         description='By how much the loss on a few held-out samples changed across it, in nats per token, such as "0.000000012".',
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="When it was taken up, such as 2027-01-31T18:00:00Z."
     )
     attempt: Size | None = Field(
@@ -124,7 +124,7 @@ class Goodput(ObservedModel):
         default=0, description="Of usefulSeconds, those that a failure now would lose."
     )
     faults: Size = Field(default=0, description="Failures and interruptions so far, such as 1.")
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None,
         description="Up to when seconds are counted, such as 2027-01-31T18:00:00Z; all but suspendedSeconds and unsavedSeconds add up to the time from the first attempt to then, less suspension.",
     )
@@ -189,7 +189,7 @@ class Gang(ObservedModel):
 
     incomplete: Size = Field(default=0, description="How many, such as 2.")
     attempt: Size = Field(default=0, description="The last of them, such as 3.")
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="When it was ended, such as 2027-01-31T18:00:00Z."
     )
     generation: Size = Field(default=0, description="The resource's generation then, such as 4.")
@@ -273,10 +273,10 @@ class TrainingJobStatus(Status):
         default=None,
         description="Attempts that began at another size than the one before, such as 2; no limit counts them.",
     )
-    started_at: SeenTime | None = Field(
+    started_at: ObservedTime | None = Field(
         default=None, description="When the first attempt started, such as 2027-01-31T18:00:00Z."
     )
-    finished_at: SeenTime | None = Field(
+    finished_at: ObservedTime | None = Field(
         default=None, description="When the job ended, such as 2027-01-31T19:00:00Z."
     )
     progress: Progress | None = Field(default=None, description="How far training is.")

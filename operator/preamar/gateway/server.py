@@ -42,7 +42,7 @@ from preamar.gateway.settings import (
     settings_of,
 )
 from preamar.gateway.wire.listener import Port
-from preamar.ledger.store.backend import Home, OneFile, Shared
+from preamar.ledger.store.backend import Backend, OneFile, Shared
 from preamar.ledger.store.sqlite import StoreUnusable
 from preamar.ledger.tables.schema import SchemaMismatch
 from preamar.protocol.accounts import Drift
@@ -93,7 +93,7 @@ class Gateway:
         self.admin_routes = admin.routes
         self.grpc = GrpcDoor(settings, admission, self.health, self.comparer)
 
-    def _home(self, settings: Settings) -> Home:
+    def _home(self, settings: Settings) -> Backend:
         if not settings.ledger_url_file:
             return OneFile(settings.ledger, self.instance, settings.keep_days)
         url = read_url(settings.ledger_url_file)

@@ -18,8 +18,8 @@ from preamar.cluster.port import Cluster
 from preamar.core.objects import Child
 from preamar.core.plan import Applied, Manifest, Plan, Ref, RefusedManifest, digest_of, ref_of
 from preamar.shell.unreadable import unreadable
-from preamar.shell.watching.apply_cache import Remembered
-from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.apply_cache import ApplyCache
+from preamar.shell.watching.expectations import Expectations
 from preamar.shell.watching.keys import Key
 from preamar.shell.watching.mirror import Mirror, MirroredObject, version_of
 from preamar.shell.workqueue import PassResult
@@ -58,12 +58,16 @@ class Passes:
     """Carries passes out; the work queue's ``work``."""
 
     def __init__(
-        self, cluster: Cluster, mirror: Mirror, kinds: Mapping[str, KindHandler], ahead: Ahead
+        self,
+        cluster: Cluster,
+        mirror: Mirror,
+        kinds: Mapping[str, KindHandler],
+        ahead: Expectations,
     ) -> None:
         self._cluster = cluster
         self._mirror = mirror
         self._kinds = kinds
-        self._memory: dict[Key, Remembered] = {}
+        self._memory: dict[Key, ApplyCache] = {}
         self._ahead = ahead
 
     async def __call__(self, key: Key) -> PassResult:
@@ -82,7 +86,7 @@ class Passes:
             return PassResult()
         memory = self._memory.get(key)
         if memory is None or memory.uid != metadata["uid"]:
-            memory = self._memory[key] = Remembered(metadata["uid"])
+            memory = self._memory[key] = ApplyCache(metadata["uid"])
         seen = self._mirror.children(key)
         late = memory.behind(version_of(metadata), seen)
         if memory.patient(late) or (None in late and not kind.read):
@@ -121,7 +125,7 @@ class Passes:
         refs: Iterable[Ref],
         seen: Mapping[Ref, MirroredObject],
         late: frozenset[Ref | None],
-        memory: Remembered,
+        memory: ApplyCache,
     ) -> dict[Ref, Child]:
         """What stands under these names, other people's objects too, which no watch shows us."""
         wanted = tuple(refs)

@@ -12,9 +12,9 @@ from test_counted import listening
 from test_infer import tensor
 from test_serving import python_model
 
-from preamar.demand import witness
+from preamar.demand import engine_scraper
+from preamar.demand.engine_scraper import EngineScraper
 from preamar.demand.triton import in_flight, read
-from preamar.demand.witness import Witness
 
 WAITS = """
 import time
@@ -93,9 +93,9 @@ def test_requests_that_wait_are_told_and_those_that_execute_only_when_they_are_d
 
 @pytest.mark.parametrize("slow", ["bypassed"], indirect=True)
 async def test_the_operator_sees_callers_who_bypass_the_gateway(slow, monkeypatch):
-    monkeypatch.setattr(witness, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(engine_scraper, "EVERY_SECONDS", 0.1)
     heard: list[int | None] = []
-    watcher = Witness(lambda name: heard.append(watcher.seen(name)), slow.metrics)
+    watcher = EngineScraper(lambda name: heard.append(watcher.seen(name)), slow.metrics)
     watcher.follow("demo/bypassed", ["127.0.0.1"])
     asking = asyncio.create_task(watcher.run())
 

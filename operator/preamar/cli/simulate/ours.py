@@ -22,7 +22,7 @@ from preamar.core.serving.sizing.scaling import (
     decide,
 )
 from preamar.core.serving.sizing.size import ALMOST
-from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, Habit, habit
+from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, StaticSize, habit
 from preamar.demand.means import Mean
 from preamar.protocol.demand import Demand
 
@@ -39,7 +39,7 @@ class Preamar:
         self._last: ScalingDecision | None = None
         self._service = Mean()
         self._seconds = 0
-        self._habit: Habit | None = None
+        self._habit: StaticSize | None = None
         self._habit_at = 0.0
 
     def decide(self, view: View) -> int:

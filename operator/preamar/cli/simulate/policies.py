@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from preamar.cli.simulate.ahead import ahead
 from preamar.cli.simulate.clairvoyant import clairvoyant
 from preamar.cli.simulate.engine import SimulationResult, World, run
+from preamar.cli.simulate.lookahead import ahead
 from preamar.cli.simulate.ours import preamar, queue_seconds
 from preamar.cli.simulate.rules import Family, families, fixed
 from preamar.cli.simulate.trace import LoadTrace

@@ -25,7 +25,7 @@ from preamar.gateway.limits.limits import BadLimits, whole
 from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.request_id import new_id
 from preamar.ledger.keys import StoredKey, TooManyKeys
-from preamar.ledger.store.backend import Home
+from preamar.ledger.store.backend import Backend
 
 log = logging.getLogger(__name__)
 MAX_BODY, ROOM, READ_SECONDS = 1 << 16, 8 << 20, 10.0
@@ -49,7 +49,7 @@ class Admin:
         key: bytes,
         keyring: Keyring,
         reservations: Reservations,
-        home: Home,
+        home: Backend,
         health: GatewayHealth,
     ) -> None:
         engine = home.engine

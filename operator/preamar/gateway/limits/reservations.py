@@ -30,7 +30,7 @@ from preamar.gateway.settings import UNBOUNDED_TOKENS
 from preamar.ledger.budgets import leases
 from preamar.ledger.budgets.balances import key_owner, tenant_owner
 from preamar.ledger.budgets.leases import Allowance, Granted
-from preamar.ledger.store.backend import Home
+from preamar.ledger.store.backend import Backend
 from preamar.ledger.tables.prices import PriceList
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def _same_currency(unit: str, price: PriceList) -> None:
 class Reservations:
     """All leases of one gateway."""
 
-    def __init__(self, home: Home, instance: str) -> None:
+    def __init__(self, home: Backend, instance: str) -> None:
         self._home = home
         self._engine = home.engine
         self._instance = instance

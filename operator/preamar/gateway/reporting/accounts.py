@@ -16,7 +16,7 @@ from preamar.gateway.limits.limits import UsageLimits
 from preamar.ledger.budgets.balances import tenant_owner
 from preamar.ledger.budgets.leases import PREPAID
 from preamar.ledger.budgets.standings import Standings, standings
-from preamar.ledger.store.backend import Home
+from preamar.ledger.store.backend import Backend
 from preamar.ledger.tables.prices import decimal
 from preamar.protocol.accounts import Account, AccountReport, Drift, encode
 
@@ -50,7 +50,7 @@ class Accounts:
         self,
         gateway: str,
         key: bytes,
-        home: Home,
+        home: Backend,
         tenants: Callable[[], Mapping[str, UsageLimits]],
         drifts: Callable[[], Mapping[str, Drift]],
         addresses: Addresses,

@@ -32,8 +32,8 @@ from preamar.core.serving.pods.group import grouped, workers_ref
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.sizing.size import aim_of, cold_start_of
 from preamar.core.settings import Settings
-from preamar.demand.accounts import AccountBook
-from preamar.demand.witness import Witness, witnessed
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.engine_scraper import EngineScraper, witnessed
 from preamar.protocol.demand import Demand
 from preamar.protocol.labels import ROLE_LABEL, SERVICE_LABEL
 from preamar.protocol.ownership import Claimant, name_claimed
@@ -88,8 +88,8 @@ def register(
     *,
     claims: Claims,
     demand_of: DemandOf,
-    accounts: AccountBook,
-    witness: Witness,
+    accounts: AccountAggregator,
+    scraper: EngineScraper,
     habits: Habits,
     settings: Settings,
     metrics: Metrics,
@@ -110,8 +110,8 @@ def register(
     def demand(name: str, service: InferenceService, pods: Iterable[PodView]) -> Demand:
         """What gateways say, raised by what model servers say, and what was known before."""
         told = demand_of(name)
-        witness.follow(name, (pod.ip for pod in pods if pod.ready and pod.ip and not pod.deleting))
-        seen = witness.seen(name)
+        scraper.follow(name, (pod.ip for pod in pods if pod.ready and pod.ip and not pod.deleting))
+        seen = scraper.seen(name)
         metrics.scaling.demanded(name, told, seen)
         return seeded(service, witnessed(told, seen))
 
@@ -171,7 +171,7 @@ def register(
 
     def gone(key: Key) -> None:
         metrics.forget_service(_name(key))
-        witness.leave(_name(key))
+        scraper.leave(_name(key))
         habits.forget(_name(key))
         accounts.forget_service(_name(key))
 

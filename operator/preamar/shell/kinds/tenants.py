@@ -10,7 +10,7 @@ from preamar.api import GROUP, VERSION
 from preamar.api.tenant import Tenant
 from preamar.core.plan import Manifest, Plan
 from preamar.core.tenants import Observed, reconcile
-from preamar.demand.accounts import AccountBook
+from preamar.demand.accounts import AccountAggregator
 from preamar.shell.passes import Gathered, KindHandler
 from preamar.shell.watching.keys import TENANT_KIND, Key
 from preamar.shell.watching.mirror import Add, Mirror, Watched
@@ -20,7 +20,7 @@ TENANTS = Watched(API_VERSION, TENANT_KIND, "tenants", cluster=True)
 
 
 def register(
-    registry: kopf.OperatorRegistry, mirror: Mirror, add: Add, accounts: AccountBook
+    registry: kopf.OperatorRegistry, mirror: Mirror, add: Add, accounts: AccountAggregator
 ) -> KindHandler:
     """Let the watch fill the queue; the returned kind says how to work on what is in it."""
 

@@ -22,7 +22,7 @@ from preamar.demand.receiver import InternalKey
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.kinds.claims import Claims
 from preamar.shell.passes import Gathered, KindHandler
-from preamar.shell.polling.exit_poller import Ends, awaited
+from preamar.shell.polling.exit_poller import ExitPoller, awaited
 from preamar.shell.polling.progress import Poller, ordered, preparing_first, rank_zero
 from preamar.shell.watching.keys import JOB_KIND, Key
 from preamar.shell.watching.mirror import Add, Mirror, Watched, children_of_kind
@@ -39,7 +39,7 @@ def register(
     *,
     claims: Claims,
     poller: Poller,
-    ends: Ends,
+    ends: ExitPoller,
     settings: Settings,
     metrics: Metrics,
     key: InternalKey,

@@ -21,7 +21,7 @@ REFUSED_SECONDS = 300.0
 
 
 @dataclass(slots=True)
-class Remembered:
+class ApplyCache:
     """Of one resource."""
 
     uid: str

@@ -21,7 +21,7 @@ class TextPiece:
     """Empty until the last piece: `stop` or `length`."""
 
 
-class Story:
+class TokenSequence:
     def __init__(self, decoder: DecoderGraph, wish: GenerateRequest) -> None:
         tokens = decoder.vocabulary.tokenizer.encode(wish.prompt).ids
         if not tokens and decoder.start is not None:

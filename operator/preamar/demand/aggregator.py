@@ -47,7 +47,7 @@ class _LearnedMeans:
     first_token: Mean
 
 
-class DemandBook:
+class DemandAggregator:
     """The last report of each gateway. Times come in, of any clock that only goes forward."""
 
     def __init__(self) -> None:
