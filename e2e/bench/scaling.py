@@ -28,7 +28,7 @@ from preamar.cli.simulate.ours import preamar, queue_seconds
 from preamar.cli.simulate.plots import over_time, pareto
 from preamar.cli.simulate.policies import FIXED, OPTIMUM, OURS, TUNED, Result
 from preamar.cli.simulate.rules import families, fixed
-from preamar.cli.simulate.trace import BadTrace, Load, ServiceModel, load, read_trace
+from preamar.cli.simulate.trace import BadTrace, LoadTrace, ServiceModel, load, read_trace
 from preamar.cli.simulate.tuning import at_size, tune, tune_fixed
 
 RESULT = Path(__file__).resolve().parents[2] / "build/bench/scaling.json"
@@ -79,7 +79,7 @@ class Table:
     seconds: float
 
 
-def measured(fed: Load) -> Table:
+def measured(fed: LoadTrace) -> Table:
     """One load: ours, every rule by default and tuned, the best fixed size, the optimum."""
     begin = time.monotonic()
     ours = run(fed, WORLD, preamar(WORLD, {"queueSeconds": queue_seconds(fed, WORLD)}), record=True)
@@ -176,7 +176,7 @@ def printed(table: Table) -> Iterator[str]:
         )
 
 
-def loads() -> list[Load]:
+def loads() -> list[LoadTrace]:
     """The generated ones, and those of the files that PREAMAR_TRACES names. Raises ``BadTrace``."""
     model = ServiceModel(seconds=SERVICE_SECONDS)
     given = [Path(name) for name in os.environ.get("PREAMAR_TRACES", "").split()]

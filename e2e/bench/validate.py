@@ -31,7 +31,7 @@ from e2e.kube import OURS, Kube, NotInTimeError, until
 from preamar.cli.simulate.engine import World, run
 from preamar.cli.simulate.generate import LOADS, generate
 from preamar.cli.simulate.ours import preamar
-from preamar.cli.simulate.trace import BadTrace, Load, read_trace
+from preamar.cli.simulate.trace import BadTrace, LoadTrace, read_trace
 
 OUT = Path(__file__).resolve().parents[2] / "build/bench"
 TOLERANCE = 0.10
@@ -218,7 +218,7 @@ def simulated(wanted: argparse.Namespace, measured: Real) -> Simulated:
     for way in range(WAYS):
         since = begin + way / WAYS
         due = [since + at for at in arrivals(wanted)]
-        load = Load("replayed", [0.0, *due], [measured.service] * (1 + len(due)))
+        load = LoadTrace("replayed", [0.0, *due], [measured.service] * (1 + len(due)))
         # The operator counts on what it learned, in whole seconds; replicas start as they do.
         told_rule = preamar(
             replace(world, cold_start=learned), {"queueSeconds": wanted.goal - wanted.service}

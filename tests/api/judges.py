@@ -20,11 +20,13 @@ import yaml
 from pydantic import ValidationError
 
 from preamar.api.inference import InferenceService
-from preamar.api.meta import Word, problems
+from preamar.api.meta import SpecModel, problems
 from preamar.api.tenant import Tenant
 from preamar.api.training import TrainingJob
 
-MODELS: dict[str, type[Word]] = {m.__name__: m for m in (InferenceService, TrainingJob, Tenant)}
+MODELS: dict[str, type[SpecModel]] = {
+    m.__name__: m for m in (InferenceService, TrainingJob, Tenant)
+}
 GROUP = "/apis/preamar.dev/v1alpha1"
 PATHS = {
     "InferenceService": f"{GROUP}/namespaces/default/inferenceservices",

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from preamar.cli.simulate import ours, plots
-from preamar.cli.simulate.engine import Rule, World, run
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.engine import SizingRule, World, run
+from preamar.cli.simulate.trace import LoadTrace
 from preamar.core.serving.sizing import scaling
 from preamar.main import main
 from tests.cli.replay import Row, replay, rows
@@ -115,13 +115,13 @@ def test_ours_is_the_operators_own_decision():
     assert ours.decide is scaling.decide
 
 
-def one_at_a_time(count: int, seconds: float = 2.0) -> Load:
-    return Load("tiny", [0.0] * count, [seconds] * count)
+def one_at_a_time(count: int, seconds: float = 2.0) -> LoadTrace:
+    return LoadTrace("tiny", [0.0] * count, [seconds] * count)
 
 
 def test_three_requests_on_one_replica_wait_for_each_other():
     world = World(slots=1, cold_start=3.0, goal=4.0, min=1, max=1)
-    outcome = run(one_at_a_time(3), world, Rule(lambda _view: 1, 1.0), record=True)
+    outcome = run(one_at_a_time(3), world, SizingRule(lambda _view: 1, 1.0), record=True)
     assert outcome.latencies == [2.0, 4.0, 6.0]
     assert (outcome.within_goal, outcome.replica_seconds) == (2 / 3, 6.0)
     assert (outcome.percentile(0.5), outcome.percentile(0.99)) == (4.0, 6.0)
@@ -132,7 +132,7 @@ def test_three_requests_on_one_replica_wait_for_each_other():
 
 def test_a_replica_is_paid_for_while_it_starts_and_serves_from_then_on():
     world = World(slots=1, cold_start=3.0, goal=4.5, min=1, max=2)
-    outcome = run(one_at_a_time(3), world, Rule(lambda _view: 2, 1.0), record=True)
+    outcome = run(one_at_a_time(3), world, SizingRule(lambda _view: 2, 1.0), record=True)
     assert outcome.latencies == [2.0, 4.0, 5.0]
     assert outcome.replica_seconds == 10.0
     assert outcome.scale_events == 1
@@ -140,9 +140,11 @@ def test_a_replica_is_paid_for_while_it_starts_and_serves_from_then_on():
 
 def test_a_replica_that_is_ordered_away_finishes_what_it_runs():
     world = World(slots=1, cold_start=0.5, goal=9.0, min=1, max=2)
-    load = Load("tiny", [0.0, 1.0, 2.5], [2.0, 3.0, 1.0])
+    load = LoadTrace("tiny", [0.0, 1.0, 2.5], [2.0, 3.0, 1.0])
     sizes = [2, 2, 1]
-    outcome = run(load, world, Rule(lambda view: sizes[min(int(view.now), 2)], 1.0), record=True)
+    outcome = run(
+        load, world, SizingRule(lambda view: sizes[min(int(view.now), 2)], 1.0), record=True
+    )
     # The second runs 1 to 4 on the new one; the first is free at 2, as the order falls to one.
     assert outcome.latencies[:2] == [2.0, 3.0]
     assert outcome.latencies[2] in {1.0, 2.5}

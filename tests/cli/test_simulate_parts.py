@@ -1,6 +1,6 @@
 """The simulator's parts: loads are what their names say, and the optimum's program is optimal.
 
-Holds: cli/simulate/ahead.py, cli/simulate/engine.py, cli/simulate/generate.py,
+Holds: cli/simulate/lookahead.py, cli/simulate/engine.py, cli/simulate/generate.py,
 cli/simulate/optimum.py, cli/simulate/ours.py, cli/simulate/rules.py, cli/simulate/tuning.py
 """
 
@@ -10,15 +10,15 @@ from statistics import fmean, pstdev
 import numpy as np
 import pytest
 
-from preamar.cli.simulate.ahead import looking_ahead
 from preamar.cli.simulate.engine import View, World, run
 from preamar.cli.simulate.generate import LOADS, generate
-from preamar.cli.simulate.optimum import Costs, Steps, sizes
+from preamar.cli.simulate.lookahead import looking_ahead
+from preamar.cli.simulate.optimum import Costs, TimeGrid, sizes
 from preamar.cli.simulate.ours import Preamar
 from preamar.cli.simulate.rules import families, fixed
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.trace import LoadTrace
 from preamar.cli.simulate.tuning import tune, tune_fixed
-from preamar.demand.book import DemandBook
+from preamar.demand.aggregator import DemandAggregator
 from preamar.protocol.demand import Load as Told
 from preamar.protocol.demand import Report
 
@@ -81,7 +81,7 @@ def paid(plan, came, before, waiting, size, cost):
 def test_the_program_is_as_cheap_as_the_best_of_all_plans(came, price):
     cost = Costs(rate=2, lag=1, start=1.5, price=price, least=0, most=3)
     limit = np.array([1, 3, 3, 3, 3, 3])
-    steps = Steps(1.0, np.array(came, dtype=float), np.zeros(0), 0.0, 1, limit, limit)
+    steps = TimeGrid(1.0, np.array(came, dtype=float), np.zeros(0), 0.0, 1, limit, limit)
     best = min(
         paid(plan, came, 0, 0, 1, cost)
         for plan in product(range(4), repeat=6)
@@ -90,10 +90,10 @@ def test_the_program_is_as_cheap_as_the_best_of_all_plans(came, price):
     assert paid(sizes(steps, cost).tolist(), came, 0, 0, 1, cost) == pytest.approx(best)
 
 
-def rush() -> Load:
+def rush() -> LoadTrace:
     """Two a second, and eight a second from 60 to 80 s."""
     arrivals = sorted([i * 0.5 for i in range(200)] + [60 + i / 6 for i in range(120)])
-    return Load("rush", arrivals, [1.0] * len(arrivals))
+    return LoadTrace("rush", arrivals, [1.0] * len(arrivals))
 
 
 def test_who_sees_a_cold_start_ahead_has_replicas_when_the_rush_comes():
@@ -127,7 +127,7 @@ def test_service_times_are_learned_as_the_operator_learns_them():
     warming up."""
     seconds = [5.0] * 5 + [0.5] * 95
     view, rule = View(), Preamar(World(slots=4, cold_start=30.0, goal=10.0, min=1, max=9), 5.0)
-    book, learned = DemandBook(), []
+    book, learned = DemandAggregator(), []
     book.take(Report("g", 1, {"demo/m": Told(0, 0)}), 0.0)
     for at in range(1, 51):
         done = seconds[: 2 * at]

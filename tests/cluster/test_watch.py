@@ -14,7 +14,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from preamar.cluster import watch as watching
-from preamar.cluster.watch import Heard, watch
+from preamar.cluster.watch import WatchState, watch
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -95,7 +95,7 @@ def said(kind: str, name: str, version: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def a_watch(server: Server) -> AsyncIterator[tuple[Heardings, Heard]]:
+async def a_watch(server: Server) -> AsyncIterator[tuple[Heardings, WatchState]]:
     app = web.Application()
     app.router.add_get("/api/v1/things", server.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
@@ -103,7 +103,7 @@ async def a_watch(server: Server) -> AsyncIterator[tuple[Heardings, Heard]]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     settings = Configuration()
     settings.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    heardings, heard = Heardings(), Heard()
+    heardings, heard = Heardings(), WatchState()
     async with ApiClient(configuration=settings) as client:
         task = asyncio.create_task(
             watch(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preamar.demand.accounts import AccountBook
+from preamar.demand.accounts import AccountAggregator
 from preamar.protocol.accounts import Account, Drift, decode
 
 from .test_receiver import Receiver
@@ -64,7 +64,7 @@ async def test_what_is_no_report_changes_nothing(tmp_path: Path, wrong) -> None:
 
 
 def test_a_tenant_or_service_that_is_gone_is_forgotten_and_the_book_has_a_bound() -> None:
-    book = AccountBook()
+    book = AccountAggregator()
     book.take(decode(REPORT))
     book.forget_tenant("acme")
     book.forget_service("demo/gpt")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preamar.demand.aggregator import FORGOTTEN_SECONDS, MOST_SERVICES, DemandAggregator
 from preamar.demand.arrivals import LONGEST_SECONDS, MOST_HISTORIES, SLACK_SECONDS, Arrivals, spread
-from preamar.demand.book import FORGOTTEN_SECONDS, MOST_SERVICES, DemandBook
 from preamar.protocol.demand import Load, Report, decode
 
 CHAT = "demo/chat"
@@ -21,7 +21,7 @@ T0 = 1000.0
 class Gateway:
     """One life of a gateway: totals that only grow, and a report of them."""
 
-    def __init__(self, book: DemandBook, name: str, sequence: int = 0) -> None:
+    def __init__(self, book: DemandAggregator, name: str, sequence: int = 0) -> None:
         self.book, self.name, self.sequence, self.arrived = book, name, sequence, 0
 
     def report(self, now: float, more: int = 0, **how: object) -> None:
@@ -40,19 +40,19 @@ def steady(*gateways: Gateway, begin: float, seconds: int, each: int = 1) -> flo
 
 
 def test_arrivals_of_all_gateways_add_up_in_their_second() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     now = steady(Gateway(book, "a"), Gateway(book, "b"), begin=T0, seconds=5, each=3)
     assert book.demand(CHAT, now).arrivals == (6, 6, 6, 6, 6)
 
 
 def test_a_service_that_nobody_asked_for_has_zeros_and_not_nothing() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     now = steady(Gateway(book, "a"), begin=T0, seconds=4)
     assert book.demand("demo/other", now).arrivals == (0, 0, 0, 0)
 
 
 def test_what_a_gateway_had_counted_before_we_heard_it_is_no_burst() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     old = Gateway(book, "a", sequence=5000)
     old.arrived = 1_000_000
     now = steady(old, begin=T0, seconds=3)
@@ -60,7 +60,7 @@ def test_what_a_gateway_had_counted_before_we_heard_it_is_no_burst() -> None:
 
 
 def test_the_arrivals_of_a_lost_report_are_spread_over_its_seconds() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     gateway = Gateway(book, "a")
     now = steady(gateway, begin=T0, seconds=2)
     gateway.report(now + 4, 8)
@@ -70,7 +70,7 @@ def test_the_arrivals_of_a_lost_report_are_spread_over_its_seconds() -> None:
 def test_a_history_ends_where_the_slowest_gateway_has_told_and_is_empty_while_one_is_silent() -> (
     None
 ):
-    book = DemandBook()
+    book = DemandAggregator()
     a, b = Gateway(book, "a"), Gateway(book, "b")
     now = steady(a, b, begin=T0, seconds=3)
     for second in (1, 2, 3):
@@ -84,7 +84,7 @@ def test_a_history_ends_where_the_slowest_gateway_has_told_and_is_empty_while_on
 
 
 def test_a_gateway_that_dies_ends_the_history_and_one_that_leaves_does_not() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     a, b = Gateway(book, "a"), Gateway(book, "b")
     now = steady(a, b, begin=T0, seconds=10)
     b.report(now + 0.5, 1, leaving=True)
@@ -98,7 +98,7 @@ def test_a_gateway_that_dies_ends_the_history_and_one_that_leaves_does_not() -> 
 
 
 def test_after_a_gateway_that_vanished_is_forgotten_the_history_begins_with_its_death() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     a, b = Gateway(book, "a"), Gateway(book, "b")
     now = steady(a, b, begin=T0, seconds=3)
     later = steady(a, begin=now, seconds=int(FORGOTTEN_SECONDS))
@@ -106,7 +106,7 @@ def test_after_a_gateway_that_vanished_is_forgotten_the_history_begins_with_its_
 
 
 def test_a_gateway_that_served_before_we_heard_it_ends_the_history_and_a_newborn_does_not() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     a = Gateway(book, "a")
     now = steady(a, begin=T0, seconds=5)
     Gateway(book, "newborn").report(now)
@@ -116,7 +116,7 @@ def test_a_gateway_that_served_before_we_heard_it_ends_the_history_and_a_newborn
 
 
 def test_a_service_that_was_made_anew_counts_from_zero() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     a = Gateway(book, "a")
     now = steady(a, begin=T0, seconds=2, each=50)
     a.arrived = 0
@@ -125,7 +125,7 @@ def test_a_service_that_was_made_anew_counts_from_zero() -> None:
 
 
 def test_half_an_hour_is_kept_and_no_more() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     now = steady(Gateway(book, "a"), begin=T0, seconds=LONGEST_SECONDS + 700)
     assert book.demand(CHAT, now).arrivals == (1,) * LONGEST_SECONDS
     assert book._arrivals.bytes <= 2 * (LONGEST_SECONDS + SLACK_SECONDS)
@@ -185,9 +185,9 @@ def calls(act: Callable[[], object]) -> int:
     return count
 
 
-def told(services: int, seconds: int) -> tuple[DemandBook, int]:
+def told(services: int, seconds: int) -> tuple[DemandAggregator, int]:
     """A book after so many reports of so many services, and the most calls that one report cost."""
-    book = DemandBook()
+    book = DemandAggregator()
     names = [f"team-{number % 50}/model-{number}" for number in range(services)]
     worst = 0
     for second in range(seconds):

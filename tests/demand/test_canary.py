@@ -1,11 +1,11 @@
 """What gateways count of a revision on trial reaches the operator, and nothing else does.
 
-Holds: demand/book.py, protocol/canary.py
+Holds: demand/aggregator.py, protocol/canary.py
 """
 
 import pytest
 
-from preamar.demand.book import DemandBook
+from preamar.demand.aggregator import DemandAggregator
 from preamar.protocol.canary import AnswerDifferences, RevisionCounts, Trial
 from preamar.protocol.demand import decode
 from preamar.protocol.histogram import BOUNDS
@@ -24,7 +24,7 @@ def words(new=3):
 
 
 def test_each_gateways_count_is_told():
-    book = DemandBook()
+    book = DemandAggregator()
     for name, new in (("a", 3), ("b", 4)):
         book.take(decode(report(name, trial=words(new))), 10.0)
     old = RevisionCounts(5, 1, tuple(TOOK))
@@ -37,7 +37,7 @@ def test_each_gateways_count_is_told():
 
 
 def test_how_far_answers_were_apart_is_told():
-    book = DemandBook()
+    book = DemandAggregator()
     for name, apart in (("a", [2, 0.5, [-1, 0.25]]), ("b", None)):
         told = words() | ({"apart": apart} if apart else {})
         book.take(decode(report(name, trial=told)), 10.0)
@@ -49,7 +49,7 @@ def test_how_far_answers_were_apart_is_told():
 
 
 def test_a_report_without_a_trial_has_none():
-    book = DemandBook()
+    book = DemandAggregator()
     book.take(decode(report()), 10.0)
     assert book.demand("demo/m", 10.5).trials == ()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from preamar.demand.accounts import AccountBook
-from preamar.demand.book import Changes, DemandBook
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.aggregator import Changes, DemandAggregator
 from preamar.demand.receiver import InternalKey, application
 from preamar.protocol.demand import Carried, Load, decode
 
@@ -30,10 +30,10 @@ class Receiver:
         if key:
             self.file.write_text(f"{key}\n")
         self.heard: list[Changes] = []
-        self.accounts = AccountBook()
+        self.accounts = AccountAggregator()
         self.accounted: list[tuple[frozenset[str], frozenset[str]]] = []
         self.app = application(
-            DemandBook(),
+            DemandAggregator(),
             InternalKey(self.file),
             self.heard.append,
             self.accounts,

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from preamar.ledger.budgets.balances import month_of
 from preamar.ledger.store import sqlite
 from preamar.ledger.tables.amounts import halves, whole
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.schema import balances, requests
 from preamar.ledger.tables.usage_record import State
 from tests.hunting import examples
@@ -23,11 +23,11 @@ from tests.ledgers import a_ledger
 from .test_ledger import ROW
 
 PRICES = [
-    Price(),
-    Price("USD", 100_000, 400_000, 1),
-    Price("EUR", 3, 999_999, 250_000),
-    Price("VND", 10**12, 10**14, 10**9),
-    Price("USD", 0, 7, 0, 123_456),
+    PriceList(),
+    PriceList("USD", 100_000, 400_000, 1),
+    PriceList("EUR", 3, 999_999, 250_000),
+    PriceList("VND", 10**12, 10**14, 10**9),
+    PriceList("USD", 0, 7, 0, 123_456),
 ]
 
 rows = st.builds(

@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from preamar.ledger.reports import costs
 from preamar.ledger.reports.usage import BadQuery
 from preamar.ledger.store import sqlite
-from preamar.ledger.tables.prices import Price
-from preamar.ledger.tables.usage_record import Kind, Row, State
+from preamar.ledger.tables.prices import PriceList
+from preamar.ledger.tables.usage_record import State, UsageKind, UsageRecord
 from tests.hunting import examples
 from tests.ledgers import a_ledger
 
 DAY = 86_400
 PRICES = (
-    Price(),
-    Price("USD", 100_000, 400_000),
-    Price("USD", 100_001, 7, 3),
-    Price("EUR", 10**15 - 1, 10**15 - 1, 10**15 - 1),
-    Price("USD", 5, 0, 0, 1_234_567),
+    PriceList(),
+    PriceList("USD", 100_000, 400_000),
+    PriceList("USD", 100_001, 7, 3),
+    PriceList("EUR", 10**15 - 1, 10**15 - 1, 10**15 - 1),
+    PriceList("USD", 5, 0, 0, 1_234_567),
 )
 ROWS = st.builds(
-    lambda number, tenant, key, model, price, given, made, status, second, held: Row(
+    lambda number, tenant, key, model, price, given, made, status, second, held: UsageRecord(
         id=f"r{number}", tenant=tenant, key_id=key, model=model, endpoint="/v1/completions",
-        kind=Kind.COMPLETIONS, input_tokens=given, output_tokens=made, status=status,
+        kind=UsageKind.COMPLETIONS, input_tokens=given, output_tokens=made, status=status,
         state=State.DONE, instance="i", started=second * 1000, finished=second * 1000 + 5,
         price=price, accelerator_ms=held,
     ),
@@ -83,9 +83,9 @@ def test_the_sums_are_exact_in_any_grouping_and_any_order_of_arrival(
 @pytest.fixture
 def engine(tmp_path):
     engine = a_ledger(tmp_path / "ledger.sqlite")
-    row = Row(
+    row = UsageRecord(
         id="r", tenant="acme", key_id="k1", model="gpt", endpoint="/v1/completions",
-        kind=Kind.COMPLETIONS, input_tokens=10, output_tokens=7, status=200, state=State.DONE,
+        kind=UsageKind.COMPLETIONS, input_tokens=10, output_tokens=7, status=200, state=State.DONE,
         instance="i", started=DAY * 1000, finished=DAY * 1000, price=PRICES[1],
     )  # fmt: skip
     dearer = replace(row, id="s", price=replace(PRICES[1], request=10_000))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from preamar.ledger.reports import invoice
 from preamar.ledger.store import sqlite
-from preamar.ledger.tables.prices import Price
-from preamar.ledger.tables.usage_record import Kind, Row, State
+from preamar.ledger.tables.prices import PriceList
+from preamar.ledger.tables.usage_record import State, UsageKind, UsageRecord
 from tests.hunting import examples
 from tests.ledgers import a_ledger
 
@@ -75,12 +75,12 @@ def test_months_are_of_utc_and_meet():
 
 def test_a_price_that_changed_within_the_month_makes_another_line(tmp_path):
     engine = a_ledger(tmp_path / "ledger.sqlite")
-    row = Row(
+    row = UsageRecord(
         id="r", tenant="a", key_id="k", model="m", endpoint="/v1/completions",
-        kind=Kind.COMPLETIONS, input_tokens=0, output_tokens=10**6, status=200, state=State.DONE,
-        instance="i", started=DAY * 1000, finished=DAY * 1000, price=Price("USD", 0, 400_000),
+        kind=UsageKind.COMPLETIONS, input_tokens=0, output_tokens=10**6, status=200, state=State.DONE,
+        instance="i", started=DAY * 1000, finished=DAY * 1000, price=PriceList("USD", 0, 400_000),
     )  # fmt: skip
-    dearer = replace(row, id="other", price=Price("USD", 5, 500_000))
+    dearer = replace(row, id="other", price=PriceList("USD", 5, 500_000))
     sqlite.write(engine, [row, dearer])
     found = [line for line in invoice.lines(engine, "a", "1970-01") if line.kind == "output"]
     assert [(line.millionths, line.minor) for line in found] == [(400_000, 40), (500_000, 50)]

@@ -15,10 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from preamar.ledger.store import sqlite
-from preamar.ledger.store.file_lock import Alive, journal_of, recover
+from preamar.ledger.store.file_lock import FileLock, journal_of, recover
 from preamar.ledger.store.journal import SIZE, Journal, read
 from preamar.ledger.store.writer import APPLY_SECONDS, Writer
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.schema import balances, requests
 from preamar.ledger.tables.usage_record import State
 from tests.hunting import examples
@@ -97,8 +97,8 @@ def test_it_grows_over_its_size_and_shrinks_again(tmp_path):
 
 def test_the_journal_of_the_dead_is_taken_up_once_and_that_of_the_living_is_left(tmp_path):
     engine = a_ledger(tmp_path / "ledger.sqlite")
-    price = Price("USD", 0, 0, 7)
-    alive = Alive(tmp_path, "alive")
+    price = PriceList("USD", 0, 0, 7)
+    alive = FileLock(tmp_path, "alive")
     for name in ("alive", "dead"):
         journal = Journal(journal_of(tmp_path, name))
         done = replace(ROW, id=f"{name}-done", instance=name, price=price)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from preamar.ledger.budgets import leases
 from preamar.ledger.budgets.leases import PREPAID, Allowance, Granted
 from preamar.ledger.store import sqlite
-from preamar.ledger.tables.prices import PICO, Price
+from preamar.ledger.tables.prices import PICO, PriceList
 from preamar.ledger.tables.usage_record import State
 from tests.hunting import examples
 from tests.ledgers import a_ledger
@@ -22,7 +22,7 @@ from .test_ledger import ROW
 
 NOVEMBER = 1_795_000_000_000
 MONTH = Allowance("acme", "USD", "2026-11", 10 * PICO)
-PRICE = Price("USD", million_output_tokens=1_000_000)  # a token is a pico-dollar's million
+PRICE = PriceList("USD", million_output_tokens=1_000_000)  # a token is a pico-dollar's million
 
 
 def a_row(name, tokens, reserved=(("acme", "2026-11"),), **more):
@@ -87,7 +87,7 @@ def test_a_month_is_granted_anew_and_what_is_prepaid_is_not(engine):
 
 
 def test_money_beyond_sixty_four_bits_is_exact(engine):
-    dear = Price("VND", million_input_tokens=999_999_999_999_999)
+    dear = PriceList("VND", million_input_tokens=999_999_999_999_999)
     for name in ("r1", "r2"):
         row = replace(a_row(name, 0, ()), input_tokens=10**12 + 7, price=dear)
         sqlite.write(engine, [row])

@@ -19,17 +19,17 @@ from sqlalchemy import select
 from preamar.ledger import keys
 from preamar.ledger.reports import usage
 from preamar.ledger.store import sqlite
-from preamar.ledger.store.file_lock import Alive, recover
+from preamar.ledger.store.file_lock import FileLock, recover
 from preamar.ledger.store.journal import Journal
 from preamar.ledger.store.writer import Writer
 from preamar.ledger.tables.schema import SchemaMismatch, requests
-from preamar.ledger.tables.usage_record import Kind, Row, State
+from preamar.ledger.tables.usage_record import State, UsageKind, UsageRecord
 from tests.hunting import examples
 from tests.ledgers import a_ledger, quick_folder
 
-ROW = Row(
+ROW = UsageRecord(
     id="r1", tenant="acme", key_id="k", model="m", endpoint="/v1/completions",
-    kind=Kind.COMPLETIONS, input_tokens=3, output_tokens=5, status=200, state=State.DONE,
+    kind=UsageKind.COMPLETIONS, input_tokens=3, output_tokens=5, status=200, state=State.DONE,
     instance="i", started=1_000_000, finished=1_000_500,
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ def test_a_row_counts_once_and_never_changes_after_its_end(engine):
 
 
 def test_streams_of_the_dead_are_settled_and_those_of_the_living_are_not(engine, tmp_path):
-    alive = Alive(tmp_path, "alive")
+    alive = FileLock(tmp_path, "alive")
     for name in ("alive", "dead"):
         sqlite.write(engine, [replace(ROW, id=name, instance=name, state=State.OPEN)])
     assert recover(engine, tmp_path, "me") == 1
@@ -125,7 +125,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
         "path = Path(sys.argv[1])\n"
         "journal = Journal(path.with_name('i.journal'))\n"
         "w = Writer(sqlite.open_store(path), journal); w.start()\n"
-        "row = Row('', 't', 'k', 'm', 'e', Kind.COMPLETIONS, 1, 1, 200, State.DONE, 'i', 1, 1)\n"
+        "row = UsageRecord('', 't', 'k', 'm', 'e', UsageKind.COMPLETIONS, 1, 1, 200, State.DONE, 'i', 1, 1)\n"
         "for n in itertools.count():\n"
         "    w.submit(replace(row, id=str(n)), lambda n=n: print(n, flush=True))\n"
         "    if n % 50 == 49:\n"
@@ -181,7 +181,7 @@ def test_pages_add_up_to_every_row_in_the_period_whatever_their_size(made, start
         found, page = {}, "0"
         while page is not None:
             query = usage.query_of(
-                Kind.COMPLETIONS,
+                UsageKind.COMPLETIONS,
                 {"start_time": [str(start)], "end_time": [str(end)], "bucket_width": ["1m"],
                  "limit": [str(limit)], "group_by[]": ["project_id"], "page": [page]},
                 0,
@@ -209,5 +209,5 @@ def test_pages_add_up_to_every_row_in_the_period_whatever_their_size(made, start
 ])  # fmt: skip
 def test_a_bad_query_names_its_parameter(given_, param):
     with pytest.raises(usage.BadQuery) as refused:
-        usage.query_of(Kind.COMPLETIONS, given_, 100)
+        usage.query_of(UsageKind.COMPLETIONS, given_, 100)
     assert refused.value.param == param

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.ledger.tables.prices import FREE, BadPrice, Price, decimal
+from preamar.ledger.tables.prices import FREE, BadPrice, PriceList, decimal
 
 PRICES = st.decimals(0, 999_999_999, places=6).map(lambda d: f"{d:f}")
 COUNTS = st.integers(0, 10**12)
@@ -27,7 +27,7 @@ def test_a_cost_is_what_decimal_arithmetic_says(
     }
     exact = (Fraction(per_input) * i + Fraction(per_output) * o) / 10**6 + Fraction(per_request) * n
     exact += Fraction(per_second) * ms / 1000
-    assert Fraction(decimal(Price.of(spec).cost(i, o, n, ms))) == exact
+    assert Fraction(decimal(PriceList.of(spec).cost(i, o, n, ms))) == exact
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(-(10**30), 10**30))
@@ -38,7 +38,7 @@ def test_texts_of_money_lose_nothing_and_have_no_needless_zeros(a, b):
 
 
 def test_the_contracts_example():
-    price = Price.of({"perMillionInputTokens": "0.10", "perMillionOutputTokens": "0.40"})
+    price = PriceList.of({"perMillionInputTokens": "0.10", "perMillionOutputTokens": "0.40"})
     assert (price.currency, decimal(price.cost(10, 7))) == ("USD", "0.0000038")
     assert decimal(FREE.cost(10, 7)) == "0"
 
@@ -46,11 +46,14 @@ def test_the_contracts_example():
 @pytest.mark.parametrize("text", ["", "-1", "1e3", "0.0000001", "1234567890", "NaN", "1,5", None])
 def test_what_is_no_price_is_refused(text):
     with pytest.raises(BadPrice, match="perRequest"):
-        Price.of({"perRequest": text})
+        PriceList.of({"perRequest": text})
 
 
 def test_a_version_is_of_the_price_alone():
-    price = Price.of({"perRequest": "0.10"})
-    assert price.version == Price.of({"perRequest": "0.1", "currency": "USD"}).version
-    others = {Price.of({"perRequest": "0.2"}), Price.of({"perRequest": "0.1", "currency": "EUR"})}
+    price = PriceList.of({"perRequest": "0.10"})
+    assert price.version == PriceList.of({"perRequest": "0.1", "currency": "USD"}).version
+    others = {
+        PriceList.of({"perRequest": "0.2"}),
+        PriceList.of({"perRequest": "0.1", "currency": "EUR"}),
+    }
     assert len({price.version, *(each.version for each in others)}) == 3

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.core.serving.canary.canary_analysis import LEAST_REQUESTS
-from preamar.demand.accounts import AccountBook
-from preamar.demand.book import DemandBook
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.aggregator import DemandAggregator
 from preamar.demand.receiver import InternalKey, application
 from preamar.gateway.discovery.resources import Address, model_of
-from preamar.gateway.limits.limits import Limits
+from preamar.gateway.limits.limits import UsageLimits
 from preamar.gateway.reporting import accounts as money
 from preamar.gateway.reporting.accounts import Accounts
 from preamar.gateway.reporting.demand import Reporter, report
@@ -169,7 +169,7 @@ def test_what_a_gateway_reports_of_its_lines_is_what_the_operator_has():
         tried.note(Place(canary=False), 0.01, reached=number % 5 != 0)
     for difference in (0.5, 1.5, 2 * MOST):
         tried.differs(difference)
-    book = DemandBook()
+    book = DemandAggregator()
     for sequence in (1, 2):
         data = report("g", sequence, [busy, asleep], leaving=False)
         book.take(demand.decode(json.loads(data)), 100.0 + sequence)
@@ -188,9 +188,9 @@ def test_what_a_gateway_reports_of_its_lines_is_what_the_operator_has():
 async def operator(tmp_path):
     """The operator's receiver, and where it listens."""
     (tmp_path / "internal-key").write_text("secret")
-    taken, book = [], AccountBook()
+    taken, book = [], AccountAggregator()
     key = InternalKey(tmp_path / "internal-key")
-    app = application(DemandBook(), key, taken.append, book, lambda *_: None)
+    app = application(DemandAggregator(), key, taken.append, book, lambda *_: None)
     statuses = []
 
     @web.middleware
@@ -220,9 +220,9 @@ async def test_the_gateways_accounts_are_understood_by_the_operators_receiver(
 ):
     where, statuses, _, book = operator
     terms = {
-        "acme": Limits(budget=5 * 10**12, currency="EUR"),
-        "once": Limits(budget=10**12, prepaid=True),
-        "free": Limits(),
+        "acme": UsageLimits(budget=5 * 10**12, currency="EUR"),
+        "once": UsageLimits(budget=10**12, prepaid=True),
+        "free": UsageLimits(),
     }
 
     def standings(_engine, month):

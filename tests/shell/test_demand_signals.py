@@ -14,7 +14,7 @@ from aiohttp import web
 from e2e.clusters.bare import free_ports
 from preamar.cluster.call import MERGE, call
 from preamar.core.timestamps import stamp
-from preamar.demand import witness
+from preamar.demand import engine_scraper
 from preamar.protocol.demand import Demand
 from preamar.shell.figures.metrics import Metrics
 from tests.shell.test_operator import SERVICE, Place, audited, place
@@ -104,7 +104,7 @@ async def reports(place: Place, load: dict[str, Any]) -> None:
 async def test_callers_who_bypass_the_gateway_raise_the_size_and_everybody_can_see_why(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(witness, "EVERY_SECONDS", 0.5)
+    monkeypatch.setattr(engine_scraper, "EVERY_SECONDS", 0.5)
     (port,) = free_ports(1)
     object.__setattr__(place.options, "metrics_port", port)
     await place.claim("models")

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from preamar.shell.polling import exit_poller as module
-from preamar.shell.polling.exit_poller import Ends, Waited, awaited
+from preamar.shell.polling.exit_poller import ExitPoller, Waited, awaited
 from preamar.shell.watching.keys import JOB_KIND, Key
 from tests.core.builders import a_rank, an_attempt
 from tests.core.training.test_resize import STOP, a_conversion, a_converter, order
@@ -22,7 +22,7 @@ POD = Waited("t-1-0", "127.0.0.1", 75)
 
 
 @contextlib.asynccontextmanager
-async def pod(answers: list[Any], added: list[Key]) -> AsyncIterator[tuple[Ends, list[int]]]:
+async def pod(answers: list[Any], added: list[Key]) -> AsyncIterator[tuple[ExitPoller, list[int]]]:
     """Answers are bodies or codes, one a question; the last stays."""
     asked: list[int] = []
 
@@ -40,7 +40,7 @@ async def pod(answers: list[Any], added: list[Key]) -> AsyncIterator[tuple[Ends,
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    ends = Ends(added.append, runner.addresses[0][1])
+    ends = ExitPoller(added.append, runner.addresses[0][1])
     try:
         yield ends, asked
     finally:

@@ -4,7 +4,7 @@ Holds: shell/watching/expectations.py
 """
 
 from preamar.core.plan import Event
-from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.expectations import Expectations
 from preamar.shell.watching.keys import Key
 
 KEY = Key("InferenceService", "demo", "chat")
@@ -19,7 +19,7 @@ def shown(version: int, replicas: int) -> dict:
 
 
 def test_a_view_from_before_the_write_is_given_the_size_and_its_version() -> None:
-    ahead = Ahead()
+    ahead = Expectations()
     ahead.scaled(KEY, 12, 2, (EVENT,))
     before = shown(11, 0)
     body = ahead.caught_up(KEY, before)
@@ -29,13 +29,13 @@ def test_a_view_from_before_the_write_is_given_the_size_and_its_version() -> Non
 
 
 def test_a_view_from_after_the_write_is_left_as_it_is() -> None:
-    ahead = Ahead()
+    ahead = Expectations()
     ahead.scaled(KEY, 12, 2, (EVENT,))
     assert ahead.caught_up(KEY, shown(13, 3)) == shown(13, 3)
 
 
 def test_its_event_is_told_once_though_the_watch_is_late() -> None:
-    ahead = Ahead()
+    ahead = Expectations()
     ahead.scaled(KEY, 12, 2, (EVENT,))
     assert ahead.unsaid(KEY) == (EVENT,)
     ahead.said(KEY, shown(11, 0))

@@ -15,10 +15,10 @@ from kopf._cogs.clients import api, watching
 from preamar.protocol.labels import OURS
 from preamar.shell.audit import Audit
 from preamar.shell.figures.metrics import Metrics
-from preamar.shell.probes import SILENT_SECONDS, Health
+from preamar.shell.probes import SILENT_SECONDS, OperatorHealth
 from preamar.shell.watching.keys import SERVICE_KIND, Key
 from preamar.shell.watching.mirror import Mirror, Watched
-from preamar.shell.watching.watch_health import Ears, hearing
+from preamar.shell.watching.watch_health import WatchHealth, hearing
 
 PODS = Watched("v1", "Pod", "pods", OURS)
 CHAT = Key(SERVICE_KIND, "demo", "chat")
@@ -40,8 +40,8 @@ def a_mirror(*held: tuple[str, int]) -> Mirror:
     return mirror
 
 
-def a_health(mirror: Mirror, ears: Ears, oldest: float = 0.0) -> Health:
-    return Health(mirror, ears, lambda: oldest, Metrics())
+def a_health(mirror: Mirror, ears: WatchHealth, oldest: float = 0.0) -> OperatorHealth:
+    return OperatorHealth(mirror, ears, lambda: oldest, Metrics())
 
 
 async def test_every_thing_that_kopf_hears_is_heard_bookmarks_too(
@@ -74,12 +74,12 @@ def test_kopf_still_has_the_function_that_is_listened_to() -> None:
 
 
 def test_a_lively_operator_has_no_problems() -> None:
-    ears = Ears(at={"pods": time.monotonic()})
+    ears = WatchHealth(at={"pods": time.monotonic()})
     assert list(a_health(a_mirror(), ears).problems()) == []
 
 
 def test_a_silent_watch_is_a_problem_after_ninety_seconds() -> None:
-    ears = Ears(at={"pods": time.monotonic() - 91})
+    ears = WatchHealth(at={"pods": time.monotonic() - 91})
     (problem,) = a_health(a_mirror(), ears).problems()
     assert "pods has been silent" in problem
 
@@ -124,7 +124,7 @@ def test_kopf_still_asks_for_a_watch_by_that_request() -> None:
 def test_a_watch_that_ended_is_a_problem_unless_it_begins_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ears = Ears(at={"pods": time.monotonic()}, ended={"pods"})
+    ears = WatchHealth(at={"pods": time.monotonic()}, ended={"pods"})
     health = a_health(a_mirror(), ears)
     assert list(health.problems()) == []
     now = time.monotonic()
@@ -136,15 +136,15 @@ def test_a_watch_that_ended_is_a_problem_unless_it_begins_again(
 
 
 def test_a_key_that_waits_too_long_is_a_problem() -> None:
-    ears = Ears(at={"pods": time.monotonic()})
+    ears = WatchHealth(at={"pods": time.monotonic()})
     (problem,) = a_health(a_mirror(), ears, oldest=130).problems()
     assert "130 s" in problem
 
 
 async def test_a_blocked_loop_is_a_problem_and_is_measured() -> None:
-    ears = Ears(at={"pods": time.monotonic()})
+    ears = WatchHealth(at={"pods": time.monotonic()})
     metrics = Metrics()
-    health = Health(a_mirror(), ears, lambda: 0.0, metrics)
+    health = OperatorHealth(a_mirror(), ears, lambda: 0.0, metrics)
     pulse = asyncio.create_task(health.beat())
     await asyncio.sleep(0.01)
     time.sleep(0.9)  # noqa: ASYNC251
@@ -154,7 +154,7 @@ async def test_a_blocked_loop_is_a_problem_and_is_measured() -> None:
 
 
 def test_ready_means_that_every_list_is_complete_and_every_index_full() -> None:
-    mirror, ears = a_mirror(), Ears()
+    mirror, ears = a_mirror(), WatchHealth()
     health = a_health(mirror, ears)
     assert not health.indices_full()
     ears.listed.add("pods")
@@ -165,9 +165,9 @@ def test_ready_means_that_every_list_is_complete_and_every_index_full() -> None:
     assert health.indices_full()
 
 
-def an_audit(mirror: Mirror, *counts: dict[str, int]) -> tuple[Audit, Health, list[Key]]:
+def an_audit(mirror: Mirror, *counts: dict[str, int]) -> tuple[Audit, OperatorHealth, list[Key]]:
     added: list[Key] = []
-    health = a_health(mirror, Ears())
+    health = a_health(mirror, WatchHealth())
     left = list(counts)
 
     async def census(_watched: Watched, _namespace: str) -> dict[str, int]:

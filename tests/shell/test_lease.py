@@ -11,7 +11,7 @@ import pytest
 from preamar.cluster.lease import Held
 from preamar.cluster.port import ClusterError, Conflict
 from preamar.shell import lease as leasing
-from preamar.shell.lease import DURATION_SECONDS, WRITES_SECONDS, LeaseKeeper, Lost
+from preamar.shell.lease import DURATION_SECONDS, WRITES_SECONDS, LeaseKeeper, LeaseLost
 
 pytestmark = pytest.mark.looptime
 
@@ -57,7 +57,7 @@ async def a_leader(keeper: LeaseKeeper):
         yield task
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Lost):
+        with contextlib.suppress(asyncio.CancelledError, LeaseLost):
             await task
 
 
@@ -116,7 +116,7 @@ async def test_a_leader_that_cannot_renew_stops_before_another_can_begin() -> No
             await asyncio.sleep(0.1)
             if first.seconds_left() > 0:
                 writable = asyncio.get_running_loop().time() - start
-        assert isinstance(task.exception(), Lost)
+        assert isinstance(task.exception(), LeaseLost)
         assert writable <= WRITES_SECONDS
         lease.away = False
         await second.acquire()
@@ -143,7 +143,7 @@ async def test_a_stolen_lease_is_lost_at_the_next_renewal() -> None:
         await asyncio.sleep(1)
         lease.held = Held("thief", "99")
         await asyncio.sleep(3)
-        assert isinstance(task.exception(), Lost)
+        assert isinstance(task.exception(), LeaseLost)
         assert keeper.seconds_left() <= 0
 
 

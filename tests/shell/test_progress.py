@@ -20,7 +20,14 @@ from preamar.core.training.pods.tokens import stop_token
 from preamar.core.training.progress import ProgressReport
 from preamar.shell.figures.training_figures import TrainingFigures
 from preamar.shell.polling import progress
-from preamar.shell.polling.progress import Agent, Order, Poller, ordered, preparing_first, rank_zero
+from preamar.shell.polling.progress import (
+    Agent,
+    Poller,
+    StopOrder,
+    ordered,
+    preparing_first,
+    rank_zero,
+)
 from preamar.shell.watching.keys import JOB_KIND, Key
 
 GPT = Key(JOB_KIND, "demo", "gpt")
@@ -170,7 +177,7 @@ async def test_the_wait_for_data_is_a_series_of_jobs_that_run() -> None:
         assert registry.get_sample_value("preamar_training_data_wait_ratio", labels) is None
 
 
-STOP = Order(1, "token", "UserAsked: 1 workers")
+STOP = StopOrder(1, "token", "UserAsked: 1 workers")
 
 
 async def told(agent: AnAgent, times: int) -> None:
@@ -229,7 +236,7 @@ def test_an_order_comes_from_the_job_that_shows_it() -> None:
             '"at": "2026-01-01T00:00:00Z"}'}  # fmt: skip
     job = JobView("gpt-1", "u", "1", 1, annotations=note)
     found = ordered((job,), "uid", b"key")
-    assert found == Order(1, stop_token(b"key", "uid", 1), "UserAsked: 1 workers")
+    assert found == StopOrder(1, stop_token(b"key", "uid", 1), "UserAsked: 1 workers")
     for over in (
         JobView("gpt-1", "u", "1", 1),
         JobView("gpt-1", "u", "1", 1, annotations=note, failed=True),

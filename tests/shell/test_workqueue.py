@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from preamar.shell.workqueue import Verdict, WorkQueue
+from preamar.shell.workqueue import PassResult, WorkQueue
 
 pytestmark = pytest.mark.looptime
 
 
 @asynccontextmanager
-async def a_queue(work: Callable[[str], Awaitable[Verdict]], **settings):
+async def a_queue(work: Callable[[str], Awaitable[PassResult]], **settings):
     queue: WorkQueue[str] = WorkQueue(work, chance=random.Random(1), **settings)
     running = asyncio.create_task(queue.run())
     try:
@@ -30,14 +30,14 @@ async def a_queue(work: Callable[[str], Awaitable[Verdict]], **settings):
 class Passes:
     """Remembers when passes began, and does what it is told."""
 
-    def __init__(self, *, seconds: float = 0.0, verdict: Verdict | None = None, fails: int = 0):
+    def __init__(self, *, seconds: float = 0.0, verdict: PassResult | None = None, fails: int = 0):
         self.at: list[float] = []
         self.seconds, self.fails = seconds, fails
-        self.verdict = verdict or Verdict()
+        self.verdict = verdict or PassResult()
         self.running, self.most = 0, 0
         self._zero = asyncio.get_running_loop().time()
 
-    async def __call__(self, key: str) -> Verdict:
+    async def __call__(self, key: str) -> PassResult:
         self.at.append(round(asyncio.get_running_loop().time() - self._zero, 3))
         self.running += 1
         self.most = max(self.most, self.running)
@@ -107,7 +107,7 @@ async def test_one_key_is_worked_on_by_one_worker_at_a_time() -> None:
 
 
 async def test_a_recheck_comes_when_asked_and_sooner_when_something_happens() -> None:
-    work = Passes(verdict=Verdict(recheck_in=10))
+    work = Passes(verdict=PassResult(recheck_in=10))
     async with a_queue(work) as queue:
         queue.add("a")
         await asyncio.sleep(12)
@@ -144,11 +144,11 @@ async def test_the_api_servers_retry_after_is_the_least_wait() -> None:
 
     at: list[float] = []
 
-    async def work(_key: str) -> Verdict:
+    async def work(_key: str) -> PassResult:
         at.append(asyncio.get_running_loop().time())
         if len(at) == 1:
             raise Busy
-        return Verdict()
+        return PassResult()
 
     async with a_queue(work) as queue:
         queue.add("a")
@@ -167,7 +167,7 @@ async def test_every_key_comes_back_by_itself() -> None:
 
 
 async def test_a_forgotten_key_does_not_come_back_but_may_be_added_again() -> None:
-    work = Passes(verdict=Verdict(forget=True))
+    work = Passes(verdict=PassResult(forget=True))
     async with a_queue(work) as queue:
         queue.add("a")
         await asyncio.sleep(1000)
@@ -181,10 +181,10 @@ async def test_a_forgotten_key_does_not_come_back_but_may_be_added_again() -> No
 async def test_a_pass_that_hangs_is_ended_and_tried_again() -> None:
     at: list[float] = []
 
-    async def work(_key: str) -> Verdict:
+    async def work(_key: str) -> PassResult:
         at.append(asyncio.get_running_loop().time())
         await asyncio.sleep(10**6 if len(at) == 1 else 0)
-        return Verdict()
+        return PassResult()
 
     async with a_queue(work) as queue:
         queue.add("a")
@@ -208,10 +208,10 @@ async def test_stop_lets_running_passes_end_and_starts_no_more() -> None:
 async def test_an_urgent_key_waits_for_no_other() -> None:
     began: dict[str, float] = {}
 
-    async def work(key: str) -> Verdict:
+    async def work(key: str) -> PassResult:
         began.setdefault(key, asyncio.get_running_loop().time())
         await asyncio.sleep(5)
-        return Verdict()
+        return PassResult()
 
     async with a_queue(work, workers=2) as queue:
         zero = asyncio.get_running_loop().time()

@@ -38,7 +38,7 @@ from e2e.faults.results import Shard
 from preamar.ledger.store import heartbeats
 from preamar.ledger.store.backend import OneFile
 from preamar.ledger.store.postgres import open_postgres, prepare
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.usage_record import State
 from tests.postgres import running
 
@@ -161,7 +161,7 @@ def _with_open_streams(file: Path) -> int:
 
 
 def _checked(engine: Engine, sweep: Sweep, model: CountingModel) -> truth.Truth:
-    return truth.check(engine, sweep.load.seen, model.made, sweep.died, Price.of(lives.PRICE))
+    return truth.check(engine, sweep.load.seen, model.made, sweep.died, PriceList.of(lives.PRICE))
 
 
 async def leavers(most: int) -> dict[str, Any]:

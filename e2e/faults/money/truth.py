@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select
 
 from e2e.faults.money.callers import Seen
 from preamar.ledger.tables.amounts import whole
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.schema import balances, leases, requests
 
 MOST_UNDER = 64
@@ -34,7 +34,7 @@ def check(
     seen: Iterable[Seen],
     made: Mapping[int, int],
     died: Mapping[int, float],
-    price: Price,
+    price: PriceList,
 ) -> Truth:
     """``made``: tokens by request as the model counted them; ``died``: when the gateway died that
     carried a request."""

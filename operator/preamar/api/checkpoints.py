@@ -6,7 +6,7 @@ from pydantic import Field
 
 from preamar.api.fields.scalars import Whole
 from preamar.api.fields.uri import Target
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.rules import Rule
 
 
@@ -18,7 +18,7 @@ class Schedule(StrEnum):
     SECONDS = "Seconds"
 
 
-class Checkpoint(Word):
+class Checkpoint(SpecModel):
     """Where and when progress is saved."""
 
     uri: Target = Field(description="The place to write to, such as pvc://ckpt/run1.")

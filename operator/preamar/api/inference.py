@@ -19,7 +19,7 @@ from preamar.api.fields.scalars import (
     Price as PriceText,
 )
 from preamar.api.inference_status import InferenceServiceStatus
-from preamar.api.meta import ObjectMeta, Readable, Word
+from preamar.api.meta import ObjectMeta, Readable, SpecModel
 from preamar.api.models import NEEDS_GPU, Engine, Model, Optimize
 from preamar.api.rules import Rule
 from preamar.api.scaling import Drain, Hold, Rollout, Scaling
@@ -33,7 +33,7 @@ class AccessMode(StrEnum):
     LISTED = "Listed"
 
 
-class Batching(Word):
+class Batching(SpecModel):
     """How the model server joins requests."""
 
     max_batch_size: Whole = Field(
@@ -47,7 +47,7 @@ class Batching(Word):
     )
 
 
-class Runtime(Word):
+class Runtime(SpecModel):
     """How the model server runs."""
 
     image: Image | None = Field(
@@ -75,7 +75,7 @@ class Runtime(Word):
     )
 
 
-class InferenceParallelism(Word):
+class InferenceParallelism(SpecModel):
     """How one copy of the model is split over accelerators."""
 
     tensor: Whole = Field(
@@ -92,7 +92,7 @@ class InferenceParallelism(Word):
     )
 
 
-class Price(Word):
+class Price(SpecModel):
     """What callers pay; at most six decimals each."""
 
     currency: Currency = Field(default="USD", description="ISO 4217 code, such as USD.")
@@ -109,7 +109,7 @@ class Price(Word):
     )
 
 
-class Access(Word):
+class Access(SpecModel):
     """Who may call the model."""
 
     mode: AccessMode = Field(
@@ -129,7 +129,7 @@ class Access(Word):
     )
 
 
-class InferenceServiceSpec(Word):
+class InferenceServiceSpec(SpecModel):
     """What is wanted of the service."""
 
     model: Model = Field(description="Which model, where from, and what it may do.")
@@ -194,7 +194,7 @@ def model_name(given: str | None, resource: str) -> str:
     return given or resource
 
 
-class InferenceService(Word):
+class InferenceService(SpecModel):
     """A model that answers requests, with as many copies as its callers need."""
 
     api_version: Literal["preamar.dev/v1alpha1"] = f"{GROUP}/{VERSION}"  # type: ignore[assignment]

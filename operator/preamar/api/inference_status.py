@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from preamar.api.fields.scalars import Flag, SeenTime, Sentence, ShortText, Signed, Whole
-from preamar.api.meta import Seen, Status
+from preamar.api.fields.scalars import Flag, ObservedTime, Sentence, ShortText, Signed, Whole
+from preamar.api.meta import ObservedModel, Status
 
 BIG = 2**53
 
 
-class ServedModel(Seen):
+class ServedModel(ObservedModel):
     """The model that is served."""
 
     digest: ShortText | None = Field(
@@ -24,7 +24,7 @@ class ServedModel(Seen):
     )
 
 
-class Decision(Seen):
+class Decision(ObservedModel):
     """How many copies, and why."""
 
     replicas: Whole = Field(
@@ -40,30 +40,30 @@ class Decision(Seen):
         le=BIG,
         description="The most copies that demand has asked for since then, such as 1.",
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="Since when, such as 2027-01-31T18:00:00Z."
     )
 
 
-class Start(Seen):
+class Start(ObservedModel):
     """One start of a copy."""
 
     pod: ShortText = Field(
         default="", description="The copy's pod, such as minilm-serve-6d5f-x2k9p."
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="When it was asked for, such as 2027-01-31T18:00:00Z."
     )
     seconds: Signed = Field(default="0", description='Seconds until it was ready, such as "31.5".')
 
 
-class Learned(Seen):
+class Learned(ObservedModel):
     """What was measured of this model, kept so that a restart does not forget it."""
 
     service_seconds: Signed | None = Field(
         default=None, description='Seconds that one request takes on a copy, such as "0.85".'
     )
-    measured_at: SeenTime | None = Field(
+    measured_at: ObservedTime | None = Field(
         default=None,
         description="When serviceSeconds was last written, such as 2027-01-31T18:00:00Z.",
     )
@@ -76,7 +76,7 @@ class Learned(Seen):
     )
 
 
-class Fit(Seen):
+class Fit(ObservedModel):
     """How the model was made to fit into memory, or why it was given up. It belongs to one revision:
     an edit of what runs starts anew."""
 
@@ -111,12 +111,12 @@ class Fit(Seen):
         default="",
         description="Why, in a sentence, such as Batches of 4 instead of 16: with 8 a replica ran out of memory.",
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="Since when, such as 2027-01-31T18:00:00Z."
     )
 
 
-class Measured(Seen):
+class Measured(ObservedModel):
     """One side of the comparison before and after optimisation."""
 
     bytes: Whole | None = Field(
@@ -137,7 +137,7 @@ class Measured(Seen):
     )
 
 
-class BuiltEngine(Seen):
+class BuiltEngine(ObservedModel):
     """An engine, measured on its GPU against one of the model as it came."""
 
     product: ShortText | None = Field(
@@ -150,7 +150,7 @@ class BuiltEngine(Seen):
     after: Measured | None = Field(default=None, description="The engine that is served.")
 
 
-class Optimization(Seen):
+class Optimization(ObservedModel):
     """What optimisation changed."""
 
     artefact: ShortText | None = Field(
@@ -166,7 +166,7 @@ class Optimization(Seen):
     )
 
 
-class RolloutTold(Seen):
+class RolloutTold(ObservedModel):
     """How far a new revision has come with strategy Canary."""
 
     revision: ShortText = Field(default="", description="The new revision, such as 6f1c2a9b3e.")
@@ -177,7 +177,7 @@ class RolloutTold(Seen):
     percent: Whole = Field(
         default=0, ge=0, le=BIG, description="Its share of the requests, in percent, such as 20."
     )
-    since: SeenTime | None = Field(
+    since: ObservedTime | None = Field(
         default=None,
         description="When this step began: once a copy was ready, such as 2027-01-31T18:00:00Z.",
     )
@@ -192,7 +192,7 @@ class RolloutTold(Seen):
     message: Sentence = Field(default="", description="The same in a sentence, with the figures.")
 
 
-class Groups(Seen):
+class Groups(ObservedModel):
     """Copies of several pods, not all of which found a place."""
 
     incomplete: Whole = Field(
@@ -201,7 +201,7 @@ class Groups(Seen):
     limit: Whole = Field(
         default=0, ge=0, le=BIG, description="Copies that are kept meanwhile, such as 1."
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="Since when, such as 2027-01-31T18:00:00Z."
     )
     edition: ShortText = Field(

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from preamar.api.fields.scalars import Flag
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.rules import Rule
 
 
@@ -25,7 +25,7 @@ class OnMismatch(StrEnum):
     FAIL = "Fail"
 
 
-class Interconnect(Word):
+class Interconnect(SpecModel):
     """By which way the ranks talk, which they check before the first step."""
 
     path: Path = Field(

@@ -1,7 +1,7 @@
 """What every resource has in common: its base model, its metadata, its conditions.
 
-``Word`` is strict, because a field that a user has mistyped must not be dropped in silence.
-``Seen`` is for what Kubernetes or the operator wrote: unknown fields are ignored, and
+``SpecModel`` is strict, because a field that a user has mistyped must not be dropped in silence.
+``ObservedModel`` is for what Kubernetes or the operator wrote: unknown fields are ignored, and
 ``Status`` leaves out a part that another version wrote differently, so that a resource can
 always be read.
 """
@@ -24,18 +24,18 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from preamar.api.fields.collections import EMPTY, Labels, keyed
-from preamar.api.fields.scalars import SeenTime, Sentence, Whole
-from preamar.api.rules import VALIDATIONS, Change, Rule
+from preamar.api.fields.scalars import ObservedTime, Sentence, Whole
+from preamar.api.rules import VALIDATIONS, Rule, TransitionRule
 
 
-class Word(BaseModel):
+class SpecModel(BaseModel):
     """A part of what users write: frozen, camelCase in JSON, unknown fields refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, serialize_by_alias=True
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
-    changes: ClassVar[tuple[Change, ...]] = ()
+    changes: ClassVar[tuple[TransitionRule, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -71,17 +71,17 @@ class Word(BaseModel):
 
 
 @cache
-def _known(model: type[Word]) -> frozenset[str | None]:
+def _known(model: type[SpecModel]) -> frozenset[str | None]:
     return frozenset(field.alias for field in model.model_fields.values())
 
 
-class Seen(Word):
+class ObservedModel(SpecModel):
     """A part of what Kubernetes or the operator writes: unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class ObjectMeta(Seen):
+class ObjectMeta(ObservedModel):
     """The part of a resource's metadata that we read."""
 
     name: str = ""
@@ -96,7 +96,7 @@ class ObjectMeta(Seen):
     finalizers: tuple[str, ...] = ()
 
 
-class Condition(Seen):
+class Condition(ObservedModel):
     """One thing that is true, false or unknown about the resource, with the reason."""
 
     type: Annotated[
@@ -118,7 +118,7 @@ class Condition(Seen):
         description="The cause in one word, such as ModelNotFound.",
     )
     message: Sentence = Field(default="", description="The cause in a sentence for people.")
-    last_transition_time: SeenTime | None = Field(
+    last_transition_time: ObservedTime | None = Field(
         default=None, description="When the status last changed, such as 2027-01-31T18:00:00Z."
     )
     observed_generation: Whole | None = Field(
@@ -129,7 +129,7 @@ class Condition(Seen):
     )
 
 
-class Status(Seen):
+class Status(ObservedModel):
     """What every status has."""
 
     observed_generation: Whole | None = Field(

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from preamar.api.fields.scalars import Digest, Fraction, ModelName, ObjectName
 from preamar.api.fields.uri import Source
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.rules import Rule
 
 
@@ -70,7 +70,7 @@ class Engine(StrEnum):
     TENSORRT = "TensorRT"
 
 
-class Model(Word):
+class Model(SpecModel):
     """Which model, where from, and what it may do."""
 
     name: ModelName | None = Field(
@@ -109,7 +109,7 @@ class Model(Word):
     )
 
 
-class Sparsity(Word):
+class Sparsity(SpecModel):
     """How much of the model may be left out."""
 
     type: SparsityType = Field(
@@ -121,7 +121,7 @@ class Sparsity(Word):
     )
 
 
-class Optimize(Word):
+class Optimize(SpecModel):
     """How the model is made smaller and faster before it is served."""
 
     precision: Precision = Field(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from preamar.api.fields.scalars import Fraction, Whole
 from preamar.api.fields.uri import Target
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.rules import Obeys, Rule
 from preamar.api.shared import Resources
 
@@ -20,7 +20,7 @@ class Deduplicate(StrEnum):
     MIN_HASH = "MinHash"
 
 
-class Filters(Word):
+class Filters(SpecModel):
     """Which documents stay, by rules that know no language."""
 
     min_characters: Whole = Field(
@@ -50,7 +50,7 @@ class Filters(Word):
     )
 
 
-class Prepare(Word):
+class Prepare(SpecModel):
     """A Job that filters, deduplicates, tokenises and shards the sources once, before attempt 1."""
 
     target: Target = Field(

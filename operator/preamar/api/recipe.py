@@ -9,7 +9,7 @@ from pydantic import Field, StrictStr
 from preamar.api.fields.collections import EMPTY, Frozen, NoNulls, keyed
 from preamar.api.fields.scalars import Above0, Label63, ObjectName, Quantity, Whole
 from preamar.api.fields.uri import Source
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.prepare import Prepare
 from preamar.api.rules import Rule
 
@@ -37,7 +37,7 @@ class TrainingPrecision(StrEnum):
     FP16 = "FP16"
 
 
-class TrainingModel(Word):
+class TrainingModel(SpecModel):
     """Which built-in model is trained, and its shape."""
 
     preset: Annotated[
@@ -53,7 +53,7 @@ class TrainingModel(Word):
     )
 
 
-class TrainingParallelism(Word):
+class TrainingParallelism(SpecModel):
     """How the model is split over ranks."""
 
     tensor: Whole = Field(
@@ -93,7 +93,7 @@ class TrainingParallelism(Word):
     )
 
 
-class Batch(Word):
+class Batch(SpecModel):
     """How many samples make a step."""
 
     global_size: Whole = Field(
@@ -119,7 +119,7 @@ class Batch(Word):
     )
 
 
-class DataSource(Word):
+class DataSource(SpecModel):
     """One source of samples."""
 
     name: Label63 = Field(description="A name for the source, such as books.")
@@ -141,7 +141,7 @@ class DataSource(Word):
     )
 
 
-class Data(Word):
+class Data(SpecModel):
     """What the model is trained on."""
 
     sources: Annotated[tuple[DataSource, ...], Field(max_length=32), keyed("name")] = Field(

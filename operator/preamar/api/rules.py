@@ -19,7 +19,7 @@ VALIDATIONS = "x-kubernetes-validations"
 class HasRules(Protocol):
     """A class with rules of either kind."""
 
-    changes: "ClassVar[tuple[Change, ...]]"
+    changes: "ClassVar[tuple[TransitionRule, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TransitionRule:
     """What must hold between a value and the one it replaces: ``allows(new, old)``."""
 
     cel: str

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, StrictStr
 
 from preamar.api.fields.scalars import Above0, Whole
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.rules import Rule
 
 
@@ -36,7 +36,7 @@ class Strategy(StrEnum):
 Goal = Annotated[StrictStr, Field(max_length=10, pattern=r"^[0-9]{1,6}(\.[0-9]{1,3})?$"), Above0]
 
 
-class Target(Word):
+class Target(SpecModel):
     """What each copy should carry."""
 
     signal: Signal = Field(
@@ -49,7 +49,7 @@ class Target(Word):
     )
 
 
-class Scaling(Word):
+class Scaling(SpecModel):
     """Who decides the number of copies, and how."""
 
     mode: ScalingMode = Field(
@@ -82,7 +82,7 @@ class Scaling(Word):
     )
 
 
-class Hold(Word):
+class Hold(SpecModel):
     """Requests that are kept while no copy is ready."""
 
     max_requests: Whole = Field(
@@ -96,7 +96,7 @@ class Hold(Word):
     )
 
 
-class Drain(Word):
+class Drain(SpecModel):
     """How a copy that must go finishes its work."""
 
     seconds: Whole = Field(
@@ -107,7 +107,7 @@ class Drain(Word):
     )
 
 
-class Canary(Word):
+class Canary(SpecModel):
     """How traffic moves to a new revision, step by step."""
 
     percent: Whole = Field(
@@ -131,7 +131,7 @@ class Canary(Word):
     )
 
 
-class Rollout(Word):
+class Rollout(SpecModel):
     """How a new revision replaces the one before."""
 
     strategy: Strategy = Field(

@@ -17,7 +17,7 @@ from preamar.api.fields.scalars import (
     ResourceName,
     Whole,
 )
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.rules import Obeys, Rule
 
 
@@ -52,7 +52,7 @@ class Topology(StrEnum):
     RACK = "Rack"
 
 
-class SecretKeyRef(Word):
+class SecretKeyRef(SpecModel):
     """A key of a Secret in the same namespace, read by the kubelet only."""
 
     name: ObjectName = Field(description="The Secret's name, such as hub-token.")
@@ -61,7 +61,7 @@ class SecretKeyRef(Word):
     )
 
 
-class EnvVarSource(Word):
+class EnvVarSource(SpecModel):
     """Where the value of an environment variable comes from."""
 
     secret_key_ref: SecretKeyRef = Field(
@@ -82,7 +82,7 @@ EnvName = Annotated[
 ]
 
 
-class EnvVar(Word):
+class EnvVar(SpecModel):
     """An environment variable of the container."""
 
     name: EnvName = Field(description="The variable's name, such as OMP_NUM_THREADS.")
@@ -105,7 +105,7 @@ Env = Annotated[tuple[EnvVar, ...], Field(max_length=64), keyed("name")]
 Args = Annotated[tuple[Annotated[StrictStr, Field(max_length=4096)], ...], Field(max_length=64)]
 
 
-class LocalRef(Word):
+class LocalRef(SpecModel):
     """An object of the same namespace, by name."""
 
     name: ObjectName = Field(description="The object's name, such as registry-login.")
@@ -115,7 +115,7 @@ PullSecrets = Annotated[tuple[LocalRef, ...], Field(max_length=8), keyed("name")
 Quantities = Annotated[Mapping[str, Quantity], Field(max_length=16), NoNulls, Frozen]
 
 
-class Resources(Word):
+class Resources(SpecModel):
     """What each container asks for and may use, beside its accelerators."""
 
     requests: Quantities = Field(
@@ -126,7 +126,7 @@ class Resources(Word):
     )
 
 
-class Accelerator(Word):
+class Accelerator(SpecModel):
     """What each pod computes on."""
 
     type: AcceleratorType = Field(
@@ -150,7 +150,7 @@ class Accelerator(Word):
     )
 
 
-class Toleration(Word):
+class Toleration(SpecModel):
     """A taint that the pods put up with, as in a pod."""
 
     key: LabelKey | None = Field(
@@ -197,7 +197,7 @@ class Toleration(Word):
 NodeSelector = Annotated[Mapping[str, LabelValue], Field(max_length=16), NoNulls, Frozen]
 
 
-class Placement(Word):
+class Placement(SpecModel):
     """Where the pods may run."""
 
     capacity: Capacity = Field(
@@ -217,7 +217,7 @@ class Placement(Word):
     )
 
 
-class Limit(Word):
+class Limit(SpecModel):
     """A sum of money."""
 
     currency: Currency = Field(default="USD", description="ISO 4217 code, such as USD.")

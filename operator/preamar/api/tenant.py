@@ -9,7 +9,7 @@ from preamar.api import GROUP, VERSION
 from preamar.api.fields.collections import Distinct
 from preamar.api.fields.names import NAME_RULES
 from preamar.api.fields.scalars import Amount, Currency, Label63, ModelName, Signed, Whole
-from preamar.api.meta import ObjectMeta, Readable, Status, Word
+from preamar.api.meta import ObjectMeta, Readable, SpecModel, Status
 
 
 class Period(StrEnum):
@@ -19,7 +19,7 @@ class Period(StrEnum):
     PREPAID = "Prepaid"
 
 
-class Budget(Word):
+class Budget(SpecModel):
     """How much the tenant may spend."""
 
     currency: Currency = Field(default="USD", description="ISO 4217 code, such as USD.")
@@ -30,7 +30,7 @@ class Budget(Word):
     )
 
 
-class Limits(Word):
+class Limits(SpecModel):
     """How fast the tenant may go; no limit where a field is left out."""
 
     requests_per_minute: Whole | None = Field(
@@ -50,7 +50,7 @@ class Limits(Word):
     )
 
 
-class TenantSpec(Word):
+class TenantSpec(SpecModel):
     """What the tenant may do, and pays for."""
 
     namespaces: Annotated[tuple[Label63, ...], Field(max_length=256), Distinct] = Field(
@@ -86,7 +86,7 @@ class TenantStatus(Status):
     )
 
 
-class Tenant(Word):
+class Tenant(SpecModel):
     """Who pays for requests, services and jobs."""
 
     api_version: Literal["preamar.dev/v1alpha1"] = f"{GROUP}/{VERSION}"  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from preamar.api.fields.names import NAME_RULES
 from preamar.api.fields.scalars import Flag, Image, ObjectName, Time, Whole
 from preamar.api.fields.uri import Target
 from preamar.api.interconnect import Interconnect
-from preamar.api.meta import ObjectMeta, Readable, Word
+from preamar.api.meta import ObjectMeta, Readable, SpecModel
 from preamar.api.recipe import (
     Batch,
     Data,
@@ -21,7 +21,7 @@ from preamar.api.recipe import (
     TrainingParallelism,
     TrainingPrecision,
 )
-from preamar.api.rules import Change, Rule
+from preamar.api.rules import Rule, TransitionRule
 from preamar.api.shared import (
     Accelerator,
     Args,
@@ -41,7 +41,7 @@ class Lending(StrEnum):
     WHEN_SERVING_NEEDS = "WhenServingNeeds"
 
 
-class Workers(Word):
+class Workers(SpecModel):
     """How many pods train."""
 
     replicas: Whole = Field(
@@ -68,7 +68,7 @@ class Workers(Word):
     )
 
 
-class Restarts(Word):
+class Restarts(SpecModel):
     """How often a failed attempt is tried again."""
 
     limit: Whole = Field(
@@ -79,13 +79,13 @@ class Restarts(Word):
     )
 
 
-class Export(Word):
+class Export(SpecModel):
     """Where the trained model goes."""
 
     uri: Target = Field(description="The place to write to, such as pvc://models/gpt.")
 
 
-class TrainingJobSpec(Word):
+class TrainingJobSpec(SpecModel):
     """What is wanted of the job."""
 
     image: Image | None = Field(
@@ -213,7 +213,7 @@ class TrainingJobSpec(Word):
     )
 
 
-class TrainingJob(Word):
+class TrainingJob(SpecModel):
     """A model that is trained until its last step, and survives failures and resizes."""
 
     api_version: Literal["preamar.dev/v1alpha1"] = f"{GROUP}/{VERSION}"  # type: ignore[assignment]
@@ -225,19 +225,19 @@ class TrainingJob(Word):
     )
     rules = NAME_RULES
     changes = (
-        Change(
+        TransitionRule(
             "self.spec.batch.global == oldSelf.spec.batch.global",
             lambda new, old: new.spec.batch.global_size == old.spec.batch.global_size,
             "must not change while the job exists: it would train another model",
             ".spec.batch.global",
         ),
-        Change(
+        TransitionRule(
             "self.spec.model == oldSelf.spec.model",
             lambda new, old: new.spec.model == old.spec.model,
             "must not change: start a second TrainingJob instead",
             ".spec.model",
         ),
-        Change(
+        TransitionRule(
             "self.spec.checkpoint.uri == oldSelf.spec.checkpoint.uri",
             lambda new, old: new.spec.checkpoint.uri == old.spec.checkpoint.uri,
             "must not change: progress is saved there",

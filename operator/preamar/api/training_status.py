@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from preamar.api.fields.scalars import SeenTime, Sentence, ShortText, Signed, Whole
-from preamar.api.meta import Seen, Status
+from preamar.api.fields.scalars import ObservedTime, Sentence, ShortText, Signed, Whole
+from preamar.api.meta import ObservedModel, Status
 
 BIG = 2**53
 Size = Annotated[Whole, Field(ge=0, le=BIG)]
 
 
-class Progress(Seen):
+class Progress(ObservedModel):
     """How far training is."""
 
     step: Size = Field(default=0, description="Steps done, such as 420.")
@@ -29,7 +29,7 @@ class Progress(Seen):
     )
 
 
-class Samples(Seen):
+class Samples(ObservedModel):
     """What became of the data, counted by the ranks sample by sample."""
 
     consumed: Size = Field(
@@ -45,12 +45,12 @@ class Samples(Seen):
     )
 
 
-class LastCheckpoint(Seen):
+class LastCheckpoint(ObservedModel):
     """The last checkpoint."""
 
     step: Size = Field(default=0, description="The step it was taken at, such as 400.")
     uri: Sentence = Field(default="", description="Where it is, such as pvc://ckpt/run1.")
-    at: SeenTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
+    at: ObservedTime | None = Field(default=None, description="When, such as 2027-01-31T18:00:00Z.")
     bytes: Size | None = Field(default=None, description="Its size in bytes, such as 91000000.")
     verified: bool = Field(
         default=False, description="Whether every file was read back and matched its hash."
@@ -71,7 +71,7 @@ class LastCheckpoint(Seen):
     )
 
 
-class Resize(Seen):
+class Resize(ObservedModel):
     """One change of the number of workers."""
 
     from_: Size = Field(default=0, alias="from", description="Workers before, such as 2.")
@@ -85,7 +85,7 @@ class Resize(Seen):
         default=None,
         description='By how much the loss on a few held-out samples changed across it, in nats per token, such as "0.000000012".',
     )
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="When it was taken up, such as 2027-01-31T18:00:00Z."
     )
     attempt: Size | None = Field(
@@ -97,7 +97,7 @@ class Resize(Seen):
     )
 
 
-class Goodput(Seen):
+class Goodput(ObservedModel):
     """Where the accelerators' time went."""
 
     useful_seconds: Size = Field(
@@ -124,13 +124,13 @@ class Goodput(Seen):
         default=0, description="Of usefulSeconds, those that a failure now would lose."
     )
     faults: Size = Field(default=0, description="Failures and interruptions so far, such as 1.")
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None,
         description="Up to when seconds are counted, such as 2027-01-31T18:00:00Z; all but suspendedSeconds and unsavedSeconds add up to the time from the first attempt to then, less suspension.",
     )
 
 
-class Quote(Seen):
+class Quote(ObservedModel):
     """What the job needs: estimated before it starts, from its own speed once it runs."""
 
     memory_bytes_per_rank: Size | None = Field(
@@ -172,7 +172,7 @@ class Quote(Seen):
     )
 
 
-class UsedInterconnect(Seen):
+class UsedInterconnect(ObservedModel):
     """By which way the ranks talk, as they found before the first step."""
 
     expected: ShortText = Field(
@@ -184,12 +184,12 @@ class UsedInterconnect(Seen):
     )
 
 
-class Gang(Seen):
+class Gang(ObservedModel):
     """Attempts in a row of which not all workers could start."""
 
     incomplete: Size = Field(default=0, description="How many, such as 2.")
     attempt: Size = Field(default=0, description="The last of them, such as 3.")
-    at: SeenTime | None = Field(
+    at: ObservedTime | None = Field(
         default=None, description="When it was ended, such as 2027-01-31T18:00:00Z."
     )
     generation: Size = Field(default=0, description="The resource's generation then, such as 4.")
@@ -202,7 +202,7 @@ class Gang(Seen):
     )
 
 
-class Failure(Seen):
+class Failure(ObservedModel):
     """Why the last attempt failed."""
 
     class_: ShortText = Field(
@@ -220,7 +220,7 @@ class Failure(Seen):
     )
 
 
-class Evaluation(Seen):
+class Evaluation(ObservedModel):
     """How good the trained model is on text it has not seen."""
 
     loss: Signed | None = Field(
@@ -232,7 +232,7 @@ class Evaluation(Seen):
     )
 
 
-class PreparedData(Seen):
+class PreparedData(ObservedModel):
     """What the prepare Job made."""
 
     key: ShortText = Field(
@@ -273,10 +273,10 @@ class TrainingJobStatus(Status):
         default=None,
         description="Attempts that began at another size than the one before, such as 2; no limit counts them.",
     )
-    started_at: SeenTime | None = Field(
+    started_at: ObservedTime | None = Field(
         default=None, description="When the first attempt started, such as 2027-01-31T18:00:00Z."
     )
-    finished_at: SeenTime | None = Field(
+    finished_at: ObservedTime | None = Field(
         default=None, description="When the job ended, such as 2027-01-31T19:00:00Z."
     )
     progress: Progress | None = Field(default=None, description="How far training is.")

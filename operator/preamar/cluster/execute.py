@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PlanResult:
     """What came of a plan.
 
     ``applied`` and ``refused`` are to be remembered for the next pass, ``deleted`` to be forgotten.
@@ -35,9 +35,9 @@ class Outcome:
     error: ClusterError | None = None
 
 
-async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> Outcome:
+async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> PlanResult:
     """Carry a plan out. ``regarding`` is the resource, for its events. Raises nothing of the
-    cluster's: see ``Outcome.error``."""
+    cluster's: see ``PlanResult.error``."""
     applied: dict[Ref, Applied] = {}
     refused: dict[Ref, RefusedManifest] = {}
     deleted: list[Ref] = []
@@ -69,7 +69,7 @@ async def execute(cluster: Cluster, plan: Plan, regarding: Manifest) -> Outcome:
             await _tell(cluster, plan, regarding)
     except ClusterError as problem:
         error = problem
-    return Outcome(applied, refused, tuple(deleted), version, writes, error)
+    return PlanResult(applied, refused, tuple(deleted), version, writes, error)
 
 
 def _scale(plan: Plan) -> tuple[Ref, int, str]:

@@ -25,7 +25,7 @@ class Held:
     transitions: int = 0
 
 
-class Leases:
+class KubernetesLease:
     """One Lease, by name. All methods raise ``ClusterError``."""
 
     def __init__(self, client: ApiClient, namespace: str, name: str, deadline: float = 4.0) -> None:

@@ -3,7 +3,7 @@
 It resumes where it was after any cut, lists again when the API server has forgotten that place
 (410 in the stream or in the middle of a list), waits with growing, jittered pauses while the
 server is away, and takes a connection for dead which has been silent for 70 s: bookmarks come about
-every 60 s. ``Heard`` says when it last heard anything.
+every 60 s. ``WatchState`` says when it last heard anything.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 4.0
 
 
 @dataclass(slots=True)
-class Heard:
+class WatchState:
     """How a watch is doing; times are of the monotonic clock."""
 
     at: float = field(default_factory=time.monotonic)
@@ -69,7 +69,7 @@ async def watch(
     selector: str | None = None,
     on_snapshot: OnSnapshot,
     on_change: OnChange,
-    heard: Heard | None = None,
+    heard: WatchState | None = None,
 ) -> Never:
     """Run until cancelled. ``on_snapshot`` gets everything there is, after each list: whatever is
     not in it no longer exists. ``on_change`` gets each change since. Both are plain functions which
@@ -79,7 +79,7 @@ async def watch(
     ``async with connect() as client: asyncio.create_task(watch(client, "discovery.k8s.io/v1",
     "endpointslices", selector="…", on_snapshot=…, on_change=…, heard=Heard()))``
     """
-    heard = heard or Heard()
+    heard = heard or WatchState()
     path = collection(api_version, plural, namespace)
     chosen = {"labelSelector": selector} if selector else {}
     version = ""

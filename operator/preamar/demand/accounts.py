@@ -9,7 +9,7 @@ from preamar.protocol.accounts import Account, AccountReport, Drift
 MOST = 20_000
 
 
-class AccountBook:
+class AccountAggregator:
     """Accounts by tenant, and drifts by service (``namespace/name``)."""
 
     def __init__(self) -> None:

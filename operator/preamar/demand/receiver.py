@@ -14,8 +14,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from preamar.demand.accounts import AccountBook
-from preamar.demand.book import Changes, DemandBook, TooMany
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.aggregator import Changes, DemandAggregator, TooMany
 from preamar.protocol.accounts import decode as account_report
 from preamar.protocol.demand import decode as demand_report
 
@@ -50,10 +50,10 @@ class InternalKey:
 
 
 def application(
-    book: DemandBook,
+    aggregator: DemandAggregator,
     key: InternalKey,
     heard: Callable[[Changes], None],
-    accounts: AccountBook,
+    accounts: AccountAggregator,
     accounted: Callable[[frozenset[str], frozenset[str]], None],
 ) -> web.Application:
     """The server's two routes. ``accounted`` hears of tenants and of services."""
@@ -66,7 +66,7 @@ def application(
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise web.HTTPBadRequest(text=f"This is no demand report: {error}\n") from error
         try:
-            heard(book.take(report, time.monotonic()))
+            heard(aggregator.take(report, time.monotonic()))
         except TooMany:
             raise web.HTTPTooManyRequests(text="Too many gateways report.\n") from None
         return web.Response(status=204)

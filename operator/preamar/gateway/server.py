@@ -20,7 +20,7 @@ from preamar.gateway.discovery import catalog
 from preamar.gateway.discovery.watcher import Watcher
 from preamar.gateway.endpoints.admin import Admin
 from preamar.gateway.endpoints.grpc import GrpcDoor
-from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.health import GatewayHealth
 from preamar.gateway.endpoints.http import HttpDoor
 from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.admission import Admission
@@ -42,7 +42,7 @@ from preamar.gateway.settings import (
     settings_of,
 )
 from preamar.gateway.wire.listener import Port
-from preamar.ledger.store.backend import Home, OneFile, Shared
+from preamar.ledger.store.backend import Backend, OneFile, Shared
 from preamar.ledger.store.sqlite import StoreUnusable
 from preamar.ledger.tables.schema import SchemaMismatch
 from preamar.protocol.accounts import Drift
@@ -63,7 +63,7 @@ class Gateway:
         self.keyring = Keyring(home.engine, secrets.pepper, home.keys_cache)
         self.keyring.begin()
         self.meters = Meters()
-        self.health = Health(self.meters, lambda: home.healthy)
+        self.health = GatewayHealth(self.meters, lambda: home.healthy)
         self.registry = ModelRegistry(lambda queue: self.reporter.kick(first=queue.begins))
         self.meters.watch(self.registry.queues.values)
         self.watcher = Watcher(settings, self._follow)
@@ -93,7 +93,7 @@ class Gateway:
         self.admin_routes = admin.routes
         self.grpc = GrpcDoor(settings, admission, self.health, self.comparer)
 
-    def _home(self, settings: Settings) -> Home:
+    def _home(self, settings: Settings) -> Backend:
         if not settings.ledger_url_file:
             return OneFile(settings.ledger, self.instance, settings.keep_days)
         url = read_url(settings.ledger_url_file)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from preamar.cluster.port import ClusterError
-from preamar.shell.probes import Health
+from preamar.shell.probes import OperatorHealth
 from preamar.shell.watching.mirror import Add, Mirror, Watched
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Audit:
     def __init__(
         self,
         mirror: Mirror,
-        health: Health,
+        health: OperatorHealth,
         add: Add,
         census: Census,
         namespaces: Sequence[str] = (),

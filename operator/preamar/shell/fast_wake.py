@@ -28,11 +28,11 @@ from preamar.core.plan import Event, Plan
 from preamar.core.serving.health.learned import seeded
 from preamar.core.serving.model.images import read
 from preamar.core.serving.observe import Observed
-from preamar.core.serving.sizing.static_size import Habit
+from preamar.core.serving.sizing.static_size import StaticSize
 from preamar.core.serving.waking import wake
 from preamar.demand import receiver
-from preamar.demand.accounts import AccountBook
-from preamar.demand.book import Changes, DemandBook
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.aggregator import Changes, DemandAggregator
 from preamar.shell.options import Options
 from preamar.shell.watching.keys import SERVICE_KIND, Key
 from preamar.shell.watching.mirror import Mirror
@@ -52,24 +52,24 @@ class Awake(Protocol):
         """In the first loop."""
 
 
-class Wakes:
+class FastWake:
     """Hears gateways and wakes services. ``changed``, ``awake`` and ``accounted`` are called in the
     loop that ``start`` is called in; the changes of a report come after the size that they led to."""
 
     def __init__(
         self,
         options: Options,
-        book: DemandBook,
+        aggregator: DemandAggregator,
         mirror: Mirror,
         seconds_left: Callable[[], float],
-        habit: Callable[[str], Habit | None],
+        habit: Callable[[str], StaticSize | None],
         changed: Callable[[Changes], None],
         awake: Awake,
-        accounts: AccountBook,
+        accounts: AccountAggregator,
         accounted: Callable[[frozenset[str], frozenset[str]], None],
     ) -> None:
         self._options = options
-        self._book = book
+        self._aggregator = aggregator
         self._mirror = mirror
         self._seconds_left = seconds_left
         self._habit = habit
@@ -122,7 +122,7 @@ class Wakes:
         self._second, self._stop = asyncio.get_running_loop(), asyncio.Event()
         key = receiver.InternalKey(self._options.secrets / "internal-key")
         app = receiver.application(
-            self._book,
+            self._aggregator,
             key,
             self._heard,
             self._accounts,
@@ -177,7 +177,7 @@ class Wakes:
             if body is None or self._written.get(key) == body["metadata"]["resourceVersion"]:
                 return Plan()
             parsed = read(body, self._options.settings)
-            demand = seeded(parsed, self._book.demand(service, time.monotonic()))
+            demand = seeded(parsed, self._aggregator.demand(service, time.monotonic()))
             now, habit = datetime.now(UTC), self._habit(service)
             return wake(Observed(service=parsed, now=now, demand=demand, habit=habit))
         except (RuntimeError, ValidationError):

@@ -20,21 +20,21 @@ WRITES_SECONDS = 10.0
 RENEW_SECONDS = 2.0
 
 
-class Leases(Protocol):
+class LeaseStore(Protocol):
     """Where the Lease is kept."""
 
     async def read(self) -> Held: ...
     async def write(self, before: Held, holder: str, seconds: int) -> Held: ...
 
 
-class Lost(Exception):
+class LeaseLost(Exception):
     """Another replica may be writing by now."""
 
 
 class LeaseKeeper:
     """Takes the Lease and keeps it."""
 
-    def __init__(self, leases: Leases, identity: str) -> None:
+    def __init__(self, leases: LeaseStore, identity: str) -> None:
         self._leases = leases
         self._identity = identity
         self._held = Held()
@@ -68,7 +68,7 @@ class LeaseKeeper:
             await asyncio.sleep(RENEW_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311
 
     async def keep(self) -> None:
-        """Renew until it is lost. Raises ``Lost``."""
+        """Renew until it is lost. Raises ``LeaseLost``."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
@@ -78,7 +78,7 @@ class LeaseKeeper:
             except ClusterError as error:
                 log.warning("the Lease cannot be renewed: %s", error)
             if self.seconds_left() <= 0:
-                raise Lost(f"the Lease was not renewed for {WRITES_SECONDS:g} s")
+                raise LeaseLost(f"the Lease was not renewed for {WRITES_SECONDS:g} s")
 
     async def release(self) -> None:
         """Give it back, so that another replica need not wait; ours no more in any case."""
@@ -105,5 +105,5 @@ class LeaseKeeper:
             return
         if held.holder != self._identity:
             self._deadline = 0.0
-            raise Lost(f"{held.holder or 'nobody'} holds the Lease")
+            raise LeaseLost(f"{held.holder or 'nobody'} holds the Lease")
         self._held = held

@@ -1,6 +1,6 @@
 """What is one pass? Gather what is true, decide, carry the plan out, remember.
 
-The same for both kinds; a ``Kind`` says how to gather and how to decide. A view that does not show
+The same for both kinds; a ``KindHandler`` says how to gather and how to decide. A view that does not show
 our own last write is not decided upon: the watch gets five seconds, then the API server is asked.
 """
 
@@ -18,11 +18,11 @@ from preamar.cluster.port import Cluster
 from preamar.core.objects import Child
 from preamar.core.plan import Applied, Manifest, Plan, Ref, RefusedManifest, digest_of, ref_of
 from preamar.shell.unreadable import unreadable
-from preamar.shell.watching.apply_cache import Remembered
-from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.apply_cache import ApplyCache
+from preamar.shell.watching.expectations import Expectations
 from preamar.shell.watching.keys import Key
-from preamar.shell.watching.mirror import Mirror, Seen, version_of
-from preamar.shell.workqueue import Verdict
+from preamar.shell.watching.mirror import Mirror, MirroredObject, version_of
+from preamar.shell.workqueue import PassResult
 
 log = logging.getLogger(__name__)
 LOOK_AGAIN_SECONDS = 0.25
@@ -34,7 +34,7 @@ class Gathered:
 
     key: Key
     body: Manifest
-    seen: Mapping[Ref, Seen]
+    seen: Mapping[Ref, MirroredObject]
     pods: tuple[Any, ...]
     applied: Mapping[Ref, Applied]
     refused: Mapping[Ref, RefusedManifest]
@@ -42,7 +42,7 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindHandler:
     """How one kind is gathered and decided. ``plan`` raises ``ValidationError`` where the resource
     says what this version cannot read. ``done`` and ``gone`` are told afterwards. ``read`` is False
     for a kind that the operator may only watch: where the watch is late, it is waited for."""
@@ -58,15 +58,19 @@ class Passes:
     """Carries passes out; the work queue's ``work``."""
 
     def __init__(
-        self, cluster: Cluster, mirror: Mirror, kinds: Mapping[str, Kind], ahead: Ahead
+        self,
+        cluster: Cluster,
+        mirror: Mirror,
+        kinds: Mapping[str, KindHandler],
+        ahead: Expectations,
     ) -> None:
         self._cluster = cluster
         self._mirror = mirror
         self._kinds = kinds
-        self._memory: dict[Key, Remembered] = {}
+        self._memory: dict[Key, ApplyCache] = {}
         self._ahead = ahead
 
-    async def __call__(self, key: Key) -> Verdict:
+    async def __call__(self, key: Key) -> PassResult:
         """One pass. Raises ``ClusterError``; the queue backs off."""
         kind = self._kinds[key.kind]
         shown = self._mirror.resource(key)
@@ -74,24 +78,24 @@ class Passes:
             self._memory.pop(key, None)
             self._ahead.forget(key)
             kind.gone(key)
-            return Verdict(forget=True)
+            return PassResult(forget=True)
         body: Manifest = self._ahead.caught_up(key, shown)
         metadata = body["metadata"]
         if metadata.get("deletionTimestamp"):
             # Kubernetes removes what the resource owns; anything we did now would be in its way.
-            return Verdict()
+            return PassResult()
         memory = self._memory.get(key)
         if memory is None or memory.uid != metadata["uid"]:
-            memory = self._memory[key] = Remembered(metadata["uid"])
+            memory = self._memory[key] = ApplyCache(metadata["uid"])
         seen = self._mirror.children(key)
         late = memory.behind(version_of(metadata), seen)
         if memory.patient(late) or (None in late and not kind.read):
-            return Verdict(recheck_in=LOOK_AGAIN_SECONDS)
+            return PassResult(recheck_in=LOOK_AGAIN_SECONDS)
         if None in late:
             ref = Ref(kind.api_version, key.kind, key.namespace, key.name)
             fresh = await self._cluster.read(ref)
             if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
-                return Verdict(recheck_in=LOOK_AGAIN_SECONDS)
+                return PassResult(recheck_in=LOOK_AGAIN_SECONDS)
             body = dict(fresh)
         gathered = Gathered(
             key=key,
@@ -114,14 +118,14 @@ class Passes:
             raise outcome.error
         self._ahead.said(key, shown)
         kind.done(key, body, plan)
-        return Verdict(recheck_in=0.0 if outcome.refused else plan.recheck_in)
+        return PassResult(recheck_in=0.0 if outcome.refused else plan.recheck_in)
 
     async def _children(
         self,
         refs: Iterable[Ref],
-        seen: Mapping[Ref, Seen],
+        seen: Mapping[Ref, MirroredObject],
         late: frozenset[Ref | None],
-        memory: Remembered,
+        memory: ApplyCache,
     ) -> dict[Ref, Child]:
         """What stands under these names, other people's objects too, which no watch shows us."""
         wanted = tuple(refs)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.watching.mirror import Mirror
-from preamar.shell.watching.watch_health import Ears
+from preamar.shell.watching.watch_health import WatchHealth
 
 # Bookmarks come about every 60 s; without one Kopf connects anew after 70 s, which is heard as well.
 SILENT_SECONDS = 90.0
@@ -24,11 +24,11 @@ LAG_SECONDS = 10.0
 BEAT_SECONDS = 0.5
 
 
-class Health:
+class OperatorHealth:
     """What the probes look at."""
 
     def __init__(
-        self, mirror: Mirror, ears: Ears, oldest: Callable[[], float], metrics: Metrics
+        self, mirror: Mirror, ears: WatchHealth, oldest: Callable[[], float], metrics: Metrics
     ) -> None:
         self._mirror = mirror
         self._ears = ears
@@ -83,7 +83,7 @@ class Health:
                     self._metrics.silence.labels(watched.plural).set(silent)
 
 
-def application(health: Health, metrics: Metrics) -> web.Application:
+def application(health: OperatorHealth, metrics: Metrics) -> web.Application:
     """``/healthz``, ``/readyz`` and ``/metrics``."""
 
     async def healthz(_request: web.Request) -> web.Response:

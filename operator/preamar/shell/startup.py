@@ -19,18 +19,18 @@ from aiohttp import web
 from preamar.cluster.census import census
 from preamar.cluster.connect import connect
 from preamar.cluster.fenced import FencedCluster
-from preamar.cluster.lease import Leases
+from preamar.cluster.lease import KubernetesLease
 from preamar.cluster.live import LiveCluster
 from preamar.core.plan import Event
 from preamar.core.pods import PodView
-from preamar.demand.accounts import AccountBook
-from preamar.demand.book import Changes, DemandBook
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.aggregator import Changes, DemandAggregator
+from preamar.demand.engine_scraper import EngineScraper
 from preamar.demand.receiver import InternalKey
-from preamar.demand.witness import Witness
 from preamar.protocol.demand import Demand
 from preamar.shell import probes
 from preamar.shell.audit import Audit
-from preamar.shell.fast_wake import Wakes
+from preamar.shell.fast_wake import FastWake
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.figures.training_figures import TrainingFigures
 from preamar.shell.kinds import serving, tenants, training
@@ -40,14 +40,14 @@ from preamar.shell.lease import LeaseKeeper
 from preamar.shell.login import login
 from preamar.shell.options import Options
 from preamar.shell.passes import Passes
-from preamar.shell.polling.exit_poller import Ends
+from preamar.shell.polling.exit_poller import ExitPoller
 from preamar.shell.polling.progress import Poller
 from preamar.shell.watching.crds import kinds_are_there
-from preamar.shell.watching.expectations import Ahead
+from preamar.shell.watching.expectations import Expectations
 from preamar.shell.watching.keys import JOB_KIND, SERVICE_KIND, TENANT_KIND, Key
 from preamar.shell.watching.kopf_settings import kopf_settings
 from preamar.shell.watching.mirror import Mirror, Watched, children_of_kind
-from preamar.shell.watching.watch_health import Ears, hearing
+from preamar.shell.watching.watch_health import WatchHealth, hearing
 from preamar.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -73,25 +73,25 @@ class _Operator:
     """All parts, put together."""
 
     def __init__(
-        self, options: Options, ears: Ears, client: Any, stopping: asyncio.Event | None
+        self, options: Options, ears: WatchHealth, client: Any, stopping: asyncio.Event | None
     ) -> None:
         self.options = options
         self.client = client
         self.metrics = Metrics()
         self.stopping = stopping or asyncio.Event()
         self.kopf_stop = asyncio.Event()
-        leases = Leases(client, options.lease_namespace, "preamar-operator")
+        leases = KubernetesLease(client, options.lease_namespace, "preamar-operator")
         self.keeper = LeaseKeeper(leases, options.identity or _identity())
         live = LiveCluster(client, self.metrics.requested)
         cluster = FencedCluster(live, self.keeper.seconds_left)
         self.mirror = Mirror()
-        self.book = DemandBook()
-        self.accounts = AccountBook()
-        self.witness = Witness(self._demand_seen, options.metrics_port)
+        self.aggregator = DemandAggregator()
+        self.accounts = AccountAggregator()
+        self.scraper = EngineScraper(self._demand_seen, options.metrics_port)
         self.registry = kopf.OperatorRegistry()
         self.poller = Poller(self.add, options.agent_port)
         self.metrics.registry.register(TrainingFigures(self.poller))
-        self.ends = Ends(self.add, options.agent_port)
+        self.ends = ExitPoller(self.add, options.agent_port)
         self.internal = InternalKey(options.secrets / "internal-key")
         claims = Claims(cluster)
         habits = Habits()
@@ -103,7 +103,7 @@ class _Operator:
                 claims=claims,
                 demand_of=self.demand_of,
                 accounts=self.accounts,
-                witness=self.witness,
+                scraper=self.scraper,
                 habits=habits,
                 settings=options.settings,
                 metrics=self.metrics,
@@ -125,14 +125,14 @@ class _Operator:
         self.mirror.watch_children(self.registry, SERVICES, lambda _body: None, self.add)
         kopf.on.login(registry=self.registry)(login)
         kopf.on.startup(registry=self.registry)(self._kopf_started)
-        self.ahead = Ahead()
+        self.ahead = Expectations()
         passes = Passes(cluster, self.mirror, kinds, self.ahead)
         self.queue: WorkQueue[Key] = WorkQueue(
             passes, workers=options.workers, on_pass=self._passed
         )
-        self.wakes = Wakes(
+        self.wakes = FastWake(
             options,
-            self.book,
+            self.aggregator,
             self.mirror,
             self.keeper.seconds_left,
             habits.last,
@@ -143,7 +143,7 @@ class _Operator:
         )
         self.metrics.depth.set_function(lambda: self.queue.depth)
         self.metrics.leader.set_function(lambda: float(self.keeper.seconds_left() > 0))
-        self.health = probes.Health(self.mirror, ears, self._oldest, self.metrics)
+        self.health = probes.OperatorHealth(self.mirror, ears, self._oldest, self.metrics)
         self.audit = Audit(self.mirror, self.health, self.add, self._census, options.namespaces)
 
     def add(self, key: Key) -> None:
@@ -152,7 +152,7 @@ class _Operator:
 
     def demand_of(self, service: str) -> Demand:
         """What is asked of a service now."""
-        return self.book.demand(service, time.monotonic())
+        return self.aggregator.demand(service, time.monotonic())
 
     async def run(self) -> int:
         """Run until a stop is asked for or a part ends."""
@@ -171,7 +171,7 @@ class _Operator:
                 "stop": self.stopping.wait(),
                 "pulse": self.health.beat(),
                 "progress": self.poller.run(),
-                "witness": self.witness.run(),
+                "scraper": self.scraper.run(),
                 "wakes": self.wakes.ended(),
                 "audit": self.audit.run(),
                 "leader": self._lead(),

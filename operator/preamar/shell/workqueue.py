@@ -29,7 +29,7 @@ URGENT_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PassResult:
     """What a pass says: when to look again, or that the key is gone for good."""
 
     recheck_in: float | None = None
@@ -47,7 +47,7 @@ class _Key:
     urgent: bool = False
 
 
-Pass = Callable[[K], Awaitable[Verdict]]
+Pass = Callable[[K], Awaitable[PassResult]]
 OnPass = Callable[[K, float, BaseException | None], None]
 
 
@@ -195,7 +195,7 @@ class WorkQueue(Generic[K]):
                 # What was heard during a failing pass must not shorten its pause to nothing.
                 self._plan(key, max(again, state.started + FAILING_GAP_SECONDS) if error else again)
 
-    async def _pass(self, key: K) -> tuple[Verdict, Exception | None]:
+    async def _pass(self, key: K) -> tuple[PassResult, Exception | None]:
         """Errors end here: they are logged with the key, and the key comes back."""
         try:
             async with asyncio.timeout(PASS_SECONDS):
@@ -205,9 +205,9 @@ class WorkQueue(Generic[K]):
             log.warning(
                 "%s: %s: %s", key, type(error).__name__, error, exc_info=None if expected else error
             )
-            return Verdict(), error
+            return PassResult(), error
 
-    def _after(self, verdict: Verdict) -> float:
+    def _after(self, verdict: PassResult) -> float:
         resync = self._resync * self._chance.uniform(0.8, 1.2)
         return resync if verdict.recheck_in is None else min(verdict.recheck_in, resync)
 

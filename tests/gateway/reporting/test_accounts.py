@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from preamar.demand.accounts import AccountBook
+from preamar.demand.accounts import AccountAggregator
 from preamar.gateway.reporting import accounts
 from preamar.protocol.accounts import Drift, decode
 from tests.gateway.conftest import endpoints, service, until
@@ -20,7 +20,7 @@ class Operator:
     """Hears accounts as the operator does."""
 
     def __init__(self):
-        self.book = AccountBook()
+        self.book = AccountAggregator()
         self.heard = []
         self.status = 204
 

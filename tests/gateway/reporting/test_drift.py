@@ -17,7 +17,7 @@ from preamar.gateway.reporting.drift import compared
 from preamar.gateway.reporting.engine_metrics import Counts, counts_of
 from preamar.ledger.reports.recorded import Recorded, merged, recorded
 from preamar.ledger.store import sqlite
-from preamar.ledger.tables.usage_record import Kind, Row, State
+from preamar.ledger.tables.usage_record import State, UsageKind, UsageRecord
 from tests.gateway.conftest import endpoints, service, until
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.test_serving import ask
@@ -225,7 +225,7 @@ async def test_the_ledger_is_asked_for_what_ended_in_the_time(rig, http):
 def test_asking_what_a_model_is_like_is_no_inference(tmp_path):
     engine = sqlite.open_store(tmp_path / "ledger.sqlite")
     for at, endpoint in enumerate(("/v2/metadata", "grpc/ModelMetadata", "grpc/ModelInfer")):
-        row = Row(f"r{at}", "t", "k", "net", endpoint, Kind.COMPLETIONS, 0, 0, 200, State.DONE, "i", 5000, 5000)  # fmt: skip
+        row = UsageRecord(f"r{at}", "t", "k", "net", endpoint, UsageKind.COMPLETIONS, 0, 0, 200, State.DONE, "i", 5000, 5000)  # fmt: skip
         sqlite.write(engine, [row])
     assert recorded(engine, "net", 0, 10) == Recorded(1, 0, 0, 0)
     engine.dispose()

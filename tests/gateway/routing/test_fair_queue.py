@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preamar.gateway.routing import retry_after
-from preamar.gateway.routing.fair_queue import Hold, Turn
+from preamar.gateway.routing.fair_queue import FairQueue, Turn
 from tests.hunting import examples
 
 TENANTS = st.sampled_from("abcd")
@@ -41,7 +41,7 @@ def inside(hold):
 @examples(check=25, hunt=2000)
 @given(STEPS, st.integers(0, 6))
 def test_never_more_wait_than_the_bound_and_each_tenant_keeps_its_order(steps, bound):
-    hold, waiting, number = Hold(), [], 0
+    hold, waiting, number = FairQueue(), [], 0
     for what, which in steps:
         if what == "enter":
             number += 1
@@ -77,7 +77,7 @@ def test_never_more_wait_than_the_bound_and_each_tenant_keeps_its_order(steps, b
 @examples(check=25, hunt=2000)
 @given(st.dictionaries(TENANTS, st.integers(1, 30), min_size=1), st.randoms())
 def test_tenants_that_wait_are_served_in_turn(asked, random):
-    hold, number = Hold(), 0
+    hold, number = FairQueue(), 0
     coming = [tenant for tenant, count in asked.items() for _ in range(count)]
     random.shuffle(coming)
     for tenant in coming:
@@ -94,7 +94,7 @@ def test_tenants_that_wait_are_served_in_turn(asked, random):
 
 
 def test_one_that_asks_little_does_not_wait_behind_all_that_another_asked():
-    hold = Hold()
+    hold = FairQueue()
     fill(hold, "a" * 50)
     assert [taken(hold).tenant for _ in range(20)] == ["a"] * 20
     fill(hold, "b", first=50)
@@ -105,7 +105,7 @@ def test_one_that_asks_little_does_not_wait_behind_all_that_another_asked():
 
 
 def test_priority_goes_first_and_is_the_last_to_be_turned_away():
-    hold = Hold()
+    hold = FairQueue()
     fill(hold, "aaa", 4)
     urgent = Turn(3, "z", 0.0, priority=5)
     hold.enter(urgent, urgent, 4)
@@ -115,7 +115,7 @@ def test_priority_goes_first_and_is_the_last_to_be_turned_away():
 
 
 def test_what_is_remembered_of_tenants_is_bounded():
-    hold = Hold()
+    hold = FairQueue()
     for number in range(5000):
         turn = Turn(number, f"t{number}", 0.0)
         hold.enter(turn, turn, 10)
@@ -126,7 +126,7 @@ def test_what_is_remembered_of_tenants_is_bounded():
 @examples(check=25, hunt=2000)
 @given(st.lists(TENANTS, max_size=40), st.integers(1, 12))
 def test_a_tenant_below_an_equal_share_always_gets_in(before, bound):
-    hold = Hold()
+    hold = FairQueue()
     for number, tenant in enumerate(before):
         held = Counter(turn.tenant for turn in hold._waiters)
         turn = Turn(number, tenant, 0.0)
@@ -144,7 +144,7 @@ def test_a_tenant_below_an_equal_share_always_gets_in(before, bound):
 @examples(check=25, hunt=2000)
 @given(st.lists(TENANTS, min_size=1, max_size=60), st.integers(1, 12))
 def test_who_is_turned_away_is_the_newest_of_its_tenant(coming, bound):
-    hold = Hold()
+    hold = FairQueue()
     for number, tenant in enumerate(coming):
         turn = Turn(number, tenant, 0.0)
         gone = hold.enter(turn, turn, bound)
@@ -153,13 +153,13 @@ def test_who_is_turned_away_is_the_newest_of_its_tenant(coming, bound):
 
 
 def test_a_tenant_alone_may_fill_the_hold():
-    hold = Hold()
+    hold = FairQueue()
     assert fill(hold, "aaa", 3) == []
     assert fill(hold, "a", 3, first=3) == [Turn(3, "a", 0.0)]
 
 
 def test_tenants_that_come_to_a_full_hold_get_equal_shares_from_the_one_with_the_most():
-    hold = Hold()
+    hold = FairQueue()
     fill(hold, "aaaaaa", 6)
     gone = fill(hold, "bbbbcc", 6, first=6)
     assert [(turn.number, turn.tenant) for turn in gone] == [
@@ -169,13 +169,13 @@ def test_tenants_that_come_to_a_full_hold_get_equal_shares_from_the_one_with_the
 
 
 def test_two_tenants_do_not_take_the_same_place_from_each_other():
-    hold = Hold()
+    hold = FairQueue()
     fill(hold, "aab", 3)
     assert [turn.number for turn in fill(hold, "baba", 3, first=3)] == [3, 4, 5, 6]
 
 
 def test_who_comes_back_to_a_full_hold_costs_the_newest_of_its_tenant_the_place():
-    hold = Hold()
+    hold = FairQueue()
     fill(hold, "aab", 3)
     first = taken(hold)
     fill(hold, "a", 3, first=3)

@@ -1,7 +1,7 @@
 """What the real Triton says of its load, and what the operator reads in it: callers who bypass the
 gateway are seen.
 
-Holds: demand/triton.py, demand/witness.py
+Holds: demand/triton.py, demand/engine_scraper.py
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import urllib.request
 
 import pytest
 
-from preamar.demand import witness
+from preamar.demand import engine_scraper
+from preamar.demand.engine_scraper import EngineScraper
 from preamar.demand.triton import in_flight, read
-from preamar.demand.witness import Witness
 from tests.workloads.triton.backends.test_infer import tensor
 from tests.workloads.triton.serve.test_serving import python_model
 from tests.workloads.triton.test_counted import listening
@@ -96,9 +96,9 @@ def test_requests_that_wait_are_told_and_those_that_execute_only_when_they_are_d
 
 @pytest.mark.parametrize("slow", ["bypassed"], indirect=True)
 async def test_the_operator_sees_callers_who_bypass_the_gateway(slow, monkeypatch):
-    monkeypatch.setattr(witness, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(engine_scraper, "EVERY_SECONDS", 0.1)
     heard: list[int | None] = []
-    watcher = Witness(lambda name: heard.append(watcher.seen(name)), slow.metrics)
+    watcher = EngineScraper(lambda name: heard.append(watcher.seen(name)), slow.metrics)
     watcher.follow("demo/bypassed", ["127.0.0.1"])
     asking = asyncio.create_task(watcher.run())
 

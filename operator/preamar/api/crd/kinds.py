@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from preamar.api.inference import InferenceService
-from preamar.api.meta import Word
+from preamar.api.meta import SpecModel
 from preamar.api.tenant import Tenant
 from preamar.api.training import TrainingJob
 
@@ -28,10 +28,10 @@ class ScalePaths(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """One resource."""
 
-    model: type[Word]
+    model: type[SpecModel]
     plural: str
     short: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -47,7 +47,7 @@ def _condition(kind: str, field: str) -> str:
 AGE = Column("Age", ".metadata.creationTimestamp", "When it was made.", "date")
 
 KINDS = (
-    Kind(
+    ResourceKind(
         InferenceService,
         "inferenceservices",
         ("infsvc",),
@@ -67,7 +67,7 @@ KINDS = (
         scale=ScalePaths(".spec.replicas", ".status.replicas"),
         selectable=(".spec.model.name", ".spec.accelerator.type"),
     ),
-    Kind(
+    ResourceKind(
         TrainingJob,
         "trainingjobs",
         ("tjob",),
@@ -93,7 +93,7 @@ KINDS = (
         scale=ScalePaths(".spec.workers.replicas", ".status.workers"),
         selectable=(".spec.queueName", ".spec.model.preset"),
     ),
-    Kind(
+    ResourceKind(
         Tenant,
         "tenants",
         ("ptenant",),

@@ -3,11 +3,11 @@
 from typing import Any
 
 from preamar.api import GROUP, VERSION
-from preamar.api.crd.kinds import Column, Kind
+from preamar.api.crd.kinds import Column, ResourceKind
 from preamar.api.crd.structural import Schema, structural, without_defaults
 
 
-def schema_of(kind: Kind) -> Schema:
+def schema_of(kind: ResourceKind) -> Schema:
     """The kind's structural schema."""
     schema = structural(kind.model.model_json_schema(by_alias=True))
     properties = schema["properties"]
@@ -30,7 +30,7 @@ def _column(column: Column) -> dict[str, Any]:
     }
 
 
-def crd(kind: Kind) -> dict[str, Any]:
+def crd(kind: ResourceKind) -> dict[str, Any]:
     """The CustomResourceDefinition, as JSON."""
     name = kind.model.__name__
     version: dict[str, Any] = {

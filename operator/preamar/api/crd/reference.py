@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from preamar.api import GROUP, VERSION
-from preamar.api.crd.kinds import Kind
+from preamar.api.crd.kinds import ResourceKind
 
 _BOUNDS = {
     "minimum": "at least {}",
@@ -69,7 +69,7 @@ def _rules(schema: dict[str, Any], at: str) -> Iterator[str]:
         yield from _rules(schema["items"], f"{at}[]")
 
 
-def page(kind: Kind, manifest: dict[str, Any], notice: str) -> str:
+def page(kind: ResourceKind, manifest: dict[str, Any], notice: str) -> str:
     """The reference page of a kind, as Markdown."""
     name = kind.model.__name__
     version = manifest["spec"]["versions"][0]

@@ -6,7 +6,7 @@ Child names and pod host names add suffixes, so a resource's name is a DNS-1035 
 
 import re
 
-from preamar.api.rules import Change, Rule
+from preamar.api.rules import Rule, TransitionRule
 
 _NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
@@ -24,7 +24,7 @@ NAME_RULES = (
 )
 
 
-MODEL_NAME_STAYS = Change(
+MODEL_NAME_STAYS = TransitionRule(
     "(has(self.spec.model.name) ? self.spec.model.name : self.metadata.name)"
     " == (has(oldSelf.spec.model.name) ? oldSelf.spec.model.name : oldSelf.metadata.name)",
     lambda new, old: bool(new.model_name == old.model_name),

@@ -148,5 +148,5 @@ Time = Annotated[
 ]
 """RFC 3339 in UTC."""
 
-SeenTime = Annotated[StrictStr, Field(max_length=40)]
+ObservedTime = Annotated[StrictStr, Field(max_length=40)]
 """A time that Kubernetes or the operator wrote."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from preamar.cli.look.row import Row
+from preamar.cli.look.row import LossPoint
 
 COLOURS = ("#0b6e99", "#d1495b", "#2f8f4e", "#e0952b", "#777777")
 SMOOTHED = 50
 """Steps from which on a mean over a fiftieth of them is drawn over the noise."""
 
 
-def draw(out: Path, curves: Mapping[str, Sequence[Row]]) -> None:
+def draw(out: Path, curves: Mapping[str, Sequence[LossPoint]]) -> None:
     """Write the picture. Raises ``OSError``."""
     figure = Figure(figsize=(9.0, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -39,7 +39,7 @@ def draw(out: Path, curves: Mapping[str, Sequence[Row]]) -> None:
     figure.savefig(out, dpi=110)
 
 
-def _changes(axes: Axes, rows: Sequence[Row], colour: str) -> None:
+def _changes(axes: Axes, rows: Sequence[LossPoint], colour: str) -> None:
     before = rows[0]
     for row in rows[1:]:
         if (row.ranks, row.attempt) != (before.ranks, before.attempt):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from preamar.cli.look import common
-from preamar.cli.look.row import Row
+from preamar.cli.look.row import LossPoint
 
 MOST_BYTES = 16 * 2**20
 
@@ -69,13 +69,15 @@ async def _of_job(client: Any, namespace: str, given: argparse.Namespace) -> int
         raise common.Missing(str(error)) from None
 
 
-def parse(text: str, name: str) -> list[Row]:
+def parse(text: str, name: str) -> list[LossPoint]:
     """The rows of a curve. Raises ``BadCurve``."""
     rows = []
     for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
         try:
             rows.append(
-                Row(int(row["step"]), float(row["loss"]), int(row["ranks"]), int(row["attempt"]))
+                LossPoint(
+                    int(row["step"]), float(row["loss"]), int(row["ranks"]), int(row["attempt"])
+                )
             )
         except (KeyError, TypeError, ValueError):
             raise BadCurve(
@@ -91,7 +93,7 @@ def _text(file: Path) -> str:
         return stream.read(MOST_BYTES)
 
 
-def _draw(given: argparse.Namespace, curves: dict[str, list[Row]]) -> int:
+def _draw(given: argparse.Namespace, curves: dict[str, list[LossPoint]]) -> int:
     try:
         from preamar.cli.look.curve import draw
     except ModuleNotFoundError as error:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Row(NamedTuple):
+class LossPoint(NamedTuple):
     """One step."""
 
     step: int

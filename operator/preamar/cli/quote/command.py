@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from preamar.api.meta import problems
 from preamar.api.training import TrainingJob
 from preamar.cli.quote.table import table
+from preamar.cli.usage import BadUsage
 from preamar.core.capacity.hardware import SHIPPED, BadFleet, HardwareCatalog, read
 from preamar.core.training.admission.affordable import refused
 from preamar.core.training.admission.limits import stops
@@ -30,10 +31,6 @@ from preamar.core.training.planner.sizes import valid
 MOST_BYTES = 4 * 1024**2
 
 
-class _Usage(Exception):
-    """What the user asked for makes no sense; the message says why."""
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run the command with the arguments after its name; returns the exit code."""
     given = _parser().parse_args(arguments)
@@ -41,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         fleet = _fleet(given.fleet)
         jobs = _jobs(given.file)
         like = _like(given.like) if given.like else None
-    except (_Usage, BadFleet) as error:
+    except (BadUsage, BadFleet) as error:
         sys.stderr.write(f"preamar quote: {error}\n")
         return 2
     answers = [_answer(job, fleet, like, every=given.sizes) for job in jobs]
@@ -104,14 +101,14 @@ def _scaled(job: TrainingJob, like: TrainingJob) -> Speed | None:
 def _jobs(file: Path) -> list[TrainingJob]:
     jobs = [_job(each, str(file)) for each in _documents(file) if _is_job(each)]
     if not jobs:
-        raise _Usage(f"{file} holds no TrainingJob")
+        raise BadUsage(f"{file} holds no TrainingJob")
     return jobs
 
 
 def _like(file: Path) -> TrainingJob:
     jobs = _jobs(file)
     if len(jobs) != 1 or measured(jobs[0].status, None, None) is None:
-        raise _Usage(
+        raise BadUsage(
             f"{file} must hold one TrainingJob with a measured status.quote: kubectl get tjob NAME -o yaml"
         )
     return jobs[0]
@@ -122,7 +119,7 @@ def _fleet(file: Path | None) -> HardwareCatalog:
         return SHIPPED
     documents = _documents(file)
     if len(documents) != 1:
-        raise _Usage(f"{file} must hold one document, with devices")
+        raise BadUsage(f"{file} must hold one document, with devices")
     return read(documents[0])
 
 
@@ -131,13 +128,13 @@ def _documents(file: Path) -> list[Any]:
         with sys.stdin if str(file) == "-" else file.open(encoding="utf-8") as stream:
             text = stream.read(MOST_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise _Usage(f"{file} cannot be read: {error}") from None
+        raise BadUsage(f"{file} cannot be read: {error}") from None
     if len(text) > MOST_BYTES:
-        raise _Usage(f"{file} is larger than {MOST_BYTES // 1024**2} MiB")
+        raise BadUsage(f"{file} is larger than {MOST_BYTES // 1024**2} MiB")
     try:
         return [each for each in yaml.safe_load_all(text) if each is not None]
     except yaml.YAMLError as error:
-        raise _Usage(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+        raise BadUsage(f"{file} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _is_job(document: Any) -> bool:
@@ -148,7 +145,7 @@ def _job(document: Any, file: str) -> TrainingJob:
     try:
         return TrainingJob.model_validate(document)
     except ValidationError as error:
-        raise _Usage(f"{file}: {'; '.join(problems(error))}") from None
+        raise BadUsage(f"{file}: {'; '.join(problems(error))}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preamar.cli.simulate.engine import Outcome, World, run
+from preamar.cli.simulate.engine import SimulationResult, World, run
 from preamar.cli.simulate.optimum import costs, cut, scheduled, sizes
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.trace import LoadTrace
 
 PRICES = (0.5, 1.0, 3.0, 12.0)
 LEANS = (1.0, 0.5, 0.0, -0.5)
@@ -30,11 +30,11 @@ SHIFTS = (8, 3, 1)
 """Steps by which an order or a removal is moved."""
 
 Schedule = NDArray[np.int64]
-Tried = Callable[[Schedule, float], "Plan"]
+Tried = Callable[[Schedule, float], "ClairvoyantPlan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ClairvoyantPlan:
     """A schedule of sizes with what came of it, and the price at which it was found."""
 
     ready: Schedule
@@ -43,12 +43,12 @@ class Plan:
     price: float = 0.0
 
 
-def bound(load: Load, world: World) -> float:
+def bound(load: LoadTrace, world: World) -> float:
     """No sizes cost less: all work, on replicas that are always full, or the least size."""
     return max(sum(load.service) / world.slots, world.min * load.seconds)
 
 
-def waits(load: Load, world: World) -> list[float]:
+def waits(load: LoadTrace, world: World) -> list[float]:
     """Seconds that a request may wait, from the most daring to the safest: service times differ,
     and the fluid only comes near."""
     mean = load.mean_service
@@ -58,20 +58,20 @@ def waits(load: Load, world: World) -> list[float]:
 
 
 def clairvoyant(
-    load: Load,
+    load: LoadTrace,
     world: World,
     share: float,
     *,
     record: bool = False,
     polish_seconds: float = POLISH_SECONDS,
-) -> tuple[Outcome, float]:
+) -> tuple[SimulationResult, float]:
     """The cheapest outcome found that keeps the goal for ``share`` of all requests, or, where none
     does, the one that keeps it for most; and the price of a late request that led to it."""
     steps = cut(load, world)
 
-    def tried(ready: Schedule, price: float) -> Plan:
+    def tried(ready: Schedule, price: float) -> ClairvoyantPlan:
         outcome = run(load, world, scheduled(world, steps.width, ready))
-        return Plan(ready, outcome.within_goal, outcome.replica_seconds, price)
+        return ClairvoyantPlan(ready, outcome.within_goal, outcome.replica_seconds, price)
 
     plans = [
         tried(sizes(steps, costs(load, world, steps.width, price, wait)), price)
@@ -95,7 +95,9 @@ def clairvoyant(
     return run(load, world, rule, record=record), best.price
 
 
-def _joined(plans: list[Plan], best: Plan, share: float, tried: Tried, until: float) -> Plan:
+def _joined(
+    plans: list[ClairvoyantPlan], best: ClairvoyantPlan, share: float, tried: Tried, until: float
+) -> ClairvoyantPlan:
     """``best`` with the longest beginning or end of a cheaper plan that the share allows: prices
     jump from one schedule to the next, and what lies between them is on no price's way."""
     for other in sorted(plans, key=lambda plan: -plan.share):
@@ -116,7 +118,7 @@ def _joined(plans: list[Plan], best: Plan, share: float, tried: Tried, until: fl
     return best
 
 
-def _polished(best: Plan, share: float, tried: Tried, until: float) -> Plan:
+def _polished(best: ClairvoyantPlan, share: float, tried: Tried, until: float) -> ClairvoyantPlan:
     """``best`` with orders later and removals earlier, one after the other."""
     for shift in SHIFTS:
         at = 0

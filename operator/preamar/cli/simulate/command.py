@@ -15,26 +15,23 @@ from preamar.cli.simulate.engine import World
 from preamar.cli.simulate.generate import LOADS, generate, write_trace
 from preamar.cli.simulate.trace import (
     BadTrace,
-    Load,
+    LoadTrace,
     ServiceModel,
     load,
     read_service_model,
     read_trace,
 )
+from preamar.cli.usage import BadUsage
 
 ALL = "all"
 MOST_REPLICAS = 1000
 
 
-class _Usage(Exception):
-    """What the user asked for makes no sense; the message says why."""
-
-
 @dataclass(frozen=True, slots=True)
-class Order:
+class SimulationRequest:
     """What the user asked for."""
 
-    load: Load
+    load: LoadTrace
     world: World
     share: float
     policy: str
@@ -47,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         order = _order(given)
-    except (_Usage, BadTrace) as error:
+    except (BadUsage, BadTrace) as error:
         sys.stderr.write(f"preamar simulate: {error}\n")
         return 2
     except OSError as error:
@@ -55,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     try:
         return _simulate(order)
-    except _Usage as error:
+    except BadUsage as error:
         sys.stderr.write(f"preamar simulate: {error}\n")
         return 2
     except ModuleNotFoundError as error:
@@ -70,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _simulate(order: Order) -> int:
+def _simulate(order: SimulationRequest) -> int:
     from preamar.cli.simulate.clairvoyant import bound
     from preamar.cli.simulate.plots import plot
     from preamar.cli.simulate.policies import policies
@@ -80,7 +77,7 @@ def _simulate(order: Order) -> int:
     known = policies(order.world)
     names = list(known) if order.policy == ALL else [order.policy]
     if unknown := [name for name in names if name not in known]:
-        raise _Usage(f"there is no policy {unknown[0]}: choose all or one of {', '.join(known)}")
+        raise BadUsage(f"there is no policy {unknown[0]}: choose all or one of {', '.join(known)}")
     order.out.mkdir(parents=True, exist_ok=True)
     results = []
     with progress("preamar simulate") as told:
@@ -108,11 +105,11 @@ def _simulate(order: Order) -> int:
     return 0
 
 
-def _order(given: argparse.Namespace) -> Order:
-    """What was asked for, checked. Raises ``_Usage``, ``BadTrace`` or ``OSError``."""
+def _order(given: argparse.Namespace) -> SimulationRequest:
+    """What was asked for, checked. Raises ``BadUsage``, ``BadTrace`` or ``OSError``."""
     least, most = given.min, given.max
     if least > most:
-        raise _Usage(f"--min {least} is above --max {most}: no size is allowed")
+        raise BadUsage(f"--min {least} is above --max {most}: no size is allowed")
     if given.service_model:
         model = read_service_model(given.service_model)
     else:
@@ -124,7 +121,7 @@ def _order(given: argparse.Namespace) -> Order:
     fed = load(name, requests, model)
     fastest = min(fed.service)
     if given.goal_seconds < fastest:
-        raise _Usage(
+        raise BadUsage(
             f"--goal-seconds {given.goal_seconds:g} is below the {fastest:g} s that even the fastest request takes on a replica: no size can keep it"
         )
     slow = sum(1 for took in fed.service if took > given.goal_seconds)
@@ -136,7 +133,7 @@ def _order(given: argparse.Namespace) -> Order:
         given.out.mkdir(parents=True, exist_ok=True)
         write_trace(given.out / "trace.csv", requests)
     world = World(given.slots, given.cold_start, given.goal_seconds, least, most)
-    return Order(fed, world, given.share, given.policy, given.out)
+    return SimulationRequest(fed, world, given.share, given.policy, given.out)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil, inf
 
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.trace import LoadTrace
 
 BUCKET = 1.0
 """Seconds over which arrivals and work are counted for the rules."""
@@ -58,7 +58,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SizingRule:
     """A way to choose a size. ``decide`` is asked each ``every`` seconds, first after ``offset``,
     and, if ``prompt``, also at once when a queue begins or has doubled. It may keep what it likes between calls:
     each run gets a new one."""
@@ -70,7 +70,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StateChange:
     """The state from ``at`` on."""
 
     at: float
@@ -80,7 +80,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulationResult:
     """What came of it. ``latencies``: seconds from arrival to answer, by order of arrival.
 
     ``decisions``: the sizes that were asked for, with their times. ``timeline``, if recorded: a
@@ -90,7 +90,7 @@ class Outcome:
     latencies: list[float]
     replica_seconds: float
     scale_events: int
-    timeline: list[Change]
+    timeline: list[StateChange]
     goal: float
     decisions: list[tuple[float, int]]
 
@@ -106,7 +106,7 @@ class Outcome:
         return ordered[max(0, ceil(share * len(ordered) - 1e-9) - 1)]
 
 
-class _Replica:
+class _SimulatedReplica:
     __slots__ = ("leaving", "ordered", "running")
 
     def __init__(self, ordered: float) -> None:
@@ -115,20 +115,20 @@ class _Replica:
         self.leaving = False
 
 
-class _Run:
+class _Simulation:
     """One simulation. Private: its parts only make sense together."""
 
-    def __init__(self, load: Load, world: World, rule: Rule, *, record: bool) -> None:
+    def __init__(self, load: LoadTrace, world: World, rule: SizingRule, *, record: bool) -> None:
         self.load, self.world, self.rule, self.record = load, world, rule, record
         self.view = View(ready=world.min, size=world.min)
-        self.replicas = [_Replica(0.0) for _ in range(world.min)]
-        self.starting: list[tuple[float, int, _Replica]] = []
-        self.ends: list[tuple[float, int, _Replica, float]] = []
+        self.replicas = [_SimulatedReplica(0.0) for _ in range(world.min)]
+        self.starting: list[tuple[float, int, _SimulatedReplica]] = []
+        self.ends: list[tuple[float, int, _SimulatedReplica, float]] = []
         self.line: deque[int] = deque()
         self.latencies = [inf] * len(load.arrivals)  # who is never answered has no end
         self.paid = 0.0
         self.events = 0
-        self.timeline: list[Change] = []
+        self.timeline: list[StateChange] = []
         self.decisions: list[tuple[float, int]] = [(0.0, world.min)]
         self.sequence = 0
         # For the averages of the current second.
@@ -140,7 +140,7 @@ class _Run:
     def note(self, now: float) -> None:
         if not self.record:
             return
-        change = Change(now, len(self.replicas), len(self.starting), len(self.line))
+        change = StateChange(now, len(self.replicas), len(self.starting), len(self.line))
         if self.timeline and self.timeline[-1].at == now:
             self.timeline[-1] = change
         elif not self.timeline or (
@@ -171,7 +171,7 @@ class _Run:
     def dispatch(self, now: float) -> None:
         slots = self.world.slots
         while self.line:
-            best: _Replica | None = None
+            best: _SimulatedReplica | None = None
             for replica in self.replicas:
                 if replica.running >= slots:
                     continue
@@ -203,7 +203,9 @@ class _Run:
         have = staying + len(self.starting)
         for _ in range(size - have):
             self.sequence += 1
-            heappush(self.starting, (now + self.world.cold_start, self.sequence, _Replica(now)))
+            heappush(
+                self.starting, (now + self.world.cold_start, self.sequence, _SimulatedReplica(now))
+            )
         surplus = have - size
         while surplus > 0 and self.starting:
             # The one that has furthest to go is worth least.
@@ -217,7 +219,7 @@ class _Run:
             if not replica.running:
                 self.remove(now, replica)
 
-    def remove(self, now: float, replica: _Replica) -> None:
+    def remove(self, now: float, replica: _SimulatedReplica) -> None:
         self.replicas.remove(replica)
         self.paid += now - replica.ordered
 
@@ -231,7 +233,7 @@ class _Run:
         view.oldest_wait = now - self.load.arrivals[self.line[0]] if self.line else 0.0
         self.order(now, self.rule.decide(view))
 
-    def go(self) -> Outcome:
+    def go(self) -> SimulationResult:
         arrivals, ends, starting = self.load.arrivals, self.ends, self.starting
         nth, count, tick = 0, len(arrivals), self.rule.offset
         now = 0.0
@@ -271,17 +273,19 @@ class _Run:
         if self.record and self.timeline[-1].at < now:
             # The last row is the end, until which all are paid for.
             ready, waiting = len(self.replicas), len(self.line)
-            self.timeline.append(Change(now, ready, len(starting), waiting))
-        return Outcome(
+            self.timeline.append(StateChange(now, ready, len(starting), waiting))
+        return SimulationResult(
             self.latencies, self.paid, self.events, self.timeline, self.world.goal, self.decisions
         )
 
 
-def run(load: Load, world: World, rule: Rule, *, record: bool = False) -> Outcome:
+def run(
+    load: LoadTrace, world: World, rule: SizingRule, *, record: bool = False
+) -> SimulationResult:
     """Feed ``load`` to a service whose size ``rule`` chooses; ``record`` keeps the timeline.
 
     The service begins with ``world.min`` replicas, ready, and is paid for until the last answer.
     """
     if world.max < 1:
         raise ValueError("no request is ever answered with max 0")
-    return _Run(load, world, rule, record=record).go()
+    return _Simulation(load, world, rule, record=record).go()

@@ -16,8 +16,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from preamar.cli.simulate.engine import Rule, View, World
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.engine import SizingRule, View, World
+from preamar.cli.simulate.trace import LoadTrace
 
 MOST_STEPS = 7300
 MOST_BYTES = 250_000_000
@@ -29,7 +29,7 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class TimeGrid:
     """Time cut into steps of ``width`` seconds: ``came[t]`` requests arrive in step ``t``, after
     ``before``, what arrived in the steps just before, oldest first. ``waiting`` of those wait at
     the beginning, when ``size`` replicas are paid for. At most ``limit[t]`` can be had in ``t``, and
@@ -59,7 +59,7 @@ class Costs:
     most: int
 
 
-def costs(load: Load, world: World, width: float, price: float, wait: float) -> Costs:
+def costs(load: LoadTrace, world: World, width: float, price: float, wait: float) -> Costs:
     """The parameters for replicas like these, if a request may wait for ``wait`` seconds. A replica
     that is ordered away still finishes what it runs, half a request on average."""
     mean = load.mean_service
@@ -77,7 +77,7 @@ def costs(load: Load, world: World, width: float, price: float, wait: float) -> 
     )
 
 
-def cut(load: Load, world: World) -> Steps:
+def cut(load: LoadTrace, world: World) -> TimeGrid:
     """A whole load in steps of at least a second, and few enough for the memory."""
     fit = min(MOST_STEPS, MOST_BYTES / (4 * (CELLS + 2) * (world.max + 1)))
     width = float(max(1, ceil(load.seconds / fit)))
@@ -86,11 +86,11 @@ def cut(load: Load, world: World) -> Steps:
     came = np.bincount((np.asarray(load.arrivals) / width).astype(np.int64), minlength=count)
     limit = np.full(count, world.max)
     limit[: ceil(world.cold_start / width)] = world.min  # nothing ordered could be ready yet
-    return Steps(width, came.astype(np.float64), np.zeros(0), 0.0, world.min, limit, limit)
+    return TimeGrid(width, came.astype(np.float64), np.zeros(0), 0.0, world.min, limit, limit)
 
 
 def sizes(
-    steps: Steps, cost: Costs, *, only_first: int | None = None, cells: int = CELLS
+    steps: TimeGrid, cost: Costs, *, only_first: int | None = None, cells: int = CELLS
 ) -> NDArray[np.int64]:
     """Replicas to have in each step, the cheapest; of the first steps only, if told so."""
     count, most = len(steps.came), max(cost.most, steps.size)
@@ -152,7 +152,7 @@ def sizes(
     return chosen
 
 
-def scheduled(world: World, width: float, ready: NDArray[np.int64]) -> Rule:
+def scheduled(world: World, width: float, ready: NDArray[np.int64]) -> SizingRule:
     """The rule that orders a cold start ahead what shall be ready."""
     ahead = ceil(world.cold_start / width)
     padded = np.concatenate((ready, np.full(ahead, world.min)))
@@ -164,4 +164,4 @@ def scheduled(world: World, width: float, ready: NDArray[np.int64]) -> Rule:
             return orders[step]
         return max(world.min, view.size if view.queued else 0, 1 if view.queued else 0)
 
-    return Rule(decide, every=1.0)
+    return SizingRule(decide, every=1.0)

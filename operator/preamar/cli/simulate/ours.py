@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from preamar.api.scaling import Scaling, Signal
-from preamar.cli.simulate.engine import Rule, View, World
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.engine import SizingRule, View, World
+from preamar.cli.simulate.trace import LoadTrace
 from preamar.core.serving.sizing.demand_size import Aim, Measurements, ReplicaCounts, goal_of
 from preamar.core.serving.sizing.scaling import (
     ScalingDecision,
@@ -22,7 +22,7 @@ from preamar.core.serving.sizing.scaling import (
     decide,
 )
 from preamar.core.serving.sizing.size import ALMOST
-from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, Habit, habit
+from preamar.core.serving.sizing.static_size import EVERY_SECONDS, MEMORY, StaticSize, habit
 from preamar.demand.means import Mean
 from preamar.protocol.demand import Demand
 
@@ -39,7 +39,7 @@ class Preamar:
         self._last: ScalingDecision | None = None
         self._service = Mean()
         self._seconds = 0
-        self._habit: Habit | None = None
+        self._habit: StaticSize | None = None
         self._habit_at = 0.0
 
     def decide(self, view: View) -> int:
@@ -78,12 +78,12 @@ class Preamar:
         return self._service.value
 
 
-def queue_seconds(load: Load, world: World) -> float:
+def queue_seconds(load: LoadTrace, world: World) -> float:
     """The target to write into the service's manifest: what the goal for an answer leaves for the
     wait, if all but the slowest twentieth of requests shall have time to run."""
     return round(max(world.goal - load.service_of(0.95), 0.0), 2)
 
 
-def preamar(world: World, knobs: Mapping[str, float]) -> Rule:
+def preamar(world: World, knobs: Mapping[str, float]) -> SizingRule:
     """Preamar with its defaults. ``knobs["queueSeconds"]``: the target."""
-    return Rule(Preamar(world, knobs["queueSeconds"]).decide, every=1.0, prompt=True)
+    return SizingRule(Preamar(world, knobs["queueSeconds"]).decide, every=1.0, prompt=True)

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from preamar.cli.simulate.engine import Outcome, World
+from preamar.cli.simulate.engine import SimulationResult, World
 from preamar.cli.simulate.policies import FIXED, OPTIMUM, OURS, TUNED, Result
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.trace import LoadTrace
 
 COLOURS = {
     OURS: "#0b6e99", FIXED: "#777777",
@@ -26,14 +26,14 @@ MARKERS = "oosDv^<>ppXPdH*"
 WIDTH, HEIGHT = 9.0, 5.0
 
 
-def plot(out: Path, load: Load, world: World, results: Sequence[Result], share: float) -> None:
+def plot(out: Path, load: LoadTrace, world: World, results: Sequence[Result], share: float) -> None:
     """Write both pictures. Raises ``OSError``."""
     over_time(out / "replicas.png", load, world, results, share)
     pareto(out / "pareto.png", load, results, share)
 
 
 def over_time(
-    path: Path, load: Load, world: World, results: Sequence[Result], share: float
+    path: Path, load: LoadTrace, world: World, results: Sequence[Result], share: float
 ) -> None:
     """Replicas ready and starting, a panel for each of the policies that matter most."""
     shown = chosen(results, share)
@@ -72,12 +72,12 @@ def chosen(results: Sequence[Result], share: float) -> list[Result]:
     return shown
 
 
-def _order(outcome: Outcome, share: float) -> tuple[float, float]:
+def _order(outcome: SimulationResult, share: float) -> tuple[float, float]:
     """First by what is missing of the share, then by cost."""
     return max(0.0, share - outcome.within_goal), outcome.replica_seconds
 
 
-def _demand(axes: Axes, load: Load, world: World) -> None:
+def _demand(axes: Axes, load: LoadTrace, world: World) -> None:
     """Work that arrives, averaged over short spans, in replicas that it would keep busy."""
     width = max(10.0, load.seconds / 360)
     edges = np.arange(0.0, load.seconds + width, width)
@@ -87,7 +87,7 @@ def _demand(axes: Axes, load: Load, world: World) -> None:
     )
 
 
-def _steps(axes: Axes, outcome: Outcome, colour: str) -> None:
+def _steps(axes: Axes, outcome: SimulationResult, colour: str) -> None:
     times = np.array([change.at for change in outcome.timeline])
     ready = np.array([change.ready for change in outcome.timeline])
     held = ready + np.array([change.starting for change in outcome.timeline])
@@ -95,7 +95,7 @@ def _steps(axes: Axes, outcome: Outcome, colour: str) -> None:
     axes.step(times, ready, where="post", color=colour, lw=1.3, label="ready")
 
 
-def pareto(path: Path, load: Load, results: Sequence[Result], share: float) -> None:
+def pareto(path: Path, load: LoadTrace, results: Sequence[Result], share: float) -> None:
     """Share of requests within the goal against replica-seconds, with a name at each point."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from preamar.cli.simulate.ahead import ahead
 from preamar.cli.simulate.clairvoyant import clairvoyant
-from preamar.cli.simulate.engine import Outcome, World, run
+from preamar.cli.simulate.engine import SimulationResult, World, run
+from preamar.cli.simulate.lookahead import ahead
 from preamar.cli.simulate.ours import preamar, queue_seconds
 from preamar.cli.simulate.rules import Family, families, fixed
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.trace import LoadTrace
 from preamar.cli.simulate.tuning import at_size, tune, tune_fixed
 
 OURS, FIXED, OPTIMUM = "preamar", "fixed", "optimum"
@@ -28,12 +28,12 @@ class Result:
     reader should know who compares it."""
 
     policy: str
-    outcome: Outcome
+    outcome: SimulationResult
     settings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
 
 
-Policy = Callable[[Load, World, float], Result]
+Policy = Callable[[LoadTrace, World, float], Result]
 """From a load, a world and the share of requests that should keep the goal."""
 
 
@@ -50,13 +50,13 @@ def policies(world: World) -> Mapping[str, Policy]:
     return MappingProxyType(found)
 
 
-def _ours(load: Load, world: World, _share: float) -> Result:
+def _ours(load: LoadTrace, world: World, _share: float) -> Result:
     settings = {"queueSeconds": queue_seconds(load, world)}
     return Result(OURS, run(load, world, preamar(world, settings), record=True), settings)
 
 
 def _default(family: Family) -> Policy:
-    def ran(load: Load, world: World, _share: float) -> Result:
+    def ran(load: LoadTrace, world: World, _share: float) -> Result:
         rule = family.make(world, family.defaults)
         return Result(family.name, run(load, world, rule, record=True), family.defaults)
 
@@ -64,7 +64,7 @@ def _default(family: Family) -> Policy:
 
 
 def _tuned(family: Family) -> Policy:
-    def ran(load: Load, world: World, share: float) -> Result:
+    def ran(load: LoadTrace, world: World, share: float) -> Result:
         best = tune(family, load, world, share)
         rule = family.make(world, best.knobs)
         note = "" if best.kept else "no setting that was tried keeps the share"
@@ -74,7 +74,7 @@ def _tuned(family: Family) -> Policy:
     return ran
 
 
-def _fixed(load: Load, world: World, share: float) -> Result:
+def _fixed(load: LoadTrace, world: World, share: float) -> Result:
     best = tune_fixed(load, world, share)
     size = int(best.knobs["size"])
     rule = fixed(world, best.knobs)
@@ -85,13 +85,13 @@ def _fixed(load: Load, world: World, share: float) -> Result:
     return Result(FIXED, outcome, best.knobs, note)
 
 
-def _optimum(load: Load, world: World, share: float) -> Result:
+def _optimum(load: LoadTrace, world: World, share: float) -> Result:
     outcome, price = clairvoyant(load, world, share, record=True)
     return Result(OPTIMUM, outcome, {"price": price}, _short(outcome, share))
 
 
 def _ahead(cold_starts: int) -> Policy:
-    def ran(load: Load, world: World, share: float) -> Result:
+    def ran(load: LoadTrace, world: World, share: float) -> Result:
         seconds = cold_starts * world.cold_start
         outcome, price = ahead(load, world, seconds, share, record=True)
         settings = {"price": price}
@@ -100,5 +100,5 @@ def _ahead(cold_starts: int) -> Policy:
     return ran
 
 
-def _short(outcome: Outcome, share: float) -> str:
+def _short(outcome: SimulationResult, share: float) -> str:
     return "" if outcome.within_goal >= share else "the share cannot be kept"

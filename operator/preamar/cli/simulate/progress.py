@@ -9,7 +9,7 @@ from contextlib import contextmanager
 EVERY_SECONDS = 5.0
 
 
-class Progress:
+class ProgressPrinter:
     """What is being done now; set by the work, told by a thread beside it."""
 
     def __init__(self) -> None:
@@ -17,9 +17,9 @@ class Progress:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
+def progress(what: str) -> Iterator[ProgressPrinter]:
     """Tell on stderr what ``doing`` says, as long as the block lasts."""
-    told, done, begin = Progress(), threading.Event(), time.monotonic()
+    told, done, begin = ProgressPrinter(), threading.Event(), time.monotonic()
 
     def tell() -> None:
         while not done.wait(EVERY_SECONDS):

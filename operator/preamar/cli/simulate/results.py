@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
-from preamar.cli.simulate.engine import Outcome
+from preamar.cli.simulate.engine import SimulationResult
 from preamar.cli.simulate.policies import Result
 
 Row = dict[str, str | float | int | None]
@@ -44,7 +44,7 @@ def write(out: Path, results: Sequence[Result], facts: Row) -> None:
         write_timeline(out / f"{result.policy}.csv", result.outcome)
 
 
-def write_timeline(path: Path, outcome: Outcome) -> None:
+def write_timeline(path: Path, outcome: SimulationResult) -> None:
     """A row for each change, and one for the end."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")

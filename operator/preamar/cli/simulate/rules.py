@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
 
-from preamar.cli.simulate.engine import Rule, View, World
+from preamar.cli.simulate.engine import SizingRule, View, World
 
-Make = Callable[[World, Mapping[str, float]], Rule]
+Make = Callable[[World, Mapping[str, float]], SizingRule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Hpa:
         return min(highest, current) if wanted < current else wanted
 
 
-def hpa_in_flight(world: World, knobs: Mapping[str, float]) -> Rule:
+def hpa_in_flight(world: World, knobs: Mapping[str, float]) -> SizingRule:
     """An HPA on requests in flight, as an average value per replica."""
     hpa = _Hpa(world, knobs["stabilization"])
 
@@ -78,10 +78,10 @@ def hpa_in_flight(world: World, knobs: Mapping[str, float]) -> Rule:
         ratio = total / (knobs["target"] * current)
         return hpa.size(view.now, current, ratio, _up(total / knobs["target"]))
 
-    return Rule(decide, every=15.0)
+    return SizingRule(decide, every=15.0)
 
 
-def hpa_queue_ratio(world: World, knobs: Mapping[str, float]) -> Rule:
+def hpa_queue_ratio(world: World, knobs: Mapping[str, float]) -> SizingRule:
     """An HPA on NVIDIA's ratio of queue time to compute time per replica
     (docs.nvidia.com/deeplearning/triton-inference-server, Kubernetes autoscaling)."""
     hpa = _Hpa(world, knobs["stabilization"])
@@ -99,10 +99,10 @@ def hpa_queue_ratio(world: World, knobs: Mapping[str, float]) -> Rule:
         ratio = waited / busy / knobs["target"]
         return hpa.size(view.now, current, ratio, max(1, _up(current * ratio)))
 
-    return Rule(decide, every=15.0)
+    return SizingRule(decide, every=15.0)
 
 
-def kpa(_world: World, knobs: Mapping[str, float]) -> Rule:
+def kpa(_world: World, knobs: Mapping[str, float]) -> SizingRule:
     """Knative's autoscaler: a stable window, and a panic window of a tenth that only grows
     (knative.dev/docs/serving/autoscaling/kpa-specific; config-autoscaler)."""
     target = knobs["target"] * knobs["utilization"]
@@ -137,10 +137,10 @@ def kpa(_world: World, knobs: Mapping[str, float]) -> Rule:
             zero[0] = view.now
         return 0 if view.now - zero[0] >= 30.0 else max(wanted, 1)
 
-    return Rule(decide, every=2.0, prompt=True)
+    return SizingRule(decide, every=2.0, prompt=True)
 
 
-def keda_queue(world: World, knobs: Mapping[str, float]) -> Rule:
+def keda_queue(world: World, knobs: Mapping[str, float]) -> SizingRule:
     """KEDA on the length of the queue: from zero by KEDA's own poll of 30 s, above by the HPA that
     it makes, to zero after a cooldown (keda.sh/docs, ScaledObject)."""
     hpa = _Hpa(world, knobs["stabilization"])
@@ -157,10 +157,10 @@ def keda_queue(world: World, knobs: Mapping[str, float]) -> Rule:
         ratio = view.queued / (knobs["target"] * current)
         return hpa.size(view.now, current, ratio, max(1, _up(view.queued / knobs["target"])))
 
-    return Rule(decide, every=15.0)
+    return SizingRule(decide, every=15.0)
 
 
-def kubeai(_world: World, knobs: Mapping[str, float]) -> Rule:
+def kubeai(_world: World, knobs: Mapping[str, float]) -> SizingRule:
     """KubeAI: the mean of active requests over ten minutes, filled with zeros at first; down after
     so many lower ticks in a row; from zero at once, to one (internal/modelautoscaler)."""
     window = deque([0.0] * int(knobs["window"] / 10.0), maxlen=int(knobs["window"] / 10.0))
@@ -181,12 +181,12 @@ def kubeai(_world: World, knobs: Mapping[str, float]) -> Rule:
         lower[0] += 1
         return wanted if lower[0] >= delay else view.size
 
-    return Rule(decide, every=10.0, prompt=True)
+    return SizingRule(decide, every=10.0, prompt=True)
 
 
-def fixed(_world: World, knobs: Mapping[str, float]) -> Rule:
+def fixed(_world: World, knobs: Mapping[str, float]) -> SizingRule:
     """A size that never changes."""
-    return Rule(lambda _view: int(knobs["size"]), every=3600.0)
+    return SizingRule(lambda _view: int(knobs["size"]), every=3600.0)
 
 
 def families(world: World) -> tuple[Family, ...]:

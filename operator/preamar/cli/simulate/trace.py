@@ -48,7 +48,7 @@ class ServiceModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadTrace:
     """What a simulation is fed: arrival times in order, and seconds of service, one each."""
 
     name: str
@@ -71,14 +71,14 @@ class Load:
         return self.arrivals[-1]
 
 
-def load(name: str, requests: Sequence[Request], model: ServiceModel) -> Load:
+def load(name: str, requests: Sequence[Request], model: ServiceModel) -> LoadTrace:
     """A trace with its service times. Raises ``BadTrace`` for a time that is not above zero."""
     service = [model.of(request) for request in requests]
     if not service or not all(s > 0 and math.isfinite(s) for s in service):
         raise BadTrace(
             f"{name}: each request must take a time above zero: check --service-seconds or the service model"
         )
-    return Load(name, [request.at for request in requests], service)
+    return LoadTrace(name, [request.at for request in requests], service)
 
 
 def read_trace(path: Path) -> list[Request]:

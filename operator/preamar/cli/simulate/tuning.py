@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from preamar.cli.simulate.engine import Outcome, World, run
+from preamar.cli.simulate.engine import SimulationResult, World, run
 from preamar.cli.simulate.rules import Family, fixed
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.trace import LoadTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +20,20 @@ class Tuned:
     come nearest. ``tried``: how many were run."""
 
     knobs: Mapping[str, float]
-    outcome: Outcome
+    outcome: SimulationResult
     kept: bool
     tried: int
 
 
-def tune(family: Family, load: Load, world: World, share: float) -> Tuned:
+def tune(family: Family, load: LoadTrace, world: World, share: float) -> Tuned:
     """The cheapest settings of a family's grid that keep the goal for ``share`` of requests."""
     first, *others = family.grid
     targets = sorted(family.grid[first])
-    runs: list[tuple[Mapping[str, float], Outcome]] = []
+    runs: list[tuple[Mapping[str, float], SimulationResult]] = []
     for rest in product(*(family.grid[name] for name in others)):
         knobs = dict(zip(others, rest, strict=True))
 
-        def at(place: int, knobs: Mapping[str, float] = knobs) -> Outcome:
+        def at(place: int, knobs: Mapping[str, float] = knobs) -> SimulationResult:
             chosen = {first: targets[place], **knobs}
             outcome = run(load, world, family.make(world, chosen))
             runs.append((chosen, outcome))
@@ -43,11 +43,11 @@ def tune(family: Family, load: Load, world: World, share: float) -> Tuned:
     return _best(runs, share)
 
 
-def tune_fixed(load: Load, world: World, share: float) -> Tuned:
+def tune_fixed(load: LoadTrace, world: World, share: float) -> Tuned:
     """The least constant size that keeps the goal for ``share``, ready from the beginning."""
-    runs: list[tuple[Mapping[str, float], Outcome]] = []
+    runs: list[tuple[Mapping[str, float], SimulationResult]] = []
 
-    def at(place: int) -> Outcome:
+    def at(place: int) -> SimulationResult:
         size = world.max - place
         outcome = run(load, at_size(world, size), fixed(world, {"size": size}))
         runs.append(({"size": float(size)}, outcome))
@@ -62,7 +62,7 @@ def at_size(world: World, size: int) -> World:
     return World(world.slots, world.cold_start, world.goal, size, size)
 
 
-def _highest(at: Callable[[int], Outcome], count: int, share: float) -> None:
+def _highest(at: Callable[[int], SimulationResult], count: int, share: float) -> None:
     """Run by halving up to the last place of ``count`` at which the share is kept."""
     low, high = 0, count - 1
     while low <= high:
@@ -73,7 +73,7 @@ def _highest(at: Callable[[int], Outcome], count: int, share: float) -> None:
             high = place - 1
 
 
-def _best(runs: list[tuple[Mapping[str, float], Outcome]], share: float) -> Tuned:
+def _best(runs: list[tuple[Mapping[str, float], SimulationResult]], share: float) -> Tuned:
     good = [each for each in runs if each[1].within_goal >= share]
     if good:
         knobs, outcome = min(good, key=lambda each: each[1].replica_seconds)

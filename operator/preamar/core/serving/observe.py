@@ -22,7 +22,7 @@ from preamar.core.serving.model.source import (
     artefact_of,
     fetch_job,
 )
-from preamar.core.serving.sizing.static_size import Habit
+from preamar.core.serving.sizing.static_size import StaticSize
 from preamar.core.settings import Settings
 from preamar.protocol.accounts import Drift
 from preamar.protocol.demand import Demand
@@ -110,7 +110,7 @@ class Observed:
     workers: tuple[PodView, ...] = ()
     claims: Mapping[str, ClaimView] = field(default_factory=lambda: MappingProxyType({}))
     demand: Demand = field(default_factory=Demand)
-    habit: Habit | None = None
+    habit: StaticSize | None = None
     rivals: tuple[Claimant, ...] = ()
     drift: Drift | None = None
     applied: Mapping[Ref, Applied] = field(default_factory=lambda: MappingProxyType({}))

@@ -3,7 +3,7 @@
 Notes are annotations, most of them JSON, so that no crash of ours can forget one: the order to stop,
 which is put on a Job that runs; the resize that an attempt carries out, the wish that was given up
 before it, and what came before, which are written with the attempt in one step. What cannot be read
-is absent. ``Notes`` are all of a Job, read once.
+is absent. ``AttemptAnnotations`` are all of a Job, read once.
 """
 
 from collections.abc import Mapping
@@ -97,7 +97,7 @@ class RefusedResize:
 
 
 @dataclass(frozen=True, slots=True)
-class Fewer:
+class DegradedSize:
     """Why an attempt has fewer workers than were asked for."""
 
     wish: int
@@ -116,7 +116,7 @@ class Fewer:
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class AttemptAnnotations:
     """All that an attempt's Job says. ``order`` is what it must stop for, ``resize`` what it carries
     out, ``refused`` what was given up before it; ``digest`` is of what it was told to do. Numbers are
     None where nothing is said."""
@@ -124,7 +124,7 @@ class Notes:
     order: ResizeRequest | None = None
     resize: ResizeRequest | None = None
     refused: RefusedResize | None = None
-    fewer: Fewer | None = None
+    fewer: DegradedSize | None = None
     resized: int | None = None
     restarts: int | None = None
     streak: str = ""
@@ -138,7 +138,7 @@ class Notes:
             order=ResizeRequest.of(annotations, STOP),
             resize=ResizeRequest.of(annotations, RESIZE),
             refused=RefusedResize.of(annotations),
-            fewer=Fewer.of(annotations),
+            fewer=DegradedSize.of(annotations),
             resized=int(resized) if resized.isdecimal() else None,
             restarts=int(restarts) if restarts.isdecimal() else None,
             streak=annotations.get(STREAK, ""),

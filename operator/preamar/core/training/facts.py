@@ -12,7 +12,7 @@ from datetime import datetime
 from preamar.api.meta import Condition
 from preamar.api.training import TrainingJob
 from preamar.core.pods import OVER, PodView
-from preamar.core.training.annotations import Notes, ResizeRequest
+from preamar.core.training.annotations import AttemptAnnotations, ResizeRequest
 from preamar.core.training.attempts.endings import (
     Ending,
     WorkerExit,
@@ -32,7 +32,7 @@ from preamar.core.training.planner.sizes import problem, valid
 from preamar.core.training.progress import ProgressReport, Saved, TerminationMessage
 from preamar.protocol.labels import RESIZE
 
-NO_NOTES = Notes()
+NO_NOTES = AttemptAnnotations()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Facts:
     last: JobView | None
     over: bool
     """Whether its controller will start no more pods."""
-    notes: Notes
+    notes: AttemptAnnotations
     pods: tuple[PodView, ...]
     running: int
     """Pods that run and are not on their way out."""
@@ -101,7 +101,7 @@ def facts_of(observed: Observed) -> Facts:
     if last is not None and last.attempt < (status.attempt or 0):
         last = None  # the latest is gone
     over = last is not None and (last.complete or last.failed)
-    notes = NO_NOTES if last is None else Notes.of(last.annotations)
+    notes = NO_NOTES if last is None else AttemptAnnotations.of(last.annotations)
     pods = () if last is None else pods_of(last, observed.pods)
     exits = exits_of(pods)
     words = outcomes(exits)
@@ -144,7 +144,7 @@ def facts_of(observed: Observed) -> Facts:
     )
 
 
-def _ended(last: JobView, notes: Notes, pods: tuple[PodView, ...]) -> bool:
+def _ended(last: JobView, notes: AttemptAnnotations, pods: tuple[PodView, ...]) -> bool:
     """Whether it has failed. Its pods know a second or two before the Job does: the first that
     fails ends all, so once every pod is over there is nothing that its controller may still do."""
     told = notes.order is not None and len(pods) == last.workers

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from preamar.gateway.limits.limits import FREE, Limits
+from preamar.gateway.limits.limits import FREE, UsageLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +11,4 @@ class Caller:
 
     tenant: str
     key_id: str
-    limits: Limits = FREE
+    limits: UsageLimits = FREE

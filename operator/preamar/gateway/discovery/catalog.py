@@ -10,13 +10,13 @@ from typing import Any
 
 from preamar.gateway.discovery.resources import (
     Address,
-    Model,
+    ModelResource,
     addresses_of,
     model_of,
     slim,
     starting_of,
 )
-from preamar.gateway.limits.limits import Limits, of_tenant
+from preamar.gateway.limits.limits import UsageLimits, of_tenant
 from preamar.protocol import ports
 from preamar.protocol.labels import SERVICE_LABEL, SLICE_OF_LABEL
 from preamar.protocol.ownership import Claimant, owner
@@ -71,16 +71,16 @@ class Snapshot:
         return heard
 
 
-def models(heard: Snapshot) -> dict[str, Model]:
+def models(heard: Snapshot) -> dict[str, ModelResource]:
     """Models by the name that callers use."""
-    claims: dict[str, dict[Claimant, Model]] = {}
+    claims: dict[str, dict[Claimant, ModelResource]] = {}
     for body in heard.services.values():
         if model := model_of(body):
             claims.setdefault(model.name, {})[Claimant.of(body["metadata"])] = model
     return {name: claimed[owner(claimed)] for name, claimed in claims.items()}
 
 
-def tenants(heard: Snapshot) -> dict[str, Limits]:
+def tenants(heard: Snapshot) -> dict[str, UsageLimits]:
     """What each tenant with a resource may use, by its name."""
     return dict(map(of_tenant, heard.tenants.values()))
 

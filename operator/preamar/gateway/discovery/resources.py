@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from preamar.ledger.tables.prices import FREE, Price
+from preamar.ledger.tables.prices import FREE, PriceList
 from preamar.protocol import defaults, ports
 from preamar.protocol.labels import SERVICE_LABEL
 from preamar.protocol.names import is_canary
@@ -19,7 +19,7 @@ from preamar.protocol.ownership import name_claimed
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelResource:
     """One InferenceService. ``service`` is ``namespace/name``, ``room`` how many requests one
     replica gets at a time, ``stalled`` why it cannot start (a condition's reason),
     ``cold_start_seconds`` the learned time from asking for a replica to its readiness."""
@@ -38,7 +38,7 @@ class Model:
     stalled: str | None
     loaded: bool
     cold_start_seconds: float | None = None
-    price: Price = FREE
+    price: PriceList = FREE
     accelerators: int = 1
     """Of one replica; cores count as one where it has none."""
     revision: str | None = None
@@ -69,7 +69,7 @@ class Address:
     """Whether it is of the revision that is on trial."""
 
 
-def model_of(body: Mapping[str, Any]) -> Model | None:
+def model_of(body: Mapping[str, Any]) -> ModelResource | None:
     """The facts of an InferenceService, None if it is going away or unreadable."""
     try:
         meta, spec = body["metadata"], body["spec"]
@@ -82,7 +82,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
         access = spec.get("access") or {}
         listed = access.get("mode", defaults.ACCESS) == "Listed"
         conditions = _conditions(status, meta.get("generation", 0))
-        return Model(
+        return ModelResource(
             service=f"{meta['namespace']}/{meta['name']}",
             name=name_claimed(body),
             uid=str(meta.get("uid", "")),
@@ -97,7 +97,7 @@ def model_of(body: Mapping[str, Any]) -> Model | None:
             stalled=conditions.get("Stalled"),
             loaded="Ready" in conditions,
             cold_start_seconds=_amount((status.get("learned") or {}).get("coldStartSeconds")),
-            price=Price.of(spec.get("price") or {}),
+            price=PriceList.of(spec.get("price") or {}),
             accelerators=_accelerators(spec),
             revision=_word(status.get("revision")),
             **_trial(status),

@@ -16,7 +16,7 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.gateway.auth.keyring import Keyring
-from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.health import GatewayHealth
 from preamar.gateway.endpoints.request_body import BodyMemory, object_of, read_body
 from preamar.gateway.endpoints.usage import COSTS, INVOICE, USAGE, Reports
 from preamar.gateway.errors import Problem, bad, bad_key, ledger_down, unknown_route, wrong_method
@@ -25,7 +25,7 @@ from preamar.gateway.limits.limits import BadLimits, whole
 from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.request_id import new_id
 from preamar.ledger.keys import StoredKey, TooManyKeys
-from preamar.ledger.store.backend import Home
+from preamar.ledger.store.backend import Backend
 
 log = logging.getLogger(__name__)
 MAX_BODY, ROOM, READ_SECONDS = 1 << 16, 8 << 20, 10.0
@@ -45,7 +45,12 @@ def described() -> bytes:
 
 class Admin:
     def __init__(
-        self, key: bytes, keyring: Keyring, reservations: Reservations, home: Home, health: Health
+        self,
+        key: bytes,
+        keyring: Keyring,
+        reservations: Reservations,
+        home: Backend,
+        health: GatewayHealth,
     ) -> None:
         engine = home.engine
         self._home = home

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from preamar.gateway.endpoints.openai_request import SamplingParams
-from preamar.gateway.endpoints.openai_response import Shape
+from preamar.gateway.endpoints.openai_response import CompletionFormat
 from preamar.gateway.endpoints.response_stream import Stream
 from preamar.gateway.errors import Problem, broken_off, model_failed, refusal, too_slow
 from preamar.gateway.metering.call import COLD_START, Call
@@ -146,7 +146,9 @@ def note(call: Call, piece: Piece) -> None:
     call.output_tokens = max(call.output_tokens, piece.output_tokens)
 
 
-async def whole(pieces: Awaitable[AsyncIterator[Piece]], call: Call, shape: Shape) -> bytes:
+async def whole(
+    pieces: Awaitable[AsyncIterator[Piece]], call: Call, shape: CompletionFormat
+) -> bytes:
     """The complete answer as one body; durable in the ledger when this returns."""
     texts: list[str] = []
     reason = ""
@@ -161,7 +163,7 @@ async def whole(pieces: Awaitable[AsyncIterator[Piece]], call: Call, shape: Shap
 class Direct:
     """Where pieces go once a stream has begun: to its caller, in the moment in which they come."""
 
-    def __init__(self, call: Call, shape: Shape) -> None:
+    def __init__(self, call: Call, shape: CompletionFormat) -> None:
         self.call, self.shape, self.reason = call, shape, ""
         self.stream: Stream
 
@@ -195,7 +197,7 @@ class Direct:
 async def streamed(
     pieces: Awaitable[AsyncIterator[Piece]],
     call: Call,
-    shape: Shape,
+    shape: CompletionFormat,
     stream: Stream,
     direct: Direct,
     *,

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from preamar import __version__
-from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.health import GatewayHealth
 from preamar.gateway.errors import Problem, bad
 from preamar.gateway.metering.admission import Admission, RequestContext
 from preamar.gateway.metering.call import Call
@@ -44,7 +44,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Handles the calls of the gRPC port."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, health: Health, comparer: Comparer
+        self, settings: Settings, admission: Admission, health: GatewayHealth, comparer: Comparer
     ) -> None:
         self._settings = settings
         self._admission = admission

@@ -8,7 +8,7 @@ from aiohttp import web
 from preamar.gateway.metering.metrics import Meters
 
 
-class Health:
+class GatewayHealth:
     """Shared by both ports."""
 
     def __init__(self, meters: Meters, healthy: Callable[[], bool]) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from preamar.gateway import deadline
 from preamar.gateway.endpoints import kserve_stream
-from preamar.gateway.endpoints.health import Health
+from preamar.gateway.endpoints.health import GatewayHealth
 from preamar.gateway.endpoints.http_context import HttpContext
 from preamar.gateway.endpoints.kserve import Kserve, Route
 from preamar.gateway.endpoints.openai import OpenAI
@@ -36,7 +36,7 @@ class HttpDoor:
         settings: Settings,
         admission: Admission,
         upstream: Upstream,
-        health: Health,
+        health: GatewayHealth,
         comparer: Comparer,
     ) -> None:
         self._settings = settings

@@ -10,7 +10,7 @@ from aiohttp import web
 from preamar.gateway.endpoints import chat_template, embed, generate, openai_request
 from preamar.gateway.endpoints.http_context import HttpContext
 from preamar.gateway.endpoints.openai_request import SamplingParams
-from preamar.gateway.endpoints.openai_response import Shape
+from preamar.gateway.endpoints.openai_response import CompletionFormat
 from preamar.gateway.errors import unknown_model
 from preamar.gateway.metering.admission import Admission
 from preamar.gateway.metering.settlement import Settlement
@@ -100,7 +100,7 @@ class OpenAI:
     ) -> web.StreamResponse:
         queue = self._admission.find(context, openai_request.model_name(request), "Generate")
         name, endpoint = queue.model.name, context.request.path
-        shape = Shape(
+        shape = CompletionFormat(
             context.id, name, int(time()), chat=messages is not None, usage=params.include_usage
         )
         alike = affinity.of_text(prompt) if messages is None else affinity.of_messages(messages)

@@ -10,7 +10,7 @@ import orjson
 from preamar.ledger.tables.prices import decimal
 
 
-class Shape:
+class CompletionFormat:
     """One answer of ``/v1/chat/completions`` (``chat``) or ``/v1/completions``."""
 
     def __init__(self, call_id: str, model: str, created: int, *, chat: bool, usage: bool) -> None:

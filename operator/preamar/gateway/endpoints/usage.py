@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from preamar.gateway.errors import bad
 from preamar.ledger.reports import costs, invoice, usage
-from preamar.ledger.tables.usage_record import Kind
+from preamar.ledger.tables.usage_record import UsageKind
 
 
 def _lists(*names: str) -> set[str]:
@@ -48,7 +48,7 @@ class Reports:
     async def usage(self, request: web.BaseRequest, kind: str) -> web.Response:
         """OpenAI's organization usage."""
         try:
-            query = usage.query_of(Kind(kind), _given(request), int(time()))
+            query = usage.query_of(UsageKind(kind), _given(request), int(time()))
         except usage.BadQuery as error:
             raise bad(str(error), error.param) from None
         counted = await asyncio.to_thread(usage.sums, self._engine, query)

@@ -29,7 +29,7 @@ class BadLimits(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UsageLimits:
     """``budget`` in pico-units of ``currency``, for each month or, ``prepaid``, once. ``expires`` in
     seconds since 1970. None: no limit; no ``models``: all."""
 
@@ -67,12 +67,12 @@ def minute_of(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M}"
 
 
-FREE = Limits()
-NOTHING = Limits(budget=0, requests_per_minute=0)
+FREE = UsageLimits()
+NOTHING = UsageLimits(budget=0, requests_per_minute=0)
 """Of whom it cannot be read what they may use: nothing is given away by mistake."""
 
 
-def of_tenant(body: Mapping[str, Any]) -> tuple[str, Limits]:
+def of_tenant(body: Mapping[str, Any]) -> tuple[str, UsageLimits]:
     """A Tenant's name and its limits."""
     name = str((body.get("metadata") or {}).get("name", ""))
     try:
@@ -93,7 +93,7 @@ def of_tenant(body: Mapping[str, Any]) -> tuple[str, Limits]:
     return name, limits
 
 
-def of_key(scope: str) -> Limits:
+def of_key(scope: str) -> UsageLimits:
     """The limits of a key as the ledger keeps them."""
     if scope == "{}":
         return FREE
@@ -103,7 +103,7 @@ def of_key(scope: str) -> Limits:
         return NOTHING
 
 
-def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> Limits:
+def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> UsageLimits:
     """Limits from ``{models, expires_at, budget: {currency, amount, period}, limits: {…}}``; what is
     left out or null is not limited. Raises ``BadLimits``."""
     known = {"name", "models", "expires_at", "budget", "limits"}
@@ -118,7 +118,7 @@ def of_scope(given: Mapping[str, Any], *, priority: int = 0) -> Limits:
     if name is not None and not (isinstance(name, str) and len(name) <= 128):
         raise BadLimits("'name' must be text of 128 characters at most.", "name")
     numbers = {limit: whole(rates.get(limit), limit) for limit in LIMITS}
-    limits = Limits(
+    limits = UsageLimits(
         # Empty is a mistake, and not a budget without an end.
         budget=_amount(None if given.get("budget") is None else budget),
         currency=_currency(budget),

@@ -21,7 +21,7 @@ from preamar.gateway.limits.limits import (
     RATES,
     REQUESTS,
     TOKENS,
-    Limits,
+    UsageLimits,
     minute_of,
 )
 from preamar.gateway.limits.quota_lease import Exhausted, QuotaLease
@@ -30,8 +30,8 @@ from preamar.gateway.settings import UNBOUNDED_TOKENS
 from preamar.ledger.budgets import leases
 from preamar.ledger.budgets.balances import key_owner, tenant_owner
 from preamar.ledger.budgets.leases import Allowance, Granted
-from preamar.ledger.store.backend import Home
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.store.backend import Backend
+from preamar.ledger.tables.prices import PriceList
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Reservation:
 
     __slots__ = ("_accelerator_ms", "_held", "price")
 
-    def __init__(self, price: Price, accelerator_ms: int = 0) -> None:
+    def __init__(self, price: PriceList, accelerator_ms: int = 0) -> None:
         self.price = price
         self._accelerator_ms = accelerator_ms
         self._held: list[tuple[QuotaLease, int]] = []
@@ -118,7 +118,7 @@ async def _taken(taking: Awaitable[None]) -> None:
         raise ledger_down() from None
 
 
-def _same_currency(unit: str, price: Price) -> None:
+def _same_currency(unit: str, price: PriceList) -> None:
     if unit != price.currency:
         raise other_currency(unit, price.currency)
 
@@ -126,31 +126,31 @@ def _same_currency(unit: str, price: Price) -> None:
 class Reservations:
     """All leases of one gateway."""
 
-    def __init__(self, home: Home, instance: str) -> None:
+    def __init__(self, home: Backend, instance: str) -> None:
         self._home = home
         self._engine = home.engine
         self._instance = instance
-        self._tenants: Mapping[str, Limits] = {}
+        self._tenants: Mapping[str, UsageLimits] = {}
         self._leases: dict[tuple[str, str, str], QuotaLease] = {}
-        self._minutes: dict[str, tuple[Limits, Limits, int, tuple[Allowance, ...]]] = {}
+        self._minutes: dict[str, tuple[UsageLimits, UsageLimits, int, tuple[Allowance, ...]]] = {}
         # One thread: leases are granted one after the other anyhow.
         self._thread = ThreadPoolExecutor(1, "ledger-lender")
 
-    def know(self, tenants: Mapping[str, Limits]) -> None:
+    def know(self, tenants: Mapping[str, UsageLimits]) -> None:
         """What the Tenant resources say."""
         self._tenants = tenants
 
     @property
-    def tenants(self) -> Mapping[str, Limits]:
+    def tenants(self) -> Mapping[str, UsageLimits]:
         """Of all tenants that have a resource."""
         return self._tenants
 
-    def limits(self, tenant: str) -> Limits:
+    def limits(self, tenant: str) -> UsageLimits:
         """Of a tenant; one without a resource has no limits."""
         return self._tenants.get(tenant, FREE)
 
     async def admit(
-        self, tenant: str, key_id: str, key: Limits, price: Price, most: Most
+        self, tenant: str, key_id: str, key: UsageLimits, price: PriceList, most: Most
     ) -> Reservation:
         """Set aside what a request may use at most; of the rate of tokens, which only slows callers
         down, what is likely. Raises ``Problem``; then nothing is set aside."""
@@ -178,7 +178,7 @@ class Reservations:
         return reservation
 
     def _of_both(
-        self, limits: Limits, tenant: str, key: Limits, key_id: str, minute: int
+        self, limits: UsageLimits, tenant: str, key: UsageLimits, key_id: str, minute: int
     ) -> tuple[Allowance, ...]:
         """What a tenant and its key have in a minute, since 1970. Kept for each key: it is the same
         for all requests of the minute, and putting it together is a part of their cost."""

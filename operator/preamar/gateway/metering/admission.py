@@ -8,7 +8,7 @@ from time import monotonic
 
 from preamar.gateway.auth.caller import Caller
 from preamar.gateway.auth.keyring import Keyring
-from preamar.gateway.discovery.resources import Model
+from preamar.gateway.discovery.resources import ModelResource
 from preamar.gateway.errors import forbidden, ledger_down, unknown_model, wrong_task
 from preamar.gateway.limits.reservations import Most
 from preamar.gateway.metering.call import MOST_SECONDS, Call
@@ -17,7 +17,7 @@ from preamar.gateway.metering.request_id import new_id
 from preamar.gateway.metering.usage_recorder import UsageRecorder
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.registry import ModelRegistry
-from preamar.ledger.tables.usage_record import Kind
+from preamar.ledger.tables.usage_record import UsageKind
 
 
 class RequestContext:
@@ -63,7 +63,7 @@ class Admission:
         """Whose key is it?"""
         context.caller = self._keyring.authorize(authorization)
 
-    def may(self, caller: Caller, model: Model) -> bool:
+    def may(self, caller: Caller, model: ModelResource) -> bool:
         """Whether the model, the tenant and the key all agree."""
         tenant, name = self._recorder.reservations.limits(caller.tenant), model.name
         return model.admits(caller.tenant) and tenant.admits(name) and caller.limits.admits(name)
@@ -102,7 +102,7 @@ class Admission:
             model.price,
             most_of(model, input_tokens, output_tokens, left),
         )
-        kind = Kind.EMBEDDINGS if model.task == "Embed" else Kind.COMPLETIONS
+        kind = UsageKind.EMBEDDINGS if model.task == "Embed" else UsageKind.COMPLETIONS
         call = Call(self._recorder, context.id, caller, model, endpoint, kind, reservation)
         call.deadline = context.deadline
         context.call = call
@@ -114,7 +114,7 @@ class Admission:
         self._recorder.meters.request(context.model, context.tenant, status)
 
 
-def most_of(model: Model, given: int, made: int, seconds: float | None) -> Most:
+def most_of(model: ModelResource, given: int, made: int, seconds: float | None) -> Most:
     """What a request to a model uses at most that has at most so many tokens; ``seconds`` is how
     long its caller waits, if it said so."""
     if not model.price.accelerator_second:

@@ -11,13 +11,13 @@ from typing import Self
 
 from preamar.gateway import deadline
 from preamar.gateway.auth.caller import Caller
-from preamar.gateway.discovery.resources import Model
+from preamar.gateway.discovery.resources import ModelResource
 from preamar.gateway.errors import Problem, ledger_down
 from preamar.gateway.limits.reservations import Reservation
 from preamar.gateway.metering.usage_recorder import UsageRecorder
 from preamar.gateway.routing.replica import Slot
 from preamar.ledger.store.writer import Entry, LedgerUnavailable
-from preamar.ledger.tables.usage_record import Kind, Row, State
+from preamar.ledger.tables.usage_record import State, UsageKind, UsageRecord
 
 LEDGER_SECONDS = 5.0
 MARK_SECONDS = 1.0
@@ -65,9 +65,9 @@ class Call:
         recorder: UsageRecorder,
         call_id: str,
         caller: Caller,
-        model: Model,
+        model: ModelResource,
         endpoint: str,
-        kind: Kind,
+        kind: UsageKind,
         reservation: Reservation,
     ) -> None:
         self._recorder = recorder
@@ -119,7 +119,7 @@ class Call:
             self._had += self._on.had()
         self._on = slot
 
-    def versions(self, model: Model) -> dict[str, str]:
+    def versions(self, model: ModelResource) -> dict[str, str]:
         """Headers that say which model answers, as far as that is known: while a revision is on
         trial only once it is on a replica."""
         canary = self._on is not None and self._on.replica.address.canary
@@ -178,8 +178,8 @@ class Call:
     def first_token(self) -> None:
         self._recorder.meters.first_token(self.model, monotonic() - self.arrived)
 
-    def _row(self, status: int, state: State) -> Row:
-        return Row(
+    def _row(self, status: int, state: State) -> UsageRecord:
+        return UsageRecord(
             id=self.id,
             tenant=self.caller.tenant,
             key_id=self.caller.key_id,
@@ -255,7 +255,7 @@ class Call:
             if entry is not None:
                 self._release(entry.row)
 
-    def _release(self, row: Row) -> None:
+    def _release(self, row: UsageRecord) -> None:
         self.reservation.end(row.cost, row.input_tokens + row.output_tokens)
 
     def _end(self, status: int, done: Callable[[], None] | None) -> Entry | None:

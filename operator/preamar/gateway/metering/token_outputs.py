@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from preamar.gateway.errors import Problem
 from preamar.gateway.wire import protobuf
-from preamar.gateway.wire.compression import TooLarge, unpacked
+from preamar.gateway.wire.compression import UnpackedTooLarge, unpacked
 
 COUNTS = {
     "Embed": ("INPUT_TOKENS",),
@@ -103,7 +103,7 @@ def _shaped(counts: tuple[str, ...]) -> Problem:
 def _unpacked(data: bytes, most: int) -> bytes:
     try:
         return unpacked(data, most)
-    except TooLarge as error:
+    except UnpackedTooLarge as error:
         raise Problem(413, f"The request has more than {most} bytes.") from error
     except ValueError as error:
         message = "The request's body is not packed as its Content-Encoding says."

@@ -34,7 +34,7 @@ def reader(head: Head) -> Reader:
     """What suits an answer in one piece."""
     length = head.get(b"inference-header-content-length")
     framed = length is not None and length.isdigit()
-    inner: Reader = _Framed(int(length or 0)) if framed else _Plain()
+    inner: Reader = _Framed(int(length or 0)) if framed else _PlainJson()
     return inner if head.get(b"content-encoding") in {None, b"identity"} else _Packed(inner)
 
 
@@ -64,7 +64,7 @@ class _Packed:
         self._inner.tell(call)
 
 
-class _Plain:
+class _PlainJson:
     """JSON alone: all of it, or its end."""
 
     def __init__(self) -> None:

@@ -2,14 +2,14 @@
 
 from preamar.gateway.limits.reservations import Reservations
 from preamar.gateway.metering.metrics import Meters
-from preamar.ledger.store.backend import Home
+from preamar.ledger.store.backend import Backend
 
 
 class UsageRecorder:
     """Where rows go, and what they may come to. ``instance`` names this gateway's life."""
 
     def __init__(
-        self, home: Home, meters: Meters, reservations: Reservations, instance: str
+        self, home: Backend, meters: Meters, reservations: Reservations, instance: str
     ) -> None:
         self.home = home
         self.writer = home.writer

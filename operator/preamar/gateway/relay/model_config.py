@@ -9,7 +9,7 @@ from typing import Any
 from preamar.gateway.errors import model_failed, unreachable
 from preamar.gateway.relay.upstream import Visit, request_bytes
 from preamar.gateway.routing.replica import Replica
-from preamar.gateway.wire.connections import CutShort, Lost, NotSent
+from preamar.gateway.wire.connections import ConnectionLost, CutShort, NotSent
 from preamar.gateway.wire.http1 import Garbled
 
 MAX_BYTES = 4 << 20
@@ -71,7 +71,7 @@ async def read_config_of(replica: Replica, name: str) -> ModelConfig:
             if answer.status != 200:
                 raise model_failed(name)
             replica.config = config_of(json.loads(body))
-        except (NotSent, Lost, Garbled, TimeoutError):
+        except (NotSent, ConnectionLost, Garbled, TimeoutError):
             raise unreachable(name) from None
         except (CutShort, ValueError, AttributeError, TypeError):
             raise model_failed(name) from None

@@ -23,7 +23,7 @@ from preamar.gateway.routing.canary_stats import COMPARED_SECONDS, CanaryStats
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.replica import Replica
 from preamar.gateway.wire.compression import unpacked
-from preamar.gateway.wire.connections import CutShort, Lost, NotSent
+from preamar.gateway.wire.connections import ConnectionLost, CutShort, NotSent
 from preamar.gateway.wire.http1 import Garbled, Head
 from preamar.protocol import answer_distance
 
@@ -98,7 +98,7 @@ class Comparer:
                     if answer_distance.error(task, wanted, again) > tolerance:
                         return
             tried.differs(difference)
-        except (NotSent, Lost, CutShort, Garbled, TimeoutError, ValueError) as error:
+        except (NotSent, ConnectionLost, CutShort, Garbled, TimeoutError, ValueError) as error:
             log.debug("an answer of %s was not compared: %s", queue.model.name, error)
         except Exception:
             log.exception("an answer of %s could not be compared", queue.model.name)

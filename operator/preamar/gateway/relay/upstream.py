@@ -16,14 +16,14 @@ from preamar.gateway.metering.call import Call
 from preamar.gateway.routing.affinity import NONE
 from preamar.gateway.routing.queue import ModelQueue
 from preamar.gateway.routing.replica import Replica, Slot
-from preamar.gateway.wire.connections import Exchange, Left, Lost, NotSent
+from preamar.gateway.wire.connections import ConnectionLost, Exchange, Left, NotSent
 from preamar.gateway.wire.http1 import Head
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.05
 
 
-class Budget:
+class RetryBudget:
     """Retries of requests that may have run: at most a tenth of all requests, and ten to begin
     with."""
 
@@ -73,7 +73,7 @@ class Upstream:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
-        self._budget = Budget()
+        self._budget = RetryBudget()
 
     def visit(self, queue: ModelQueue, call: Call, affinity: int = NONE) -> "Visit":
         """A visit to the model of ``queue``, for a ``with`` block: it waits in the hold when ``send``
@@ -150,7 +150,7 @@ class Visit:
         except NotSent:
             self._drop(reached=False)
             problem: Problem = unreachable(name)
-        except Lost:
+        except ConnectionLost:
             if self._gave_up:
                 raise too_slow(name) from None
             self.failed()

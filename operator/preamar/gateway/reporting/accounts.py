@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import aiohttp
 from sqlalchemy.exc import SQLAlchemyError
 
-from preamar.gateway.limits.limits import Limits
+from preamar.gateway.limits.limits import UsageLimits
 from preamar.ledger.budgets.balances import tenant_owner
 from preamar.ledger.budgets.leases import PREPAID
 from preamar.ledger.budgets.standings import Standings, standings
-from preamar.ledger.store.backend import Home
+from preamar.ledger.store.backend import Backend
 from preamar.ledger.tables.prices import decimal
 from preamar.protocol.accounts import Account, AccountReport, Drift, encode
 
@@ -27,7 +27,7 @@ MOST_AT_ONCE = 5000
 Addresses = Callable[[], tuple[tuple[str, int], ...]]
 
 
-def account_of(tenant: str, terms: Limits, found: Standings, month: str) -> Account:
+def account_of(tenant: str, terms: UsageLimits, found: Standings, month: str) -> Account:
     """How one tenant stands. Without a budget it is told what it has spent this month, of several
     currencies the one it has spent the most of."""
     owner = tenant_owner(tenant)
@@ -50,8 +50,8 @@ class Accounts:
         self,
         gateway: str,
         key: bytes,
-        home: Home,
-        tenants: Callable[[], Mapping[str, Limits]],
+        home: Backend,
+        tenants: Callable[[], Mapping[str, UsageLimits]],
         drifts: Callable[[], Mapping[str, Drift]],
         addresses: Addresses,
     ) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from preamar.gateway.routing.queue import ModelQueue
-from preamar.gateway.wire.connections import CutShort, Lost, NotSent, Pool
+from preamar.gateway.wire.connections import ConnectionLost, CutShort, NotSent, Pool
 from preamar.gateway.wire.http1 import Garbled
 from preamar.protocol.demand import Carried, Load, Report, encode
 
@@ -168,7 +168,7 @@ class Reporter:
             async with asyncio.timeout(PUSH_SECONDS):
                 status = await self._post(address, body)
             trouble = "" if status < 300 else f"answered {status}"
-        except (NotSent, Lost, CutShort, Garbled, TimeoutError, OSError) as error:
+        except (NotSent, ConnectionLost, CutShort, Garbled, TimeoutError, OSError) as error:
             trouble = str(error) or type(error).__name__
         if trouble and address not in self._silent:
             self._silent.add(address)

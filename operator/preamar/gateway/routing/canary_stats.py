@@ -17,7 +17,7 @@ WARM = 20
 """Answers of a new revision that are not timed: the first ones of a process are slow."""
 
 
-class Side:
+class RevisionCounter:
     """Requests, those that the replica failed on, and how long answers took, in buckets."""
 
     __slots__ = ("failures", "requests", "took")
@@ -40,7 +40,7 @@ class CanaryStats:
 
     def __init__(self, revision: str) -> None:
         self.revision = revision
-        self.old, self.new = Side(), Side()
+        self.old, self.new = RevisionCounter(), RevisionCounter()
         self.compared, self.total, self.bets = 0, 0.0, sequential_test.NOTHING
         # When an answer may be compared next, and how many there had been at the last time.
         self.next_at, self.asked_at = 0.0, 0

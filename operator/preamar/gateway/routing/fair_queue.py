@@ -28,7 +28,7 @@ class Turn(NamedTuple):
     """Where it falls between 0 and 1: below the share of a revision on trial that one serves it."""
 
 
-class Hold(Generic[T]):
+class FairQueue(Generic[T]):
     """Waiters in the order of their turns, and of each tenant.
 
     Tenants take turns by start-time fair queueing (Goyal et al., 1996) with every request of the same

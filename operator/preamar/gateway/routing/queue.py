@@ -11,12 +11,12 @@ from itertools import count
 from random import random
 from time import monotonic
 
-from preamar.gateway.discovery.resources import Address, Model
+from preamar.gateway.discovery.resources import Address, ModelResource
 from preamar.gateway.errors import Problem, gone, held_too_long, hold_full, stalled
 from preamar.gateway.routing.affinity import NONE
 from preamar.gateway.routing.balancer import ejection, pick
 from preamar.gateway.routing.canary_stats import CanaryStats
-from preamar.gateway.routing.fair_queue import Hold, Turn
+from preamar.gateway.routing.fair_queue import FairQueue, Turn
 from preamar.gateway.routing.readiness import Readiness
 from preamar.gateway.routing.replica import Replica, Slot
 from preamar.gateway.routing.retry_after import BUSY_SECONDS, time_left
@@ -29,9 +29,9 @@ AGAIN_SECONDS = 1.0
 class ModelQueue:
     """One model: those who wait and those who serve."""
 
-    def __init__(self, model: Model, on_queue: Callable[["ModelQueue"], None]) -> None:
+    def __init__(self, model: ModelResource, on_queue: Callable[["ModelQueue"], None]) -> None:
         self.model = model
-        self.hold: Hold[asyncio.Future[Slot]] = Hold()
+        self.hold: FairQueue[asyncio.Future[Slot]] = FairQueue()
         self.replicas: dict[Address, Replica] = {}
         self.leaving: set[Replica] = set()
         self.arrived = 0

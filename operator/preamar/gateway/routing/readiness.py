@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from preamar.gateway.discovery.resources import Address
-from preamar.gateway.wire.connections import CutShort, Exchange, Lost, NotSent, Pool
+from preamar.gateway.wire.connections import ConnectionLost, CutShort, Exchange, NotSent, Pool
 
 EVERY_SECONDS, DEADLINE_SECONDS = 0.1, 1.0
 TRUST_SECONDS = 15.0
@@ -69,7 +69,7 @@ async def ready(address: Address, model: str) -> bool:
             line = f"GET /v2/models/{model}/ready HTTP/1.1\r\nHost: ".encode()
             head = await exchange.send(line + pool.host + b"\r\n\r\n")
             return head.status == 200
-    except (NotSent, Lost, CutShort, TimeoutError):
+    except (NotSent, ConnectionLost, CutShort, TimeoutError):
         return False
     finally:
         if exchange is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from preamar.gateway.discovery.resources import Address, Model
+from preamar.gateway.discovery.resources import Address, ModelResource
 from preamar.gateway.routing.queue import ModelQueue
 
 
@@ -16,7 +16,7 @@ class ModelRegistry:
 
     def update(
         self,
-        models: Mapping[str, Model],
+        models: Mapping[str, ModelResource],
         replicas: Mapping[str, Mapping[Address, bool]],
         starting: Mapping[str, Iterable[Address]] = MappingProxyType({}),
     ) -> None:

@@ -26,7 +26,7 @@ class Left(NotSent):
     """Nothing is wrong with it: the replica left before there was a connection."""
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection ended before the answer began; the request may have been carried out."""
 
 
@@ -55,7 +55,7 @@ class Exchange(asyncio.Protocol):
         self.used = False
 
     async def send(self, *parts: bytes) -> Head:
-        """Write a request and wait for the head of its answer. Raises ``Lost``."""
+        """Write a request and wait for the head of its answer. Raises ``ConnectionLost``."""
         transport = self._transport
         if transport is None or transport.is_closing():
             raise NotSent
@@ -65,7 +65,7 @@ class Exchange(asyncio.Protocol):
         transport.writelines(parts)
         while self._parser.head is None:
             if self._failure is not None:
-                raise Lost(self._failure)
+                raise ConnectionLost(self._failure)
             await self._wait()
         return self._parser.head
 

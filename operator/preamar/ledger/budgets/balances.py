@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Update, bindparam
 
 from preamar.ledger.tables.amounts import added, halves
 from preamar.ledger.tables.dialect import Insert, insert
-from preamar.ledger.tables.prepared import Prepared, cursor_of
+from preamar.ledger.tables.prepared import PreparedStatement, cursor_of
 from preamar.ledger.tables.schema import balances, leases
-from preamar.ledger.tables.usage_record import Row
+from preamar.ledger.tables.usage_record import UsageRecord
 
 
 def tenant_owner(tenant: str) -> str:
@@ -32,7 +32,7 @@ def month_of(milliseconds: int) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m}"
 
 
-def add(connection: Connection, settled: Iterable[Row]) -> None:
+def add(connection: Connection, settled: Iterable[UsageRecord]) -> None:
     """Add rows that were settled in this transaction, and take what they cost from the leases that
     it was reserved in. In a fixed order: two gateways never wait for each other."""
     spent: Counter[tuple[str, str, str]] = Counter()
@@ -73,4 +73,4 @@ def _less(_connection: Connection) -> Update:
     )
 
 
-_SPENT, _USED = Prepared(_more), Prepared(_less)
+_SPENT, _USED = PreparedStatement(_more), PreparedStatement(_less)

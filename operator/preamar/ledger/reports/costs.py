@@ -19,7 +19,7 @@ GROUPS = ("project_id", "api_key_id", "line_item")
 MOST: Mapping[str, int] = {"1d": 180}
 
 
-class Line(NamedTuple):
+class CostLine(NamedTuple):
     """What one group owes in one bucket; a group that was not asked for is None. ``pico``: money in
     1e-12 of the currency; ``quantity``: tokens or requests, None where line items are not apart."""
 
@@ -37,7 +37,7 @@ def query_of(given: Mapping[str, list[str]], now: int) -> Query:
     return usage.query_of(None, given, now, GROUPS, MOST)
 
 
-def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Line]:
+def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[CostLine]:
     """What is owed, by bucket and group. ``items``: only these line items."""
     shown, _ = usage.buckets(query)
     if not shown:
@@ -69,19 +69,19 @@ def lines(engine: Engine, query: Query, items: tuple[str, ...] = ()) -> list[Lin
                 amounts[group] += part.quantity
     apart = "line_item" in query.groups
     return [
-        Line(at, tenant, key, item, currency, pico, amounts[group] if apart else None)
+        CostLine(at, tenant, key, item, currency, pico, amounts[group] if apart else None)
         for group, pico in money.items()
         for at, tenant, key, item, currency in (group,)
     ]
 
 
-def report(query: Query, owed: list[Line]) -> dict[str, Any]:
+def report(query: Query, owed: list[CostLine]) -> dict[str, Any]:
     """One page in the shape of OpenAI's organization costs. Empty buckets have no results."""
     ordered = sorted(owed, key=lambda line: tuple(str(each or "") for each in line[1:5]))
     return usage.page(query, ordered, _result)
 
 
-def _result(line: Line) -> dict[str, Any]:
+def _result(line: CostLine) -> dict[str, Any]:
     exact = decimal(line.pico)
     return {
         "object": "organization.costs.result",

@@ -52,7 +52,7 @@ _PER = {
 COLUMNS = ("model", "item", "quantity", "unit_price", "per", "exact", "amount", "currency")
 
 
-class Line(NamedTuple):
+class InvoiceLine(NamedTuple):
     """One line. ``minor``: the amount in the smallest unit of the currency."""
 
     currency: str
@@ -78,7 +78,7 @@ def span(month: str) -> tuple[int, int]:
     return int(begin) * 1000, int(end) * 1000
 
 
-def lines(engine: Engine, tenant: str, month: str) -> list[Line]:
+def lines(engine: Engine, tenant: str, month: str) -> list[InvoiceLine]:
     """The lines of a tenant's invoice, in their order."""
     row = requests.c
     statement = priced.statement(*span(month), row.model).where(row.tenant == tenant)
@@ -91,7 +91,7 @@ def lines(engine: Engine, tenant: str, month: str) -> list[Line]:
                 quantity, pico = sums.get(key, (0, 0))
                 sums[key] = (quantity + part.quantity, pico + part.pico)
     return [
-        Line(*key, quantity, pico, rounded(pico, key[0]))
+        InvoiceLine(*key, quantity, pico, rounded(pico, key[0]))
         for key, (quantity, pico) in sorted(sums.items())
     ]
 
@@ -109,7 +109,7 @@ def amount(minor: int, currency: str) -> str:
     return f"{text[:-places]}.{text[-places:]}" if places else text
 
 
-def document(tenant: str, month: str, found: Iterable[Line]) -> bytes:
+def document(tenant: str, month: str, found: Iterable[InvoiceLine]) -> bytes:
     """The invoice as JSON: the same lines are the same bytes."""
     found = list(found)
     totals: dict[str, int] = {}
@@ -128,7 +128,7 @@ def document(tenant: str, month: str, found: Iterable[Line]) -> bytes:
     return json.dumps(told, indent=1).encode() + b"\n"
 
 
-def table(found: Iterable[Line]) -> bytes:
+def table(found: Iterable[InvoiceLine]) -> bytes:
     """The lines as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -137,7 +137,7 @@ def table(found: Iterable[Line]) -> bytes:
     return text.getvalue().encode()
 
 
-def _shown(line: Line) -> dict[str, Any]:
+def _shown(line: InvoiceLine) -> dict[str, Any]:
     return {
         "model": line.model,
         "item": line.kind,

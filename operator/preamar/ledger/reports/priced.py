@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select
 
 from preamar.ledger.reports.usage import counted
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.schema import prices, requests
 
 INPUT, OUTPUT, REQUESTS, ACCELERATORS = "input", "output", "requests", "accelerator milliseconds"
@@ -29,7 +29,7 @@ def statement(start: int, end: int, *columns: ColumnElement[Any]) -> Select[Any]
 
 def parts(found: Any) -> list[Part]:
     """What one row of such a statement comes to; nothing where there was nothing."""
-    price = Price(
+    price = PriceList(
         found.currency,
         found.million_input_tokens,
         found.million_output_tokens,

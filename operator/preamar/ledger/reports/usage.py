@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from preamar.ledger.tables.schema import requests
-from preamar.ledger.tables.usage_record import Kind
+from preamar.ledger.tables.usage_record import UsageKind
 
 WIDTHS: Mapping[str, int] = {"1m": 60, "1h": 3600, "1d": 86400}
 DEFAULT_LIMIT: Mapping[str, int] = {"1m": 60, "1h": 24, "1d": 7}
@@ -42,7 +42,7 @@ class BadQuery(ValueError):
 class Query:
     """Times in seconds since 1970: ``start`` included, ``end`` not. ``offset`` counts buckets."""
 
-    kind: Kind | None
+    kind: UsageKind | None
     start: int
     end: int
     width: str = "1d"
@@ -72,7 +72,7 @@ def many(given: Mapping[str, list[str]], name: str) -> tuple[str, ...]:
 
 
 def query_of(
-    kind: Kind | None,
+    kind: UsageKind | None,
     given: Mapping[str, list[str]],
     now: int,
     known: tuple[str, ...] = GROUPS,
@@ -190,7 +190,7 @@ def bucket(query: Query) -> ColumnElement[int]:
 
 def report(query: Query, found: Iterable[Sum]) -> dict[str, Any]:
     """One page in OpenAI's shape. Empty buckets are shown, with no results."""
-    kind = query.kind or Kind.COMPLETIONS
+    kind = query.kind or UsageKind.COMPLETIONS
     return page(query, sorted(found, key=_order), lambda item: _result(kind, item))
 
 
@@ -218,7 +218,7 @@ def _order(item: Sum) -> tuple[str, str, str]:
     return (item.tenant or "", item.key_id or "", item.model or "")
 
 
-def _result(kind: Kind, item: Sum) -> dict[str, Any]:
+def _result(kind: UsageKind, item: Sum) -> dict[str, Any]:
     result: dict[str, Any] = {
         "object": f"organization.usage.{kind}.result",
         "input_tokens": item.input_tokens,
@@ -228,6 +228,6 @@ def _result(kind: Kind, item: Sum) -> dict[str, Any]:
         "api_key_id": item.key_id,
         "model": item.model,
     }
-    if kind is Kind.COMPLETIONS:
+    if kind is UsageKind.COMPLETIONS:
         result |= {"output_tokens": item.output_tokens, "input_cached_tokens": 0, "batch": None}
     return result

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.ledger.budgets import leases
-from preamar.ledger.store.file_lock import Alive, journal_of, recover, take_up
+from preamar.ledger.store.file_lock import FileLock, journal_of, recover, take_up
 from preamar.ledger.store.journal import Journal
 from preamar.ledger.store.postgres import open_postgres
 from preamar.ledger.store.shipper import Shipper
@@ -23,7 +23,7 @@ from preamar.ledger.store.writer import Writer
 log = logging.getLogger(__name__)
 
 
-class Home(Protocol):
+class Backend(Protocol):
     """``engine`` is where money and keys are; ``keys_cache`` a copy of the keys that can be read
     while that is away, or None."""
 
@@ -66,7 +66,7 @@ class OneFile:
         self.keys_cache: Engine | None = None
         self._instance = instance
         locks = path.parent / "gateways"
-        self._alive = Alive(locks, instance)
+        self._alive = FileLock(locks, instance)
         if settled := recover(self.engine, locks, instance):
             log.warning("%d streams of a gateway that died were settled", settled)
         self.writer = Writer(self.engine, _journal(locks, instance), keep_days)
@@ -103,7 +103,7 @@ class Shared:
         self.engine = open_postgres(url)
         self._instance = instance
         locks = path.parent / "gateways"
-        self._alive = Alive(locks, "spool")
+        self._alive = FileLock(locks, "spool")
         take_up(self._local, journal_of(locks, "spool"), spool=True)
         self.writer = Writer(self._local, _journal(locks, "spool"), spool=True)
         self.shipper = Shipper(self._local, self.engine, instance, keep_days, forgotten)

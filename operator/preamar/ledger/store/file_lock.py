@@ -15,7 +15,7 @@ from preamar.ledger.store import sqlite
 from preamar.ledger.store.journal import read
 
 
-class Alive:
+class FileLock:
     """Holding this says that ``instance`` runs."""
 
     def __init__(self, folder: Path, instance: str) -> None:

@@ -16,8 +16,8 @@ from zlib import crc32
 
 import orjson
 
-from preamar.ledger.tables.prices import Price
-from preamar.ledger.tables.usage_record import Row
+from preamar.ledger.tables.prices import PriceList
+from preamar.ledger.tables.usage_record import UsageRecord
 
 SIZE = 1 << 20
 """Bytes, which are there before they are used: a sync then has no new size of the file to write."""
@@ -48,7 +48,7 @@ class Journal:
         """Whether what is in it should go to the database now. More can still be added."""
         return self._end >= SIZE // 2
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[UsageRecord]) -> None:
         """Add a batch, which is durable when this returns."""
         batch = orjson.dumps([_values(row) for row in rows])
         head = _head(self._number, batch)
@@ -70,13 +70,13 @@ class Journal:
         os.close(self._file)
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[UsageRecord]:
     """The rows of a journal whose writer is gone; none where there is no file."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    rows: list[Row] = []
+    rows: list[UsageRecord] = []
     at, first = 0, None
     while at + _HEAD.size <= len(data):
         number, length, _ = _HEAD.unpack_from(data, at)
@@ -101,7 +101,7 @@ def _head(number: int, batch: bytes) -> bytes:
     return told + struct.pack("<I", crc32(batch, crc32(told)))
 
 
-def _values(row: Row) -> dict[str, object]:
+def _values(row: UsageRecord) -> dict[str, object]:
     price = row.price
     return row.values() | {
         "price": (
@@ -114,9 +114,9 @@ def _values(row: Row) -> dict[str, object]:
     }
 
 
-def _row(values: dict[str, object]) -> Row:
+def _row(values: dict[str, object]) -> UsageRecord:
     price: tuple[str, int, int, int, int] = values["price"]  # type: ignore[assignment]
-    return Row.of(SimpleNamespace(**values), Price(*price))
+    return UsageRecord.of(SimpleNamespace(**values), PriceList(*price))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, delete, func, select, update
 
 from preamar.ledger.store import sqlite
 from preamar.ledger.tables.schema import requests
-from preamar.ledger.tables.usage_record import Row, State
+from preamar.ledger.tables.usage_record import State, UsageRecord
 
 MOST_AT_ONCE = 500
 MOST_ROWS = 1_000_000
@@ -61,12 +61,12 @@ class Spool:
                 self._sent[row.id] = _mark(row)
         return len(rows)
 
-    def _next(self) -> Sequence[Row]:
+    def _next(self) -> Sequence[UsageRecord]:
         """Ends first: they are what callers pay."""
         query = select(requests).order_by(requests.c.state, requests.c.started).limit(MOST_AT_ONCE)
         with self._local.connect() as connection:
             return sqlite.rows_of(connection, connection.execute(query).all())
 
 
-def _mark(row: Row) -> tuple[int, int]:
+def _mark(row: UsageRecord) -> tuple[int, int]:
     return row.finished, row.output_tokens

@@ -29,10 +29,10 @@ from preamar.ledger.budgets import balances
 from preamar.ledger.budgets.leases import forget
 from preamar.ledger.tables.dialect import Insert, insert
 from preamar.ledger.tables.migrate import migrate
-from preamar.ledger.tables.prepared import Prepared, cursor_of
-from preamar.ledger.tables.prices import Price
+from preamar.ledger.tables.prepared import PreparedStatement, cursor_of
+from preamar.ledger.tables.prices import PriceList
 from preamar.ledger.tables.schema import SchemaMismatch, leases, meta, prices, requests
-from preamar.ledger.tables.usage_record import Row, State
+from preamar.ledger.tables.usage_record import State, UsageRecord
 
 BUSY_MILLISECONDS = 5000
 PRUNED_AT_ONCE = 5000
@@ -83,11 +83,11 @@ def _durable(connection: Any, _record: Any) -> None:
 CHANGES = ("input_tokens", "output_tokens", "accelerator_ms", "status", "state", "finished")
 
 
-def write(engine: Engine, rows: Iterable[Row], *, spool: bool = False) -> None:
+def write(engine: Engine, rows: Iterable[UsageRecord], *, spool: bool = False) -> None:
     """All rows in one transaction: durable when this returns, none of them when it raises. What a
     request cost is counted when its end is written for the first time; not in a ``spool``, whose
     rows are on their way to where that is done."""
-    newest: dict[str, Row] = {}
+    newest: dict[str, UsageRecord] = {}
     for row in rows:
         if row.id not in newest or newest[row.id].state == State.OPEN:
             newest[row.id] = row
@@ -120,7 +120,7 @@ def _request(connection: Connection) -> ReturningInsert[Any]:
     ).returning(requests.c.id)
 
 
-_PRICE, _REQUEST = Prepared(_price), Prepared(_request)
+_PRICE, _REQUEST = PreparedStatement(_price), PreparedStatement(_request)
 _PRICED: WeakKeyDictionary[Engine, set[str]] = WeakKeyDictionary()
 """Versions of prices that a database certainly has."""
 
@@ -153,12 +153,12 @@ def close_instance(engine: Engine, instance: str) -> int:
         return len(closed)
 
 
-def rows_of(connection: Connection, found: Sequence[Any]) -> list[Row]:
+def rows_of(connection: Connection, found: Sequence[Any]) -> list[UsageRecord]:
     """Rows as they were read, with their prices."""
     if not found:
         return []
-    known = {row.version: Price(*row[1:]) for row in connection.execute(select(prices))}
-    return [Row.of(row, known[row.price]) for row in found]
+    known = {row.version: PriceList(*row[1:]) for row in connection.execute(select(prices))}
+    return [UsageRecord.of(row, known[row.price]) for row in found]
 
 
 def prune(engine: Engine, keep_days: int) -> int:

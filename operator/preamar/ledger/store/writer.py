@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from preamar.ledger.store import sqlite
 from preamar.ledger.store.journal import Journal
-from preamar.ledger.tables.usage_record import Row
+from preamar.ledger.tables.usage_record import UsageRecord
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Entry:
 
     __slots__ = ("done", "row", "state")
 
-    def __init__(self, row: Row, done: Callable[[], None] | None) -> None:
+    def __init__(self, row: UsageRecord, done: Callable[[], None] | None) -> None:
         self.row = row
         self.done = done
         self.state = "waiting"
@@ -61,7 +61,7 @@ class Writer:
         self._stopping = False
         self._gathered: list[Entry] = []
         self._flushes: list[Event] = []
-        self._unapplied: list[Row] = []
+        self._unapplied: list[UsageRecord] = []
         self._apply_at = 0.0
         self._pruned_at = monotonic()
         self._thread = Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -69,7 +69,7 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, row: Row, done: Callable[[], None] | None = None) -> Entry:
+    def submit(self, row: UsageRecord, done: Callable[[], None] | None = None) -> Entry:
         """Write a row soon. Raises ``LedgerUnavailable`` when too many are waiting."""
         if self._queue.qsize() >= MOST_PENDING or self._stopping:
             raise LedgerUnavailable

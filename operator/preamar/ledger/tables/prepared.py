@@ -16,7 +16,7 @@ from preamar.ledger.tables.dialect import Insert
 Cursor = Any
 
 
-class Prepared:
+class PreparedStatement:
     """``build`` makes the statement for a connection's database; its parameters are named."""
 
     def __init__(self, build: Callable[[Connection], ClauseElement | Insert]) -> None:

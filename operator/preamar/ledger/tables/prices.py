@@ -25,7 +25,7 @@ class BadPrice(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class PriceList:
     """What callers pay, each in millionths of the currency: for a million tokens, a request, an
     accelerator's second."""
 
@@ -75,11 +75,11 @@ class Price:
 
 
 @lru_cache(1024)
-def _version(price: Price) -> str:
+def _version(price: PriceList) -> str:
     return hashlib.sha256(json.dumps(asdict(price), sort_keys=True).encode()).hexdigest()[:12]
 
 
-FREE = Price()
+FREE = PriceList()
 
 
 def _millionths(spec: Mapping[str, Any], name: str) -> int:

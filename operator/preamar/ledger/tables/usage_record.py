@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from preamar.ledger.tables.prices import FREE, Price
+from preamar.ledger.tables.prices import FREE, PriceList
 
 
-class Kind(StrEnum):
+class UsageKind(StrEnum):
     """Which usage report a request belongs to."""
 
     COMPLETIONS = "completions"
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UsageRecord:
     """Tokens are counts, ``started`` and ``finished`` milliseconds since 1970, ``status`` the HTTP
     status that the caller saw (499: the caller left)."""
 
@@ -34,7 +34,7 @@ class Row:
     key_id: str
     model: str
     endpoint: str
-    kind: Kind
+    kind: UsageKind
     input_tokens: int
     output_tokens: int
     status: int
@@ -42,7 +42,7 @@ class Row:
     instance: str
     started: int
     finished: int
-    price: Price = FREE
+    price: PriceList = FREE
     accelerator_ms: int = 0
     """What the request had of its replica's accelerators, in thousandths of one for a second."""
     reserved: tuple[tuple[str, str], ...] = ()
@@ -65,7 +65,7 @@ class Row:
         return found | {"price": self.price.version, "reserved": reserved}
 
     @classmethod
-    def of(cls, found: Any, price: Price) -> Self:
+    def of(cls, found: Any, price: PriceList) -> Self:
         """The reverse: a row as it was read, with the price that it names."""
         known = {name: getattr(found, name) for name in cls.__slots__}
         reserved = tuple((owner, period) for owner, period in json.loads(found.reserved or "[]"))

@@ -21,7 +21,7 @@ class _Demand(NamedTuple):
     witness: int | None
 
 
-class _Learned(NamedTuple):
+class _LearnedSeconds(NamedTuple):
     """Seconds: of one request on a replica, until its first token, until a replica is ready."""
 
     service: float | None
@@ -34,7 +34,7 @@ class ScalingFigures(Collector):
 
     def __init__(self) -> None:
         self._demand: dict[str, _Demand] = {}
-        self._learned: dict[str, _Learned] = {}
+        self._learned: dict[str, _LearnedSeconds] = {}
 
     def demanded(self, service: str, told: Demand, seen: int | None) -> None:
         """What gateways told, and what the model servers were seen to have."""
@@ -46,7 +46,7 @@ class ScalingFigures(Collector):
     def learned(self, service: str, demand: Demand, known: Mapping[str, Any]) -> None:
         """``known`` is ``status.learned``."""
         start = known.get("coldStartSeconds")
-        self._learned[service] = _Learned(
+        self._learned[service] = _LearnedSeconds(
             demand.service_seconds, demand.first_token_seconds, float(start) if start else None
         )
 

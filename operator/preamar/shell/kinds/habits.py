@@ -9,14 +9,14 @@ import time
 from dataclasses import dataclass
 
 from preamar.core.serving.sizing.demand_size import Aim, goal_of
-from preamar.core.serving.sizing.static_size import EVERY_SECONDS, Habit, habit
+from preamar.core.serving.sizing.static_size import EVERY_SECONDS, StaticSize, habit
 from preamar.protocol.demand import Demand
 
 
 @dataclass(slots=True)
 class _Kept:
     at: float
-    habit: Habit | None = None
+    habit: StaticSize | None = None
 
 
 class Habits:
@@ -29,7 +29,7 @@ class Habits:
 
     def of(
         self, service: str, aim: Aim, demand: Demand, cold_start: float | None, most: int
-    ) -> Habit | None:
+    ) -> StaticSize | None:
         """The habit, at most about a minute old; asks anew when it is older."""
         goal = goal_of(aim, demand, cold_start)
         if goal is None or not demand.arrivals:
@@ -49,7 +49,7 @@ class Habits:
             task.add_done_callback(self._busy.discard)
         return kept.habit
 
-    def last(self, service: str) -> Habit | None:
+    def last(self, service: str) -> StaticSize | None:
         """The last answer, without asking anew; from any thread."""
         kept = self._kept.get(service)
         return kept.habit if kept else None

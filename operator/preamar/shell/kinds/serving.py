@@ -32,15 +32,15 @@ from preamar.core.serving.pods.group import grouped, workers_ref
 from preamar.core.serving.reconcile import reconcile
 from preamar.core.serving.sizing.size import aim_of, cold_start_of
 from preamar.core.settings import Settings
-from preamar.demand.accounts import AccountBook
-from preamar.demand.witness import Witness, witnessed
+from preamar.demand.accounts import AccountAggregator
+from preamar.demand.engine_scraper import EngineScraper, witnessed
 from preamar.protocol.demand import Demand
 from preamar.protocol.labels import ROLE_LABEL, SERVICE_LABEL
 from preamar.protocol.ownership import Claimant, name_claimed
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.kinds.claims import Claims
 from preamar.shell.kinds.habits import Habits
-from preamar.shell.passes import Gathered, Kind
+from preamar.shell.passes import Gathered, KindHandler
 from preamar.shell.watching.keys import SERVICE_KIND, Key
 from preamar.shell.watching.mirror import Add, Mirror, Watched, children_of_kind
 
@@ -88,12 +88,12 @@ def register(
     *,
     claims: Claims,
     demand_of: DemandOf,
-    accounts: AccountBook,
-    witness: Witness,
+    accounts: AccountAggregator,
+    scraper: EngineScraper,
     habits: Habits,
     settings: Settings,
     metrics: Metrics,
-) -> Kind:
+) -> KindHandler:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
     claimed = Claimed({})
 
@@ -110,8 +110,8 @@ def register(
     def demand(name: str, service: InferenceService, pods: Iterable[PodView]) -> Demand:
         """What gateways say, raised by what model servers say, and what was known before."""
         told = demand_of(name)
-        witness.follow(name, (pod.ip for pod in pods if pod.ready and pod.ip and not pod.deleting))
-        seen = witness.seen(name)
+        scraper.follow(name, (pod.ip for pod in pods if pod.ready and pod.ip and not pod.deleting))
+        seen = scraper.seen(name)
         metrics.scaling.demanded(name, told, seen)
         return seeded(service, witnessed(told, seen))
 
@@ -171,11 +171,11 @@ def register(
 
     def gone(key: Key) -> None:
         metrics.forget_service(_name(key))
-        witness.leave(_name(key))
+        scraper.leave(_name(key))
         habits.forget(_name(key))
         accounts.forget_service(_name(key))
 
-    return Kind(API_VERSION, plan, done, gone)
+    return KindHandler(API_VERSION, plan, done, gone)
 
 
 def _name(key: Key) -> str:

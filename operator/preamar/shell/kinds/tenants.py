@@ -10,8 +10,8 @@ from preamar.api import GROUP, VERSION
 from preamar.api.tenant import Tenant
 from preamar.core.plan import Manifest, Plan
 from preamar.core.tenants import Observed, reconcile
-from preamar.demand.accounts import AccountBook
-from preamar.shell.passes import Gathered, Kind
+from preamar.demand.accounts import AccountAggregator
+from preamar.shell.passes import Gathered, KindHandler
 from preamar.shell.watching.keys import TENANT_KIND, Key
 from preamar.shell.watching.mirror import Add, Mirror, Watched
 
@@ -20,8 +20,8 @@ TENANTS = Watched(API_VERSION, TENANT_KIND, "tenants", cluster=True)
 
 
 def register(
-    registry: kopf.OperatorRegistry, mirror: Mirror, add: Add, accounts: AccountBook
-) -> Kind:
+    registry: kopf.OperatorRegistry, mirror: Mirror, add: Add, accounts: AccountAggregator
+) -> KindHandler:
     """Let the watch fill the queue; the returned kind says how to work on what is in it."""
 
     def changed(key: Key, _body: Manifest, _there: bool) -> None:
@@ -37,4 +37,4 @@ def register(
         """Nothing is kept of a tenant between passes."""
 
     gone = lambda key: accounts.forget_tenant(key.name)  # noqa: E731
-    return Kind(API_VERSION, plan, done, gone, read=False)
+    return KindHandler(API_VERSION, plan, done, gone, read=False)

@@ -21,8 +21,8 @@ from preamar.core.training.reconcile import reconcile
 from preamar.demand.receiver import InternalKey
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.kinds.claims import Claims
-from preamar.shell.passes import Gathered, Kind
-from preamar.shell.polling.exit_poller import Ends, awaited
+from preamar.shell.passes import Gathered, KindHandler
+from preamar.shell.polling.exit_poller import ExitPoller, awaited
 from preamar.shell.polling.progress import Poller, ordered, preparing_first, rank_zero
 from preamar.shell.watching.keys import JOB_KIND, Key
 from preamar.shell.watching.mirror import Add, Mirror, Watched, children_of_kind
@@ -39,11 +39,11 @@ def register(
     *,
     claims: Claims,
     poller: Poller,
-    ends: Ends,
+    ends: ExitPoller,
     settings: Settings,
     metrics: Metrics,
     key: InternalKey,
-) -> Kind:
+) -> KindHandler:
     """Let watches fill the queue; the returned kind says how to work on what is in it."""
 
     def changed(key: Key, _body: Manifest, _there: bool) -> None:
@@ -97,4 +97,4 @@ def register(
         ends.leave(key)
         metrics.trained(f"{key.namespace}/{key.name}", None)
 
-    return Kind(API_VERSION, plan, done, gone)
+    return KindHandler(API_VERSION, plan, done, gone)

@@ -57,7 +57,7 @@ def awaited(
     return tuple(found)
 
 
-class Ends:
+class ExitPoller:
     """Asks pods for their end, and adds the key of a job when one has come."""
 
     def __init__(self, add: Add, port: int = ports.AGENT) -> None:

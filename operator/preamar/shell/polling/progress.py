@@ -41,7 +41,7 @@ class Agent(NamedTuple):
     ip: str
 
 
-class Order(NamedTuple):
+class StopOrder(NamedTuple):
     """That an attempt must stop. The token is a secret, good for that attempt alone."""
 
     attempt: int
@@ -50,9 +50,9 @@ class Order(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Run:
+class _PolledRun:
     agent: Agent | None
-    order: Order | None = None
+    order: StopOrder | None = None
     ordered_at: float = 0.0
     accepted: bool = False
     latest: ProgressReport | None = None
@@ -95,7 +95,7 @@ def preparing_first(view: JobView | None, pods: Sequence[PodView]) -> Agent | No
     return None
 
 
-def ordered(jobs: Sequence[JobView], uid: str | None, key: bytes) -> Order | None:
+def ordered(jobs: Sequence[JobView], uid: str | None, key: bytes) -> StopOrder | None:
     """The order that the newest attempt's Job shows, while there is somebody to hear it."""
     if not jobs or jobs[-1].over or jobs[-1].deleting:
         return None
@@ -103,7 +103,7 @@ def ordered(jobs: Sequence[JobView], uid: str | None, key: bytes) -> Order | Non
     if found is None:
         return None
     attempt = jobs[-1].attempt
-    return Order(
+    return StopOrder(
         attempt, stop_token(key, uid or "", attempt), f"{found.reason}: {found.to} workers"
     )
 
@@ -114,17 +114,17 @@ class Poller:
     def __init__(self, add: Add, port: int = ports.AGENT) -> None:
         self._add = add
         self._port = port
-        self._runs: dict[Key, _Run] = {}
+        self._runs: dict[Key, _PolledRun] = {}
         self._hurry = asyncio.Event()
 
-    def ask(self, key: Key, agent: Agent | None, order: Order | None = None) -> None:
+    def ask(self, key: Key, agent: Agent | None, order: StopOrder | None = None) -> None:
         """Ask this agent from now on, and tell it this. Neither: ask no more."""
         if agent is None and order is None:
             self.leave(key)
             return
         run = self._runs.get(key)
         if run is None or run.agent != agent:
-            before, run = run, _Run(agent)
+            before, run = run, _PolledRun(agent)
             if before is not None and before.order == order:  # the clock of the order goes on
                 run.order, run.ordered_at = order, before.ordered_at
                 run.accepted = before.accepted
@@ -191,7 +191,7 @@ class Poller:
             self._add(key)
 
     async def _tell(
-        self, session: aiohttp.ClientSession, agent: Agent, order: Order, key: Key
+        self, session: aiohttp.ClientSession, agent: Agent, order: StopOrder, key: Key
     ) -> bool:
         """Whether the agent has taken the order. One that refuses it is as good as unreachable."""
         if order.attempt != agent.attempt:

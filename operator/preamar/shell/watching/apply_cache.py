@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from preamar.cluster.execute import Outcome
+from preamar.cluster.execute import PlanResult
 from preamar.core.plan import Applied, Ref, RefusedManifest
-from preamar.shell.watching.mirror import Seen
+from preamar.shell.watching.mirror import MirroredObject
 
 # A watch that has not shown our own write by then is not waited for any longer; what is decided
 # on is then read from the API server instead.
@@ -21,7 +21,7 @@ REFUSED_SECONDS = 300.0
 
 
 @dataclass(slots=True)
-class Remembered:
+class ApplyCache:
     """Of one resource."""
 
     uid: str
@@ -31,7 +31,7 @@ class Remembered:
     version: int = 0
     wrote: dict[Ref | None, float] = field(default_factory=dict)
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: PlanResult) -> None:
         """Remember what came of a plan."""
         now = time.monotonic()
         if outcome.version is not None and outcome.version.isdecimal():
@@ -66,7 +66,7 @@ class Remembered:
         now = time.monotonic()
         return any(now - self.wrote.get(ref, 0.0) < PATIENCE_SECONDS for ref in late)
 
-    def behind(self, version: int, children: Mapping[Ref, Seen]) -> frozenset[Ref | None]:
+    def behind(self, version: int, children: Mapping[Ref, MirroredObject]) -> frozenset[Ref | None]:
         """Which views do not show our last write yet; None stands for the resource itself."""
         late: set[Ref | None] = {None} if version < self.version else set()
         for ref, applied in self.applied.items():

@@ -18,7 +18,7 @@ class _Size:
     events: tuple[Event, ...]
 
 
-class Ahead:
+class Expectations:
     """The last such size of each resource."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ Add = Callable[[Key], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MirroredObject:
     """One object as a watch last showed it."""
 
     ref: Ref
@@ -123,9 +123,9 @@ class Mirror:
                 return max(found, key=lambda b: version_of(b["metadata"]), default=None)
         return None
 
-    def children(self, key: Key) -> dict[Ref, Seen]:
+    def children(self, key: Key) -> dict[Ref, MirroredObject]:
         """The newest object under each name that carries the key's label, pods left out."""
-        newest: dict[Ref, Seen] = {}
+        newest: dict[Ref, MirroredObject] = {}
         for watched in self.watched:
             if watched.kind in {key.kind, "Pod"}:
                 continue
@@ -146,7 +146,7 @@ class Mirror:
         index = self._indices.get(plural) or {}
         for key in index:
             for item in index[key]:
-                if isinstance(item, Seen):
+                if isinstance(item, MirroredObject):
                     held[item.uid] = (item.version, key)
                 else:
                     held[item["metadata"]["uid"]] = (version_of(item["metadata"]), key)
@@ -168,11 +168,11 @@ def version_of(metadata: Mapping[str, Any]) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _seen(watched: Watched, body: Any, view: Callable[[Manifest], Any]) -> Seen:
+def _seen(watched: Watched, body: Any, view: Callable[[Manifest], Any]) -> MirroredObject:
     # Lists come without the kind, which a view may need.
     plain = {**body, "apiVersion": watched.api_version, "kind": watched.kind}
     metadata = plain["metadata"]
-    return Seen(
+    return MirroredObject(
         ref=Ref(
             watched.api_version, watched.kind, metadata.get("namespace") or "", metadata["name"]
         ),

@@ -17,7 +17,7 @@ from kopf._cogs.clients import api, watching
 
 
 @dataclass(slots=True)
-class Ears:
+class WatchHealth:
     """Per plural: when it was last heard, and whether its first list is complete."""
 
     at: dict[str, float] = field(default_factory=dict)
@@ -31,9 +31,9 @@ class Ears:
 
 
 @contextlib.contextmanager
-def hearing() -> Iterator[Ears]:
+def hearing() -> Iterator[WatchHealth]:
     """Listen to every watch of this process."""
-    ears = Ears()
+    ears = WatchHealth()
     original, asked = watching.infinite_watch, api.request
 
     async def answered(*args: Any, **settings: Any) -> Any:

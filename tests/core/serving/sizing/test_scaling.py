@@ -20,7 +20,7 @@ from preamar.core.serving.sizing.scaling import (
     ScalingSituation,
     decide,
 )
-from preamar.core.serving.sizing.static_size import Habit
+from preamar.core.serving.sizing.static_size import StaticSize
 from preamar.protocol.demand import Demand
 from tests.core.builders import NOW, later
 
@@ -85,12 +85,12 @@ CASES = [
     pytest.param(GOAL, busy(0, [0] * 60 + [9], queued=9), ScalingDecision(3, ScalingReason.DEMAND, 3, NOW), id="wakes to the square-root size of what waits"),
     pytest.param(GOAL, busy(5, [5] * 90, in_flight=10), ScalingDecision(5, ScalingReason.COOLING, 3, NOW, 30.0), id="more than the goal needs starts to cool"),
     pytest.param(GOAL, busy(1, [0] * 90), ScalingDecision(1, ScalingReason.IDLE, 0, NOW, 60.0), id="nothing arrived for a cold start: idle"),
-    pytest.param(GOAL, busy(3, [1] * 90, in_flight=2, habit=Habit(6, 200, 50)), ScalingDecision(6, ScalingReason.GOAL, 6, NOW), id="a habit keeps its size between bursts"),
-    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 2000, 90)), ScalingDecision(6, ScalingReason.GOAL, 6, NOW), id="a habit does not chase a burst that it has seen"),
-    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=Habit(6, 100, 90)), ScalingDecision(9, ScalingReason.CEILING, 9, NOW), id="what is new is followed, habit or not"),
-    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=91, in_flight=115, habit=Habit(6, 2000, 90)), ScalingDecision(9, ScalingReason.CEILING, 9, NOW), id="a queue longer than a habit has seen is followed"),
-    pytest.param(replace(GOAL, min=1), busy(6, [0] * 90, habit=Habit(6, 200, 50)), ScalingDecision(6, ScalingReason.GOAL, 6, NOW), id="where it never sleeps, a habit stands through the silence"),
-    pytest.param(GOAL, busy(1, [0] * 90, habit=Habit(6, 200, 50)), ScalingDecision(1, ScalingReason.IDLE, 0, NOW, 60.0), id="where it may sleep, silence ends a habit"),
+    pytest.param(GOAL, busy(3, [1] * 90, in_flight=2, habit=StaticSize(6, 200, 50)), ScalingDecision(6, ScalingReason.GOAL, 6, NOW), id="a habit keeps its size between bursts"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=StaticSize(6, 2000, 90)), ScalingDecision(6, ScalingReason.GOAL, 6, NOW), id="a habit does not chase a burst that it has seen"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=90, in_flight=114, habit=StaticSize(6, 100, 90)), ScalingDecision(9, ScalingReason.CEILING, 9, NOW), id="what is new is followed, habit or not"),
+    pytest.param(GOAL, busy(6, [0] * 60 + [40] * 30, queued=91, in_flight=115, habit=StaticSize(6, 2000, 90)), ScalingDecision(9, ScalingReason.CEILING, 9, NOW), id="a queue longer than a habit has seen is followed"),
+    pytest.param(replace(GOAL, min=1), busy(6, [0] * 90, habit=StaticSize(6, 200, 50)), ScalingDecision(6, ScalingReason.GOAL, 6, NOW), id="where it never sleeps, a habit stands through the silence"),
+    pytest.param(GOAL, busy(1, [0] * 90, habit=StaticSize(6, 200, 50)), ScalingDecision(1, ScalingReason.IDLE, 0, NOW, 60.0), id="where it may sleep, silence ends a habit"),
     pytest.param(GOAL, situation(2, 18), ScalingDecision(6, ScalingReason.DEMAND, 6, NOW), id="without history the work there is and its square root"),
 ]  # fmt: skip
 
@@ -135,7 +135,7 @@ fleets = st.builds(
 learned = st.builds(
     Measurements,
     seconds,
-    st.none() | st.builds(Habit, st.integers(1, 20), st.integers(0, 999), st.integers(0, 999)),
+    st.none() | st.builds(StaticSize, st.integers(1, 20), st.integers(0, 999), st.integers(0, 999)),
 )
 situations = st.builds(
     ScalingSituation,

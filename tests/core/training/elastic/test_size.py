@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from preamar.core.training.annotations import Fewer, ResizeRequest
+from preamar.core.training.annotations import DegradedSize, ResizeRequest
 from preamar.core.training.elastic.size import LIMITS, size_of, within_bounds
 from preamar.core.training.facts import facts_of
 from preamar.protocol.labels import FEWER, STOP
@@ -18,7 +18,7 @@ SIX = {"micro": 1, "global": 12}
 
 def of(asked, least, most, workers=2, *, fewer=False, order=None, fits=None, generation=3):
     """The size of a job of 12 samples a step, whose last attempt is the first."""
-    annotations = {FEWER: Fewer(asked, "no node").text()} if fewer else {}
+    annotations = {FEWER: DegradedSize(asked, "no node").text()} if fewer else {}
     if order:
         annotations[STOP] = ResizeRequest(workers, order, "PlacesFound", NOW, 3).text()
     gang = {"incomplete": 1, "attempt": 1, "generation": generation, "fits": fits}

@@ -2,7 +2,7 @@
 
 Holds: preamar_train/converter.py, preamar_train/checkpoint/convert.py,
 preamar_train/checkpoint/proof.py, preamar_train/checkpoint/prove.py,
-preamar_train/checkpoint/whole.py, preamar_train/parallel/universal.py,
+preamar_train/checkpoint/full_weights.py, preamar_train/parallel/universal.py,
 preamar_train/start/resuming.py
 """
 

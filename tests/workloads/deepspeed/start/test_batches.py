@@ -1,6 +1,6 @@
 """Every sample is taken once, in one order, whatever reads it and however far ahead.
 
-Holds: preamar_train/data/ahead.py, preamar_train/pace/waits.py, preamar_train/start/batches.py
+Holds: preamar_train/data/read_ahead.py, preamar_train/pace/waits.py, preamar_train/start/batches.py
 """
 
 import json
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from preamar_train.data import ahead as aheads
-from preamar_train.data.ahead import ReadAhead
+from preamar_train.data import read_ahead
 from preamar_train.data.corpus import opened
 from preamar_train.data.order import BLOCK, SampleOrder
+from preamar_train.data.read_ahead import ReadAhead
 from preamar_train.failures import TrainerFailure
 from preamar_train.pace.waits import Waits
 from preamar_train.parallel.layout import Layout
@@ -142,7 +142,7 @@ def test_time_that_the_loop_waits_is_counted_and_time_that_it_computes_is_not(mo
         yield 2
         read.set()
 
-    monkeypatch.setattr(aheads, "time", SimpleNamespace(monotonic=looked))
+    monkeypatch.setattr(read_ahead, "time", SimpleNamespace(monotonic=looked))
     ahead = ReadAhead(slowly, 3)
     ahead.next()
     assert ahead.waited == 7

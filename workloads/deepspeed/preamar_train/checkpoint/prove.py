@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from preamar_train.checkpoint.full_weights import tensors
 from preamar_train.checkpoint.proof import MASTER, Proof, digest, part_name
-from preamar_train.checkpoint.whole import tensors
 from preamar_train.parallel.layout import Layout
 from preamar_train.ranks.gang import RankGroup
 from preamar_train.ranks.weights import part_of

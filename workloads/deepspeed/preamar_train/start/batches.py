@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from preamar_train.data.ahead import ReadAhead
 from preamar_train.data.corpus import Corpus
 from preamar_train.data.order import SampleOrder, of_rank
+from preamar_train.data.read_ahead import ReadAhead
 from preamar_train.parallel.layout import Layout
 from preamar_train.request import TrainRequest
 

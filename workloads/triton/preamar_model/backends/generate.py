@@ -17,13 +17,13 @@ from tokenizers import Tokenizer
 from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
 from preamar_model.backends.decoding import generate_request, ragged, routing
-from preamar_model.backends.decoding.continuous_batching import Together
-from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.continuous_batching import ContinuousBatching
+from preamar_model.backends.decoding.decoder import DecoderGraph
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.post import Post
-from preamar_model.backends.decoding.response import Said, response
-from preamar_model.backends.decoding.sequence import Story, TextPiece
-from preamar_model.backends.decoding.single_stream import Alone
+from preamar_model.backends.decoding.response import GeneratedText, response
+from preamar_model.backends.decoding.sequence import TextPiece, TokenSequence
+from preamar_model.backends.decoding.single_stream import SingleStream
 from preamar_model.backends.runtime import TritonGraph, graph, opened
 
 WAITING = 1000
@@ -43,9 +43,9 @@ class TritonPythonModel:
         self.changed = threading.Condition()
         self.closing = False
         shared = parameters.get("together") == "yes" and ragged.together(self.decoder)
-        self.engine = Together(self.decoder) if shared else Alone(self.decoder)
+        self.engine = ContinuousBatching(self.decoder) if shared else SingleStream(self.decoder)
         utils.Logger.log_info(f"streams run {'together' if shared else 'one by one'}")
-        self.senders: dict[Story, object] = {}
+        self.senders: dict[TokenSequence, object] = {}
         self.post = Post()
         if "graph" not in parameters:
             # A model that cannot answer must not become ready.
@@ -108,7 +108,7 @@ class TritonPythonModel:
             entering = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
         for sender, raw in entering:
             try:
-                story = Story(self.decoder, generate_request.read(raw))
+                story = TokenSequence(self.decoder, generate_request.read(raw))
             except Exception as error:  # noqa: BLE001 - the caller hears it; the others go on
                 self.post.end(sender, utils.InferenceResponse(error=answers.failure(error)))
             else:
@@ -116,7 +116,7 @@ class TritonPythonModel:
                 self.engine.open(story)
         return True
 
-    def _tell(self, story: Story, told: np.ndarray | Exception) -> None:
+    def _tell(self, story: TokenSequence, told: np.ndarray | Exception) -> None:
         """The caller hears of the next token, or why there is none."""
         if isinstance(told, Exception):
             return self._leave(story, utils.InferenceResponse(error=answers.failure(told)))
@@ -131,18 +131,20 @@ class TritonPythonModel:
             self._leave(story, shown_of(story, piece))
         return None
 
-    def _leave(self, story: Story, last: object | None = None) -> None:
+    def _leave(self, story: TokenSequence, last: object | None = None) -> None:
         """It is counted before its caller can know that it has ended."""
         self.engine.close(story)
         self.counters.add(story.input_tokens, story.made)
         self.post.end(self.senders.pop(story), last)
 
 
-def shown_of(story: Story, piece: TextPiece) -> object:
-    return response(Said(piece.text, story.input_tokens, piece.output_tokens, piece.finish))
+def shown_of(story: TokenSequence, piece: TextPiece) -> object:
+    return response(
+        GeneratedText(piece.text, story.input_tokens, piece.output_tokens, piece.finish)
+    )
 
 
-def decoder(parameters: dict[str, str], folder: str) -> Decoder:
+def decoder(parameters: dict[str, str], folder: str) -> DecoderGraph:
     runner = graph(parameters, folder)
     if not isinstance(runner, TritonGraph):
         shapes = {name: (value.type, value.shape) for name, value in runner.inputs.items()}
@@ -154,7 +156,7 @@ def decoder(parameters: dict[str, str], folder: str) -> Decoder:
         if name.startswith("past_key_values.")
     }
     start = parameters.get("start_token", "")
-    return Decoder(
+    return DecoderGraph(
         run=runner.run,
         array=runner.array,
         inputs=frozenset(shapes),

@@ -21,7 +21,7 @@ from preamar_model.backends import answers
 from preamar_model.backends.counters import Counters
 from preamar_model.backends.decoding import generate_request
 from preamar_model.backends.decoding.generate_request import GenerateRequest
-from preamar_model.backends.decoding.response import Said, end, response
+from preamar_model.backends.decoding.response import GeneratedText, end, response
 from preamar_model.backends.runtime import opened
 
 WAITING = 1000
@@ -33,7 +33,7 @@ ENDS = {"stop", "length"}
 class EngineText(Protocol):
     """A request that is under way in an engine."""
 
-    async def hear(self, said: Said) -> None:
+    async def hear(self, said: GeneratedText) -> None:
         """Take in what comes next: text and tokens since the last, and at the end the reason. Raises
         `Invalid` for a request that does not fit."""
 
@@ -75,7 +75,9 @@ class Front:
         arguments = json.loads(Path(folder, "model.json").read_text())
         self._run(self.engine.begin(arguments, int(parameters["max_context"])), LOAD_SECONDS)
         # A model that cannot answer must not become ready.
-        self._run(self._tell(None, GenerateRequest("a", max_tokens=1), Said()), LOAD_SECONDS)
+        self._run(
+            self._tell(None, GenerateRequest("a", max_tokens=1), GeneratedText()), LOAD_SECONDS
+        )
         self.life = asyncio.run_coroutine_threadsafe(self._live(), self.loop)
 
     def execute(self, requests: list) -> None:
@@ -120,7 +122,7 @@ class Front:
         task.add_done_callback(self.open.discard)
 
     async def _serve(self, sender: object, raw: bytes) -> None:
-        said = Said()
+        said = GeneratedText()
         try:
             try:
                 await self._tell(sender, generate_request.read(raw), said)
@@ -132,7 +134,7 @@ class Front:
         else:
             end(sender, response(said) if said.finish else None)
 
-    async def _tell(self, sender: object, asked: GenerateRequest, said: Said) -> None:
+    async def _tell(self, sender: object, asked: GenerateRequest, said: GeneratedText) -> None:
         """Until the end, which is left in ``said``; or until the caller has left."""
         if not asked.prompt:
             raise answers.Invalid("The prompt is empty.")
@@ -146,7 +148,7 @@ class Front:
             if sender is not None and said.text and not said.finish:
                 sender.send(response(said))
 
-    async def _heard(self, sender: object, text: EngineText, said: Said) -> bool:
+    async def _heard(self, sender: object, text: EngineText, said: GeneratedText) -> bool:
         """The next of it; False once the caller has left, also while nothing comes."""
         step = asyncio.ensure_future(text.hear(said))
         while True:

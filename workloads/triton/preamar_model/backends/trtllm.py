@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from preamar_model.backends.decoding.generate_request import GenerateRequest
-from preamar_model.backends.decoding.response import Said
+from preamar_model.backends.decoding.response import GeneratedText
 from preamar_model.backends.decoding.stops import Stops
 from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.llm import Front
@@ -76,7 +76,7 @@ class TrtllmText:
     def __init__(self, given: Any, stops: tuple[str, ...], tokens: int) -> None:
         self.given, self.stops, self.tokens = given, Stops(stops), tokens
 
-    async def hear(self, said: Said) -> None:
+    async def hear(self, said: GeneratedText) -> None:
         output = (await anext(self.given)).outputs[0]
         said.input_tokens = self.tokens
         said.output_tokens += len(output.token_ids_diff)

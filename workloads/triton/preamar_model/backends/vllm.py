@@ -11,7 +11,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from preamar_model.backends.decoding.generate_request import GenerateRequest
-from preamar_model.backends.decoding.response import Said
+from preamar_model.backends.decoding.response import GeneratedText
 from preamar_model.backends.invalid import Invalid
 from preamar_model.backends.llm import Front
 from preamar_model.group.headless import place
@@ -49,7 +49,7 @@ class VllmText:
         self.engine, self.name = engine, name
         self.given = engine.generate(asked.prompt, sampling(asked, context), name)
 
-    async def hear(self, said: Said) -> None:
+    async def hear(self, said: GeneratedText) -> None:
         try:
             output = await anext(self.given)
         except ValueError as error:

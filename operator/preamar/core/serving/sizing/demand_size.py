@@ -13,7 +13,7 @@ from math import ceil, sqrt
 
 from preamar.api.scaling import Signal
 from preamar.core.serving.sizing.sizing import Goal, Standing, cheapest
-from preamar.core.serving.sizing.static_size import Habit
+from preamar.core.serving.sizing.static_size import StaticSize
 from preamar.protocol.demand import Demand
 
 COLD_START_SECONDS = 60.0
@@ -45,7 +45,7 @@ class Measurements:
     """What was measured of this model. Seconds; None where nothing was."""
 
     cold_start: float | None = None
-    habit: Habit | None = None
+    habit: StaticSize | None = None
 
 
 def goal_of(aim: Aim, demand: Demand, cold_start: float | None) -> Goal | None:

@@ -24,7 +24,7 @@ from preamar.core.serving.sizing.scaling import (
     ScalingSituation,
     decide,
 )
-from preamar.core.serving.sizing.static_size import Habit
+from preamar.core.serving.sizing.static_size import StaticSize
 from preamar.core.timestamps import moment
 from preamar.protocol.demand import Demand
 
@@ -39,7 +39,7 @@ def size_of(
     pods: Iterable[PodView],
     loaded: bool,
     failing: bool,
-    habit: Habit | None,
+    habit: StaticSize | None,
     now: datetime,
 ) -> ScalingDecision:
     """The size of a service."""

@@ -28,7 +28,7 @@ than following is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Habit:
+class StaticSize:
     """A constant size that was cheapest; ``crest``: the most that arrived within a cold start;
     ``queue``: the most that waited while it stood."""
 
@@ -42,7 +42,7 @@ class Habit:
         return sum(arrivals[-span:]) <= self.crest and queued <= self.queue
 
 
-def habit(goal: Goal, arrivals: Sequence[int], most: int) -> Habit | None:
+def habit(goal: Goal, arrivals: Sequence[int], most: int) -> StaticSize | None:
     """The constant size to keep, or None if following is cheaper or too little is known."""
     seen = arrivals[-MEMORY:]
     if len(seen) < LEAST_MEMORY or not any(seen):
@@ -67,7 +67,7 @@ def habit(goal: Goal, arrivals: Sequence[int], most: int) -> Habit | None:
     for came in seen:
         waiting = max(0.0, waiting + came - best * goal.rate)
         longest = max(longest, waiting)
-    return Habit(best, highest, ceil(longest))
+    return StaticSize(best, highest, ceil(longest))
 
 
 def followed(goal: Goal, seen: Sequence[int], most: int, *, begin: int, stop_at: float) -> float:

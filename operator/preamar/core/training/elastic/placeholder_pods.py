@@ -34,7 +34,7 @@ KEPT = ("affinity", "nodeSelector", "tolerations", "serviceAccountName", "imageP
 
 
 @dataclass(frozen=True, slots=True)
-class Scouts:
+class PlaceholderPods:
     """Those of the last attempt. ``missing`` workers is what they should look for places for;
     ``found`` is the size for which there are places, 0 while there is none; ``useless`` says that
     they hold places for nothing, or cannot run at all; time alone changes that in ``recheck_in``
@@ -47,10 +47,10 @@ class Scouts:
     recheck_in: float | None = None
 
 
-NONE = Scouts()
+NONE = PlaceholderPods()
 
 
-def scouts_of(facts: Facts) -> Scouts:
+def scouts_of(facts: Facts) -> PlaceholderPods:
     """What they are for, and how far they are."""
     last, spec = facts.last, facts.job.spec
     if last is None or facts.notes.fewer is None:
@@ -63,7 +63,7 @@ def scouts_of(facts: Facts) -> Scouts:
     scouts = facts.observed.scouts
     view = next((v for v in scouts if v.scout == last.attempt and not v.deleting), None)
     if view is None:
-        return Scouts(None, missing, recheck_in=rest or None)
+        return PlaceholderPods(None, missing, recheck_in=rest or None)
     pods = [p for p in pods_of(facts, (view,)) if not p.deleting]
     places = sum([gang.placed(p) for p in pods])
     waited = None if view.started is None else (facts.now - view.started).total_seconds()
@@ -77,10 +77,10 @@ def scouts_of(facts: Facts) -> Scouts:
     over = view.complete or view.failed
     useless = missing > 0 and not found and (over or (places > 0 and decided))
     left = rest if waited is None else max(0.0, wait - waited)
-    return Scouts(view, missing, found, useless, left or None)
+    return PlaceholderPods(view, missing, found, useless, left or None)
 
 
-def dismissed(facts: Facts, scouts: Scouts, *, looking: bool) -> tuple[JobView, ...]:
+def dismissed(facts: Facts, scouts: PlaceholderPods, *, looking: bool) -> tuple[JobView, ...]:
     """Those that look for nothing, or for another attempt. They keep places that they found for
     the attempt which is about to start, unless it needs those now: then nobody is ``looking``."""
     every = [view for view in facts.observed.scouts if not view.deleting]

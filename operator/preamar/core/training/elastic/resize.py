@@ -13,7 +13,7 @@ from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.attempts.endings import BROKEN, UNCONVERTED
 from preamar.core.training.backends.chosen import BACKEND
 from preamar.core.training.elastic.degraded_size import LOST
-from preamar.core.training.elastic.placeholder_pods import FOUND, Scouts
+from preamar.core.training.elastic.placeholder_pods import FOUND, PlaceholderPods
 from preamar.core.training.elastic.size import Size
 from preamar.core.training.facts import Conversion, Facts
 from preamar.core.training.observe import JobView
@@ -43,7 +43,7 @@ def order_of(last: JobView) -> ResizeRequest | None:
     return ResizeRequest.of(last.annotations, STOP)
 
 
-def wanted(facts: Facts, last: JobView, size: Size, scouts: Scouts) -> Wish:
+def wanted(facts: Facts, last: JobView, size: Size, scouts: PlaceholderPods) -> Wish:
     """The resize for which a running attempt should stop. A wish that cannot be fulfilled, or
     whose attempt could not start, stops nothing: what runs is left alone."""
     asked, found = facts.job.spec.workers.replicas, scouts.found

@@ -8,7 +8,7 @@ or because going there has failed and the spec was not edited since.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from preamar.core.training.annotations import Fewer, RefusedResize
+from preamar.core.training.annotations import DegradedSize, RefusedResize
 from preamar.core.training.attempts.endings import BROKEN, end_of
 from preamar.core.training.facts import Conversion, Facts
 from preamar.core.training.progress import last_words
@@ -25,7 +25,7 @@ class Size:
     aim: int
     workers: int
     refused: RefusedResize | None = None
-    fewer: Fewer | None = None
+    fewer: DegradedSize | None = None
 
 
 def where_there_are_places(facts: Facts, proposed: int) -> int:
@@ -82,12 +82,12 @@ def largest(sizes: tuple[int, ...], most: int) -> int:
     return max((n for n in sizes if n <= most), default=0)
 
 
-def _fewer(facts: Facts, aim: int, workers: int) -> Fewer | None:
+def _fewer(facts: Facts, aim: int, workers: int) -> DegradedSize | None:
     asked, gang, before = facts.job.spec.workers.replicas, facts.job.status.gang, facts.notes.fewer
     if workers >= asked or workers != aim:
         return None
     message = gang.explanation if gang is not None else before.message if before is not None else ""
-    return Fewer(asked, message)
+    return DegradedSize(asked, message)
 
 
 def _failure(conversion: Conversion) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from preamar.core.training.annotations import ResizeRequest
 from preamar.core.training.elastic import placeholder_pods, resize
-from preamar.core.training.elastic.placeholder_pods import Scouts
+from preamar.core.training.elastic.placeholder_pods import PlaceholderPods
 from preamar.core.training.elastic.resize import Wish
 from preamar.core.training.facts import Facts
 from preamar.core.training.step import Do, Step
@@ -27,7 +27,7 @@ class Situation:
     change: ResizeRequest | None = None
     patience: float | None = None
     wish: Wish = resize.NONE
-    scouts: Scouts = placeholder_pods.NONE
+    scouts: PlaceholderPods = placeholder_pods.NONE
 
     def but(self, do: Do, why: str, recheck_in: float | None = None) -> Step:
         """The answer to do this, for this reason."""

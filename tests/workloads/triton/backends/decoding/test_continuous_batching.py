@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from preamar_model.backends.decoding import continuous_batching, ragged
-from preamar_model.backends.decoding.continuous_batching import CHUNK, Together, parts
-from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.continuous_batching import CHUNK, ContinuousBatching, parts
+from preamar_model.backends.decoding.decoder import DecoderGraph
 from preamar_model.backends.decoding.detokenise import Vocabulary
 from preamar_model.backends.decoding.generate_request import GenerateRequest
-from preamar_model.backends.decoding.sequence import Story
-from preamar_model.backends.decoding.single_stream import Alone
+from preamar_model.backends.decoding.sequence import TokenSequence
+from preamar_model.backends.decoding.single_stream import SingleStream
 from preamar_model.backends.runtime import LocalGraph
 
 from tests.hunting import examples
 
 
-def decoder(path: Path, **changes: object) -> Decoder:
+def decoder(path: Path, **changes: object) -> DecoderGraph:
     runner = LocalGraph(str(path), 1)
     empty = {
         name: np.zeros((1, value.shape[1], 0, value.shape[3]), np.float32)
@@ -44,7 +44,7 @@ def decoder(path: Path, **changes: object) -> Decoder:
         "ends": frozenset([decoders.END]),
         "start": None,
     }
-    return Decoder(**(made | changes))
+    return DecoderGraph(**(made | changes))
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,18 @@ def masked(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(masked) -> Decoder:
+def shared(masked) -> DecoderGraph:
     return decoder(masked)
 
 
-def said(engine: Together | Alone, due: dict[int, list[Story]], leave: dict[int, int]) -> dict:
+def said(
+    engine: ContinuousBatching | SingleStream,
+    due: dict[int, list[TokenSequence]],
+    leave: dict[int, int],
+) -> dict:
     """The tokens of each stream. ``due`` are those that come before a turn, ``leave`` says after
     how many tokens a caller goes away."""
-    told: dict[Story, list[int]] = {}
+    told: dict[TokenSequence, list[int]] = {}
     number, count, open_ones = {}, 0, set()
     turn = 0
     while open_ones or any(at >= turn for at in due):
@@ -94,8 +98,8 @@ def wishes() -> st.SearchStrategy:
 @examples(12, 250)
 @given(wishes(), st.sampled_from((1, 40, continuous_batching.SLACK)))
 def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, streams, slack):
-    def run(engine: Together | Alone) -> dict:
-        due: dict[int, list[Story]] = {}
+    def run(engine: ContinuousBatching | SingleStream) -> dict:
+        due: dict[int, list[TokenSequence]] = {}
         leave, number = {}, 0
         for at in range(26):
             for turn, length, most, gone in streams:
@@ -103,7 +107,7 @@ def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, strea
                     continue
                 prompt = bytes(65 + (number * 7 + n * n) % 26 for n in range(length)).decode()
                 wish = GenerateRequest(prompt=prompt, max_tokens=most, temperature=0)
-                due.setdefault(at, []).append(Story(shared, wish))
+                due.setdefault(at, []).append(TokenSequence(shared, wish))
                 if gone is not None:
                     leave[number] = gone
                 number += 1
@@ -112,7 +116,7 @@ def test_a_stream_says_the_same_whoever_comes_and_leaves_beside_it(shared, strea
     before = continuous_batching.SLACK
     continuous_batching.SLACK = slack
     try:
-        assert run(Together(shared)) == run(Alone(shared))
+        assert run(ContinuousBatching(shared)) == run(SingleStream(shared))
     finally:
         continuous_batching.SLACK = before
 
@@ -127,10 +131,10 @@ def test_streams_of_different_lengths_need_one_call_a_token(masked):
 
     counted = decoder(masked, run=run)
     stories = [
-        Story(counted, GenerateRequest(prompt="x" * n, max_tokens=20, temperature=0))
+        TokenSequence(counted, GenerateRequest(prompt="x" * n, max_tokens=20, temperature=0))
         for n in (1, 5, 9, 20)
     ]
-    told = said(Together(counted), {0: stories}, {})
+    told = said(ContinuousBatching(counted), {0: stories}, {})
     assert [len(tokens) for tokens in told.values()] == [20] * 4
     assert calls.count((4, 1)) == 19
     assert len(calls) == 19 + 4
@@ -145,10 +149,10 @@ def test_a_long_prompt_is_read_in_pieces_between_the_tokens_of_others(masked):
         return plain.run(feed, outputs)
 
     counted = decoder(masked, run=run)
-    speaks = Story(counted, GenerateRequest(prompt="a", max_tokens=60, temperature=0))
-    long = Story(counted, GenerateRequest(prompt="b" * 400, max_tokens=2, temperature=0))
-    short = Story(counted, GenerateRequest(prompt="c" * 9, max_tokens=2, temperature=0))
-    engine = Together(counted)
+    speaks = TokenSequence(counted, GenerateRequest(prompt="a", max_tokens=60, temperature=0))
+    long = TokenSequence(counted, GenerateRequest(prompt="b" * 400, max_tokens=2, temperature=0))
+    short = TokenSequence(counted, GenerateRequest(prompt="c" * 9, max_tokens=2, temperature=0))
+    engine = ContinuousBatching(counted)
     told = said(engine, {0: [speaks], 3: [long], 4: [short]}, {})
     assert {n: len(tokens) for n, tokens in told.items()} == {0: 60, 1: 2, 2: 2}
     assert max(calls) == CHUNK
@@ -168,14 +172,14 @@ def test_what_breaks_a_shared_call_is_told_to_the_one_at_fault(masked):
         return plain.run(feed, outputs)
 
     picky = decoder(masked, run=run)
-    engine = Together(picky)
+    engine = ContinuousBatching(picky)
     stories = [
-        Story(picky, GenerateRequest(prompt="abc"[n], max_tokens=9, temperature=0))
+        TokenSequence(picky, GenerateRequest(prompt="abc"[n], max_tokens=9, temperature=0))
         for n in range(3)
     ]
     for story in stories:
         engine.open(story)
-    heard: dict[Story, list] = {story: [] for story in stories}
+    heard: dict[TokenSequence, list] = {story: [] for story in stories}
     for _ in range(12):
         for story, told in engine.turn():
             heard[story].append(told)
@@ -189,9 +193,10 @@ def test_what_breaks_a_shared_call_is_told_to_the_one_at_fault(masked):
 
 
 def test_nothing_is_kept_of_streams_that_have_ended(shared):
-    engine = Together(shared)
+    engine = ContinuousBatching(shared)
     stories = [
-        Story(shared, GenerateRequest(prompt="a" * n, max_tokens=4, temperature=0)) for n in (1, 90)
+        TokenSequence(shared, GenerateRequest(prompt="a" * n, max_tokens=4, temperature=0))
+        for n in (1, 90)
     ]
     said(engine, {0: stories}, {0: 2})
     assert not list(engine.turn())
@@ -214,7 +219,7 @@ def test_no_stream_is_padded_to_more_than_twice_its_length_and_a_little(lengths)
             assert longest <= max(2 * story.length + 1, story.length + continuous_batching.SLACK)
 
 
-def unmasked(masked: Path, tmp_path: Path) -> Iterator[Decoder]:
+def unmasked(masked: Path, tmp_path: Path) -> Iterator[DecoderGraph]:
     yield decoder(decoders.graph(tmp_path / "plain.onnx", decoders.weights()))
     deaf = decoder(masked)
 

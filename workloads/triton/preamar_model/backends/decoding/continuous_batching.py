@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preamar_model.backends.decoding.decoder import Cache, Decoder
-from preamar_model.backends.decoding.sequence import Story
+from preamar_model.backends.decoding.decoder import Cache, DecoderGraph
+from preamar_model.backends.decoding.sequence import TokenSequence
 from preamar_model.backends.decoding.single_stream import Told
 
 CHUNK = 32
@@ -29,7 +29,7 @@ more. So a short stream beside a long one does not pay for the long one's length
 class RunningBatch:
     """Streams whose caches are rows of one array, the longest as wide as the array."""
 
-    stories: list[Story]
+    stories: list[TokenSequence]
     cache: Cache
 
     @property
@@ -37,19 +37,19 @@ class RunningBatch:
         return max(story.length for story in self.stories)
 
 
-class Together:
-    def __init__(self, decoder: Decoder) -> None:
+class ContinuousBatching:
+    def __init__(self, decoder: DecoderGraph) -> None:
         self.decoder = decoder
         self.groups: list[RunningBatch] = []
-        self.reading: deque[tuple[Story, Cache]] = deque()
+        self.reading: deque[tuple[TokenSequence, Cache]] = deque()
         self.fresh: list[RunningBatch] = []
         """Streams whose prompt has been read, one each; they join the others at the next turn."""
-        self.gone: set[Story] = set()
+        self.gone: set[TokenSequence] = set()
 
-    def open(self, story: Story) -> None:
+    def open(self, story: TokenSequence) -> None:
         self.reading.append((story, self.decoder.empty))
 
-    def close(self, story: Story) -> None:
+    def close(self, story: TokenSequence) -> None:
         kept = deque(each for each in self.reading if each[0] is not story)
         if len(kept) == len(self.reading):
             self.gone.add(story)
@@ -133,9 +133,9 @@ class Together:
         return RunningBatch(stories, cache)
 
 
-def parts(stories: Sequence[Story]) -> list[list[Story]]:
+def parts(stories: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
     """Which streams share a call: longest first, as `SLACK` says."""
-    found: list[list[Story]] = []
+    found: list[list[TokenSequence]] = []
     for story in sorted(stories, key=lambda each: each.length, reverse=True):
         longest = found[-1][0].length if found else 0
         if found and longest - story.length <= max(SLACK, longest // 2):

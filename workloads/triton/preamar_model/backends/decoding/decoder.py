@@ -14,7 +14,7 @@ Cache = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class DecoderGraph:
     """What all streams of a model share."""
 
     run: Callable[[Mapping[str, object], list[str]], dict[str, object]]

@@ -4,7 +4,7 @@ beside a long one, its padding full of noise, must get the logits that it gets a
 
 import numpy as np
 
-from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.decoder import DecoderGraph
 
 LENGTHS = (9, 3)
 NOISE = 10.0
@@ -13,7 +13,7 @@ NEAR = 0.05
 one row and for several round differently, but less than this."""
 
 
-def together(decoder: Decoder) -> bool:
+def together(decoder: DecoderGraph) -> bool:
     """False also where the graph refuses the call."""
     if not {"attention_mask", "position_ids"} <= decoder.inputs:
         return False
@@ -23,7 +23,7 @@ def together(decoder: Decoder) -> bool:
         return False
 
 
-def _same(decoder: Decoder) -> bool:
+def _same(decoder: DecoderGraph) -> bool:
     chance = np.random.default_rng(6)
     count = decoder.vocabulary.tokenizer.get_vocab_size()
     longest = min(max(LENGTHS), decoder.context - 1)

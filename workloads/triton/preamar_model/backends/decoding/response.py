@@ -7,7 +7,7 @@ import triton_python_backend_utils as utils
 
 
 @dataclass(slots=True)
-class Said:
+class GeneratedText:
     text: str = ""
     """What is new."""
     input_tokens: int = 0
@@ -16,7 +16,7 @@ class Said:
     """Empty until the end: `stop` or `length`."""
 
 
-def response(said: Said) -> object:
+def response(said: GeneratedText) -> object:
     def tensor(name: str, value: object, kind: object) -> object:
         return utils.Tensor(name, np.array([value], dtype=kind))
 

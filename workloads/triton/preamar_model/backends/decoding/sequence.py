@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preamar_model.backends.decoding.decoder import Decoder
+from preamar_model.backends.decoding.decoder import DecoderGraph
 from preamar_model.backends.decoding.generate_request import GenerateRequest
 from preamar_model.backends.decoding.sampling import Sampler
 from preamar_model.backends.decoding.stops import Stops
@@ -21,8 +21,8 @@ class TextPiece:
     """Empty until the last piece: `stop` or `length`."""
 
 
-class Story:
-    def __init__(self, decoder: Decoder, wish: GenerateRequest) -> None:
+class TokenSequence:
+    def __init__(self, decoder: DecoderGraph, wish: GenerateRequest) -> None:
         tokens = decoder.vocabulary.tokenizer.encode(wish.prompt).ids
         if not tokens and decoder.start is not None:
             tokens = [decoder.start]

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from preamar_model.backends.decoding.decoder import Cache, Decoder
-from preamar_model.backends.decoding.sequence import Story
+from preamar_model.backends.decoding.decoder import Cache, DecoderGraph
+from preamar_model.backends.decoding.sequence import TokenSequence
 
-Told = tuple[Story, np.ndarray | Exception]
+Told = tuple[TokenSequence, np.ndarray | Exception]
 """The logits [vocabulary] for a stream's next token, or why there are none."""
 
 
-class Alone:
-    def __init__(self, decoder: Decoder) -> None:
+class SingleStream:
+    def __init__(self, decoder: DecoderGraph) -> None:
         self.decoder = decoder
-        self.caches: dict[Story, Cache] = {}
+        self.caches: dict[TokenSequence, Cache] = {}
 
-    def open(self, story: Story) -> None:
+    def open(self, story: TokenSequence) -> None:
         self.caches[story] = self.decoder.empty
 
-    def close(self, story: Story) -> None:
+    def close(self, story: TokenSequence) -> None:
         self.caches.pop(story, None)
 
     def turn(self) -> Iterator[Told]:

@@ -1,6 +1,6 @@
 """The second witness raises and never lowers, and what it does not hear it does not make up.
 
-Holds: demand/witness.py
+Holds: demand/engine_scraper.py
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.demand import witness
-from preamar.demand.witness import STALE_SECONDS, Witness, witnessed
+from preamar.demand import engine_scraper
+from preamar.demand.engine_scraper import STALE_SECONDS, EngineScraper, witnessed
 from preamar.protocol.demand import Demand
 
 CHAT = "demo/chat"
@@ -81,8 +81,8 @@ async def servers() -> AsyncIterator[Servers]:
 
 
 @contextlib.asynccontextmanager
-async def asking(servers: Servers, heard: list[str]) -> AsyncIterator[Witness]:
-    watcher = Witness(heard.append, servers.port)
+async def asking(servers: Servers, heard: list[str]) -> AsyncIterator[EngineScraper]:
+    watcher = EngineScraper(heard.append, servers.port)
     task = asyncio.create_task(watcher.run())
     yield watcher
     assert not task.done(), task
@@ -98,7 +98,7 @@ async def until(true: object) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witness, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(engine_scraper, "EVERY_SECONDS", 0.1)
 
 
 async def test_pods_add_up_and_a_change_is_told_once(servers: Servers) -> None:
@@ -166,8 +166,8 @@ async def test_pods_that_left_are_asked_no_more(servers: Servers) -> None:
 async def test_many_pods_are_asked_a_bounded_number_at_once(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(witness, "AT_ONCE", 5)
-    monkeypatch.setattr(witness, "DEADLINE_SECONDS", 30)
+    monkeypatch.setattr(engine_scraper, "AT_ONCE", 5)
+    monkeypatch.setattr(engine_scraper, "DEADLINE_SECONDS", 30)
     servers.gate.clear()
     async with asking(servers, []) as watcher:
         ips = [f"127.0.1.{n}" for n in range(1, 41)]
@@ -186,7 +186,7 @@ async def test_many_pods_are_asked_a_bounded_number_at_once(
 async def test_a_pod_that_hangs_is_given_up_and_asked_again(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(witness, "DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr(engine_scraper, "DEADLINE_SECONDS", 0.05)
     servers.waiting("127.0.0.1", 1)
     servers.gate.clear()
     async with asking(servers, []) as watcher:

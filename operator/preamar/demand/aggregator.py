@@ -42,19 +42,19 @@ class TooMany(Exception):
 
 
 @dataclass(slots=True)
-class _Learned:
+class _LearnedMeans:
     service: Mean
     first_token: Mean
 
 
-class DemandBook:
+class DemandAggregator:
     """The last report of each gateway. Times come in, of any clock that only goes forward."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._reports: dict[str, tuple[float, Report]] = {}
         self._arrivals = Arrivals()
-        self._learned: dict[str, _Learned] = {}
+        self._learned: dict[str, _LearnedMeans] = {}
         self._settled_at = 0.0
         self._pruned_at = 0.0
         self._was_whole = False
@@ -134,7 +134,7 @@ class DemandBook:
         if learned is None:
             if len(self._learned) >= MOST_SERVICES:
                 return
-            learned = self._learned[name] = _Learned(Mean(), Mean())
+            learned = self._learned[name] = _LearnedMeans(Mean(), Mean())
         seconds = load.busy_seconds - before.busy_seconds
         if finished > 0 and seconds >= 0:
             learned.service.add(finished, seconds)

@@ -1,16 +1,16 @@
 """Unknown is not zero: what several gateways say adds up, and silence never lowers anything.
 
-Holds: demand/book.py, demand/means.py
+Holds: demand/aggregator.py, demand/means.py
 """
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preamar.demand.book import (
+from preamar.demand.aggregator import (
     FORGOTTEN_SECONDS,
     FRESH_SECONDS,
     MOST_GATEWAYS,
-    DemandBook,
+    DemandAggregator,
     TooMany,
 )
 from preamar.protocol.demand import Carried, Load, Report
@@ -23,15 +23,15 @@ def says(gateway: str, sequence: int, queued: int, running: int, **more: object)
     return Report(gateway, sequence, {CHAT: Load(queued, running)}, **more)  # type: ignore[arg-type]
 
 
-def counts(book: DemandBook, now: float) -> tuple[int | None, int, int]:
+def counts(book: DemandAggregator, now: float) -> tuple[int | None, int, int]:
     """What is known to be in flight, what is at least, and what is queued."""
     found = book.demand(CHAT, now)
     return found.in_flight, found.at_least, found.queued
 
 
-def a_settled_book(**gateways: int) -> tuple[DemandBook, float]:
+def a_settled_book(**gateways: int) -> tuple[DemandAggregator, float]:
     """All gateways have reported twice, over the first five seconds."""
-    book, now = DemandBook(), T0
+    book, now = DemandAggregator(), T0
     for step in (0.0, FRESH_SECONDS):
         now = T0 + step
         for name, running in gateways.items():
@@ -40,7 +40,7 @@ def a_settled_book(**gateways: int) -> tuple[DemandBook, float]:
 
 
 def test_nothing_is_known_before_anybody_reports() -> None:
-    assert counts(DemandBook(), T0) == (None, 0, 0)
+    assert counts(DemandAggregator(), T0) == (None, 0, 0)
 
 
 def test_gateways_add_up() -> None:
@@ -49,13 +49,13 @@ def test_gateways_add_up() -> None:
 
 
 def test_just_after_the_start_a_first_report_raises_but_is_not_the_whole() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     book.take(says("a", 1, 5, 0), T0)
     assert counts(book, T0 + 1) == (None, 5, 5)
 
 
 def test_becoming_known_is_a_change_though_no_number_changed() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     book.take(says("a", 1, 0, 3), T0)
     assert not book.take(says("a", 2, 0, 3), T0 + 1).changed
     assert book.take(says("a", 3, 0, 3), T0 + FRESH_SECONDS).changed == {CHAT}
@@ -113,7 +113,7 @@ def test_a_restarted_gateway_counts_from_one_again() -> None:
 
 
 def test_made_up_gateways_are_bounded() -> None:
-    book = DemandBook()
+    book = DemandAggregator()
     for number in range(MOST_GATEWAYS):
         book.take(says(f"g{number}", 1, 0, 1), T0)
     try:
@@ -136,7 +136,7 @@ def test_made_up_gateways_are_bounded() -> None:
     )
 )
 def test_what_is_known_is_what_the_living_said_last(steps: list) -> None:
-    book, now, last = DemandBook(), T0, {}
+    book, now, last = DemandAggregator(), T0, {}
     for number, (name, queued, running, pause, leaves) in enumerate(steps):
         now += pause
         book.take(says(name, number, queued, running, leaving=leaves), now)
@@ -211,7 +211,9 @@ def test_while_somebody_waits_each_report_is_news_and_tokens_alone_are_none() ->
     assert not book.take(Report("a", 11, {CHAT: fewer}), now).changed
 
 
-def finishing(book: DemandBook, seconds: list[float], now: float, **first: object) -> float | None:
+def finishing(
+    book: DemandAggregator, seconds: list[float], now: float, **first: object
+) -> float | None:
     """One report a second, in each of which one more request has finished."""
     total = 0.0
     for number, took in enumerate(seconds):

@@ -9,9 +9,9 @@ from math import ceil
 
 import numpy as np
 
-from preamar.cli.simulate.engine import Outcome, Rule, View, World, run
-from preamar.cli.simulate.optimum import Steps, costs, sizes
-from preamar.cli.simulate.trace import Load
+from preamar.cli.simulate.engine import SimulationResult, SizingRule, View, World, run
+from preamar.cli.simulate.optimum import TimeGrid, costs, sizes
+from preamar.cli.simulate.trace import LoadTrace
 
 TAIL_SECONDS = 60.0
 """Beyond what is seen: the least, so that a start has time to be worth it."""
@@ -21,7 +21,9 @@ TRIES = ((3.0, 0.5), (12.0, 0.9), (24.0, 0.97), (48.0, 0.99))
 CELLS = 96
 
 
-def looking_ahead(load: Load, world: World, seconds: float, price: float, wait: float) -> Rule:
+def looking_ahead(
+    load: LoadTrace, world: World, seconds: float, price: float, wait: float
+) -> SizingRule:
     """The rule that sees ``seconds`` ahead; a request that waits for more than ``wait`` seconds costs
     ``price`` replica-seconds."""
     width = max(1.0, world.cold_start / STEPS_TO_START)
@@ -45,20 +47,20 @@ def looking_ahead(load: Load, world: World, seconds: float, price: float, wait: 
         able[:start] = view.ready
         for ordered in view.ordered:
             able[ceil((ordered + world.cold_start - view.now) / width) : start] += 1
-        steps = Steps(width, future, came[:past], float(view.queued), view.size, limit, able)
+        steps = TimeGrid(width, future, came[:past], float(view.queued), view.size, limit, able)
         plan = sizes(steps, cost, only_first=start + 1, cells=CELLS)
         # A low price would let late requests wait for ever at size zero.
         return max(int(plan.max()), 1 if view.queued else 0)
 
-    return Rule(decide, every=max(1.0, round(world.cold_start / 6)), prompt=True)
+    return SizingRule(decide, every=max(1.0, round(world.cold_start / 6)), prompt=True)
 
 
 def ahead(
-    load: Load, world: World, seconds: float, share: float, *, record: bool = False
-) -> tuple[Outcome, float]:
+    load: LoadTrace, world: World, seconds: float, share: float, *, record: bool = False
+) -> tuple[SimulationResult, float]:
     """The outcome of the first try that keeps the goal for ``share`` of all requests, or of the one
     that keeps it for most; and its price."""
-    best: tuple[Outcome, float] | None = None
+    best: tuple[SimulationResult, float] | None = None
     for price, slow in TRIES:
         wait = world.goal - load.service_of(slow)
         rule = looking_ahead(load, world, seconds, price, wait)

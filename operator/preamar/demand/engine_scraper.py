@@ -56,7 +56,7 @@ class _Service:
     told: int | None = None
 
 
-class Witness:
+class EngineScraper:
     """Asks the pods of the services that passes name; ``changed`` hears of a service whose answer
     is another one now."""
 
