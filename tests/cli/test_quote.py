@@ -1,6 +1,6 @@
 """``preamar quote`` as people call it: what it prints, and how it ends.
 
-Holds: cli/quote/command.py, cli/quote/table.py, main.py
+Holds: cli/usage.py, cli/quote/command.py, cli/quote/table.py, main.py
 """
 
 import json

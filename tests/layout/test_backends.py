@@ -42,4 +42,4 @@ def test_a_name_is_found_and_a_field_of_the_users_is_none():
 
 def test_one_file_chooses_the_trainer():
     assert named(CHOSEN.read_text())
-    assert "BACKEND: Backend = " in CHOSEN.read_text()
+    assert "BACKEND: TrainerBackend = " in CHOSEN.read_text()

@@ -2,6 +2,8 @@
 
 A word may have several homes where it means the same in each, of another kind or process: such are
 in a table, with the reason.
+
+Holds: operator/, workloads/
 """
 
 import ast

@@ -19,7 +19,7 @@ class Tool(NamedTuple):
     environment: Mapping[str, str]
 
 
-class Backend(Protocol):
+class TrainerBackend(Protocol):
     """One trainer. ``name`` is the label of its pods; ``image`` and ``gpu_image`` are names of the
     installation's images (``protocol.images``)."""
 

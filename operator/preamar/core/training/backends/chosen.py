@@ -1,6 +1,6 @@
 """Which trainer trains a job? There is one so far; another is a folder beside it, and a choice here."""
 
-from preamar.core.training.backends.backend import Backend
+from preamar.core.training.backends.backend import TrainerBackend
 from preamar.core.training.backends.deepspeed.backend import DeepSpeed
 
-BACKEND: Backend = DeepSpeed()
+BACKEND: TrainerBackend = DeepSpeed()
