@@ -82,16 +82,26 @@ def end(process: subprocess.Popen[bytes]) -> int:
     return 1
 
 
-def run(stages: Sequence[Stage]) -> list[Outcome]:
-    """Run stages in order; one whose needs failed is `not run`, which counts as a failure."""
+def run(rows: Sequence[Stage | tuple[Stage, ...]]) -> list[Outcome]:
+    """Run stages in order, those of a tuple beside each other; one whose needs failed is `not run`,
+    which counts as a failure."""
     outcomes: dict[str, Outcome] = {}
-    for stage in stages:
-        missing = [need for need in stage.needs if outcomes[need].state != "passed"]
-        if missing:
-            print(f"\n=== {stage.name}: not run, it needs {', '.join(missing)}", flush=True)
-            outcomes[stage.name] = Outcome(stage.name, "not run", 0.0)
+    for row in rows:
+        able: list[Stage] = []
+        for stage in row if isinstance(row, tuple) else (row,):
+            missing = [need for need in stage.needs if outcomes[need].state != "passed"]
+            if missing:
+                print(f"\n=== {stage.name}: not run, it needs {', '.join(missing)}", flush=True)
+                outcomes[stage.name] = Outcome(stage.name, "not run", 0.0)
+            else:
+                able.append(stage)
+        if len(able) > 1:
+            names = ", ".join(stage.name for stage in able)
+            print(f"\n=== beside each other, each shown when it has ended: {names}", flush=True)
+            found = beside(able, len(able))
         else:
-            outcomes[stage.name] = call(stage)
+            found = [call(stage) for stage in able]
+        outcomes |= {outcome.name: outcome for outcome in found}
     return list(outcomes.values())
 
 

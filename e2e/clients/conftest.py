@@ -6,6 +6,7 @@ import pytest
 
 from e2e.clients.models import STORY, WORDS, fill, services
 from e2e.cluster import Cluster
+from e2e.journeys.watching import moving
 from e2e.kube import OURS, Kube, until
 
 
@@ -17,7 +18,12 @@ def models(
     for service in services():
         kube.apply(service, namespace)
     for name in (STORY, WORDS):
-        until(f"{name} is up", 180, lambda name=name: kube.endpoints(name, namespace) == 1)
+        until(
+            f"{name} is up",
+            180,
+            lambda name=name: kube.endpoints(name, namespace) == 1,
+            progress=moving(kube, namespace),
+        )
     yield
     for name in (STORY, WORDS):
         kube.delete(OURS, "InferenceService", name, namespace)

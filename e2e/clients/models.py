@@ -14,6 +14,7 @@ from pathlib import Path
 
 from e2e.clusters.choice import provider
 from e2e.clusters.images import reference
+from e2e.journeys.watching import moving
 from e2e.journeys.wishes import a_service
 from e2e.kube import Json, Kube, condition, until
 from e2e.seed import RESTRICTED
@@ -101,7 +102,7 @@ def fill(kube: Kube, kind: str, namespace: str, directory: Path) -> None:
     def running() -> bool:
         return condition(kube.get("v1", "Pod", "fill", namespace), "Ready").get("status") == "True"
 
-    until("a pod has the claim", 120, running)
+    until("a pod has the claim", 120, running, progress=moving(kube, namespace))
     provider(kind).kubectl()(
         *("exec", "--stdin", f"--namespace={namespace}", "fill", "--"),
         *("sh", "-c", "base64 -d | tar -xz -C /target"),

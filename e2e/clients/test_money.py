@@ -12,6 +12,7 @@ from openai import OpenAI, RateLimitError
 from e2e.clients.models import STORY
 from e2e.cluster import Cluster
 from e2e.demo.calls import client
+from e2e.journeys.watching import moving
 from e2e.kube import OURS, Json, Kube, condition, until
 
 COUNT, COST = 24, "0.024"
@@ -83,5 +84,5 @@ def test_the_ledger_and_the_model_server_agree(here: Cluster, kube: Kube, namesp
         service = kube.get(OURS, "InferenceService", STORY, namespace)
         return condition(service, "MeteringDrift") or None
 
-    found = until("the two were compared", 180, judged, every=2.0)
+    found = until("the two were compared", 180, judged, every=2.0, progress=moving(kube, namespace))
     assert (found["status"], found["reason"]) == ("False", "Agreed")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.journeys.watching import events, job, pods, service, stalled
+from e2e.journeys.watching import events, job, moving, pods, service, stalled
 from e2e.journeys.wishes import a_job, a_service
 from e2e.kube import OURS, Json, Kube, condition, until
 
@@ -54,7 +54,12 @@ def test_a_service_that_cannot_run_says_why(
     assert max(events(kube, namespace, name).values()) <= 2
     if why["reason"] == "OutOfMemory":
         # Nothing that will not come up holds what others could use.
-        until("its pods are gone", 120, lambda: not pods(kube, namespace, "inferenceservice", name))
+        until(
+            "its pods are gone",
+            120,
+            lambda: not pods(kube, namespace, "inferenceservice", name),
+            progress=moving(kube, namespace),
+        )
         assert condition(service(kube, namespace, name), "Stalled")["reason"] == "OutOfMemory"
     kube.delete(OURS, "InferenceService", name, namespace)
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from e2e.cluster import Cluster
 from e2e.conftest import claim
 from e2e.journeys.hub import Hub, near, secret_of
-from e2e.journeys.watching import events, pods, service
+from e2e.journeys.watching import events, moving, pods, service
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, condition, until
 
@@ -146,11 +146,21 @@ def test_a_worse_model_goes_by_itself_and_a_good_one_stays(
     kube: Kube, namespace: str, here: Cluster, hub: Hub
 ) -> None:
     kube.apply(wish("hf://demo/two"), namespace)
-    until("the first revision is served", 240, lambda: kube.endpoints("tried", namespace) == 1)
+    until(
+        "the first revision is served",
+        240,
+        lambda: kube.endpoints("tried", namespace) == 1,
+        progress=moving(kube, namespace),
+    )
 
     with Callers(here, "tried", [1], 1.0) as callers:
         kube.apply(wish("hf://demo/broken"), namespace)
-        until("it is rolled back", 180, lambda: phase(kube, namespace) == "RolledBack")
+        until(
+            "it is rolled back",
+            180,
+            lambda: phase(kube, namespace) == "RolledBack",
+            progress=moving(kube, namespace),
+        )
         found = service(kube, namespace, "tried")
         told = condition(found, "RolledOut")
         assert (told["status"], told["reason"]) == ("False", "FailsMoreOften")
@@ -161,23 +171,28 @@ def test_a_worse_model_goes_by_itself_and_a_good_one_stays(
             "its pods are gone",
             120,
             lambda: not [p for p in pods(kube, namespace, "inferenceservice", "tried")
-                         if p["metadata"]["labels"].get("preamar.dev/role")],
-        )  # fmt: skip
+                         if p["metadata"]["labels"].get("preamar.dev/role")], progress=moving(kube, namespace))  # fmt: skip
         assert set(callers.answers) == {2.0}
 
         kube.apply(wish("hf://demo/three"), namespace)
-        until("it is promoted", 240, lambda: phase(kube, namespace) == "Promoted")
+        until(
+            "it is promoted",
+            240,
+            lambda: phase(kube, namespace) == "Promoted",
+            progress=moving(kube, namespace),
+        )
 
         def only_three() -> bool:
             callers.answers.clear()
             return not threading.Event().wait(2) and set(callers.answers) == {3.0}
 
-        until("all answers are the new one's", 240, only_three)
+        until("all answers are the new one's", 240, only_three, progress=moving(kube, namespace))
     assert set(callers.codes) == {200}, f"of {len(callers.codes)} requests"
     until(
         "the trial's Deployment is gone",
         120,
         lambda: kube.get("apps/v1", "Deployment", "tried-canary", namespace) is None,
+        progress=moving(kube, namespace),
     )
     kube.delete(OURS, "InferenceService", "tried", namespace)
 
@@ -201,12 +216,22 @@ def test_what_passed_the_gate_and_answers_callers_otherwise_goes_by_itself(
 ) -> None:
     kube.apply(claim("preamar-models"), namespace)
     kube.apply(an_optimised(), namespace)
-    until("the model as it came is served", 240, lambda: kube.endpoints("kinked", namespace) == 1)
+    until(
+        "the model as it came is served",
+        240,
+        lambda: kube.endpoints("kinked", namespace) == 1,
+        progress=moving(kube, namespace),
+    )
 
     with Callers(here, "kinked", [1, 8], FAR) as callers:
         pruned = {"type": "Unstructured", "ratio": "0.5"}
         kube.apply(an_optimised(sparsity=pruned), namespace)
-        until("it is rolled back", 420, lambda: phase(kube, namespace, "kinked") == "RolledBack")
+        until(
+            "it is rolled back",
+            420,
+            lambda: phase(kube, namespace, "kinked") == "RolledBack",
+            progress=moving(kube, namespace),
+        )
         found = service(kube, namespace, "kinked")
         assert condition(found, "Optimized")["status"] == "True"
         told = condition(found, "RolledOut")
@@ -216,7 +241,12 @@ def test_what_passed_the_gate_and_answers_callers_otherwise_goes_by_itself(
         assert set(callers.answers) == {500.0, 400.0}
 
         kube.apply(an_optimised(precision="FP16"), namespace)
-        until("halves are promoted", 420, lambda: phase(kube, namespace, "kinked") == "Promoted")
+        until(
+            "halves are promoted",
+            420,
+            lambda: phase(kube, namespace, "kinked") == "Promoted",
+            progress=moving(kube, namespace),
+        )
         told = condition(service(kube, namespace, "kinked"), "RolledOut")
         assert "answers differ by 0 in the mean of" in told["message"], told
     assert set(callers.codes) == {200}, f"of {len(callers.codes)} requests"

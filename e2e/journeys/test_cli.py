@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from e2e import cluster
-from e2e.journeys.watching import job, succeeded
+from e2e.journeys.watching import job, moving, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import Json, Kube, until
 
@@ -28,7 +28,7 @@ def test_a_job_is_followed_from_outside(kube: Kube, namespace: str, tmp_path: Pa
         status = (job(kube, namespace, "seen") or {}).get("status") or {}
         return status if (status.get("progress") or {}).get("step", 0) >= 5 else None
 
-    status = until("it trains", 300, trains, every=1.0)
+    status = until("it trains", 300, trains, every=1.0, progress=moving(kube, namespace))
     assert status["interconnect"] == {
         "expected": "TCP",
         "used": "TCP",

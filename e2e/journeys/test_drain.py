@@ -11,7 +11,7 @@ import pytest
 
 from e2e.cluster import Cluster
 from e2e.journeys.paced_model import TOKEN_SECONDS, Talk, Told, a_talker, failures, seed_talker
-from e2e.journeys.watching import pods
+from e2e.journeys.watching import moving, pods
 from e2e.kube import OURS, Json, Kube, until
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -32,7 +32,7 @@ def awake(kube: Kube, namespace: str, name: str, replicas: int) -> set[str]:
         there = len(pods(kube, namespace, "inferenceservice", name))
         return kube.endpoints(name, namespace) == there == replicas
 
-    until(f"{name} has {replicas} replicas", 240, look)
+    until(f"{name} has {replicas} replicas", 240, look, progress=moving(kube, namespace))
     return {p["metadata"]["name"] for p in pods(kube, namespace, "inferenceservice", name)}
 
 

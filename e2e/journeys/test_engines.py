@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.conftest import claim
-from e2e.journeys.watching import pods, service, stalled
+from e2e.journeys.watching import moving, pods, service, stalled
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, condition, until
 
@@ -65,7 +65,7 @@ def test_an_engine_is_built_where_its_product_is_and_refused_by_an_image_without
         told = condition(service(kube, namespace, "swift"), "Optimized")
         return told if "waits for a node" in told.get("message", "") else None
 
-    told = until("it says that there is no such node", 120, waits)
+    told = until("it says that there is no such node", 120, waits, progress=moving(kube, namespace))
     assert told["message"].startswith("The Job for Journey-GPU waits for a node: 0/")
     made = kube.list("batch/v1", "Job", namespace)
     (job,) = (j for j in made if "-optimize-" in j["metadata"]["name"])

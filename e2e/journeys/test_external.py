@@ -20,7 +20,7 @@ from e2e.clusters.choice import provider
 from e2e.demo.calls import Count, client, load
 from e2e.journeys.audit import account, read
 from e2e.journeys.demand_metric import registered
-from e2e.journeys.watching import asleep, pods, service
+from e2e.journeys.watching import asleep, moving, pods, service
 from e2e.journeys.wishes import a_service, an_hpa
 from e2e.kube import OURS, Json, Kube, condition, until
 
@@ -70,7 +70,7 @@ def settled(kube: Kube, namespace: str, name: str, replicas: int, seconds: float
             and found["status"]["observedGeneration"] == found["metadata"]["generation"]
         )
 
-    until(f"{name} has {replicas} replicas", seconds, look)
+    until(f"{name} has {replicas} replicas", seconds, look, progress=moving(kube, namespace))
 
 
 def remains(what: str, seconds: float, true: Callable[[], bool]) -> None:
@@ -134,12 +134,22 @@ def test_a_stock_hpa_follows_the_load_sleeps_and_wakes(
     settled(kube, namespace, "hpa", 1)
     kube.apply(an_hpa("hpa", "hpa"), namespace)
     with Load(here, "hpa", 12) as busy:
-        until("the HPA asks for two", 120, lambda: size(kube, namespace, "hpa") == 2)
+        until(
+            "the HPA asks for two",
+            120,
+            lambda: size(kube, namespace, "hpa") == 2,
+            progress=moving(kube, namespace),
+        )
         settled(kube, namespace, "hpa", 2)
     assert not busy.count.failed, dict(busy.count.errors)
     assert busy.count.answered > 50
 
-    until("the HPA asks for none", 180, lambda: size(kube, namespace, "hpa") == 0)
+    until(
+        "the HPA asks for none",
+        180,
+        lambda: size(kube, namespace, "hpa") == 0,
+        progress=moving(kube, namespace),
+    )
     asleep(kube, namespace, "hpa")
 
     began = time.monotonic()
@@ -204,7 +214,12 @@ def test_changing_who_sizes_a_service_moves_nothing(
     # Managed goes on from the size it finds: nothing asks for two, so it cools down before it goes.
     set_scaling(kube, namespace, "modes", {"mode": "Managed", "min": 0, "max": 3})
     remains("a change to Managed moves a replica", STILL_SECONDS, same)
-    until("Managed then shrinks it", 120, lambda: size(kube, namespace, "modes") < 2)
+    until(
+        "Managed then shrinks it",
+        120,
+        lambda: size(kube, namespace, "modes") < 2,
+        progress=moving(kube, namespace),
+    )
     assert sized_by(here, namespace, "modes")[OPERATOR] > written
     assert set(sized_by(here, namespace, "modes")) == {OPERATOR}
     kube.delete(OURS, "InferenceService", "modes", namespace)
@@ -220,7 +235,12 @@ def test_an_hpa_and_edits_at_once_do_not_make_it_flap(
     kube.apply(an_hpa("edited", "edited", least=1, calm=60), namespace)
     sizes: list[int] = []
     with Load(here, "edited", 12) as busy:
-        until("the HPA asks for two", 120, lambda: size(kube, namespace, "edited") == 2)
+        until(
+            "the HPA asks for two",
+            120,
+            lambda: size(kube, namespace, "edited") == 2,
+            progress=moving(kube, namespace),
+        )
         for number in range(20):
             match number % 4:
                 case 0:  # applied again as it was written, which never names a size

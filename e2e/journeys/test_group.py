@@ -8,7 +8,7 @@ import time
 from e2e.cluster import Cluster
 from e2e.demo.calls import client
 from e2e.journeys.test_wake import cosine
-from e2e.journeys.watching import asleep, pods
+from e2e.journeys.watching import asleep, moving, pods
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, until
 
@@ -75,7 +75,12 @@ def test_groups_answer_restart_together_and_sleep(
     here: Cluster, kube: Kube, namespace: str
 ) -> None:
     kube.apply(grouped(2), namespace)
-    until("both groups are whole", 240, lambda: whole(kube, namespace, 2))
+    until(
+        "both groups are whole",
+        240,
+        lambda: whole(kube, namespace, 2),
+        progress=moving(kube, namespace),
+    )
     answer = client(here).embeddings.create(
         model="pair", input=["a boat at sea", "a ship on the ocean", "quarterly tax returns"]
     )
@@ -92,7 +97,12 @@ def test_groups_answer_restart_together_and_sleep(
         60,
         lambda: sum(restarts(kube, namespace).values()) == sum(before.values()) + 1,
     )
-    until("both groups are whole again", 120, lambda: whole(kube, namespace, 2))
+    until(
+        "both groups are whole again",
+        120,
+        lambda: whole(kube, namespace, 2),
+        progress=moving(kube, namespace),
+    )
     time.sleep(2)
     callers.stop()
     assert callers.failed == []
@@ -103,6 +113,11 @@ def test_groups_answer_restart_together_and_sleep(
     asleep(kube, namespace, "pair")
     until("no worker is left", 60, lambda: not pods(kube, namespace, WORKER, "pair"))
     kube.patch(OURS, "InferenceService", "pair", namespace, {"spec": {"replicas": 1}})
-    until("one group is whole", 180, lambda: whole(kube, namespace, 1))
+    until(
+        "one group is whole",
+        180,
+        lambda: whole(kube, namespace, 1),
+        progress=moving(kube, namespace),
+    )
     again = client(here).embeddings.create(model="pair", input=["a boat at sea"])
     assert cosine(again.data[0].embedding, boat) > 0.9999

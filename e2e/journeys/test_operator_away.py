@@ -2,7 +2,7 @@
 
 from e2e.cluster import Cluster
 from e2e.demo.calls import client
-from e2e.journeys.watching import pods, service
+from e2e.journeys.watching import moving, pods, service
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Kube, condition, until
 
@@ -31,7 +31,12 @@ def test_edit_and_delete_while_the_operator_is_down(
     for name in ("kept", "gone"):
         kube.apply(a_service(name, scaling=awake), namespace)
     for name in ("kept", "gone"):
-        until(f"{name} has a replica", 180, lambda name=name: kube.endpoints(name, namespace) == 1)
+        until(
+            f"{name} has a replica",
+            180,
+            lambda name=name: kube.endpoints(name, namespace) == 1,
+            progress=moving(kube, namespace),
+        )
 
     operators(kube, 0)
     try:
@@ -68,7 +73,7 @@ def test_edit_and_delete_while_the_operator_is_down(
             and found["status"]["observedGeneration"] == found["metadata"]["generation"]
         )
 
-    until("the edit is rolled out", 180, rolled_out)
+    until("the edit is rolled out", 180, rolled_out, progress=moving(kube, namespace))
     assert service(kube, namespace, "gone") is None
     assert kube.get("apps/v1", "Deployment", "gone-serve", namespace) is None
     kube.delete(OURS, "InferenceService", "kept", namespace)

@@ -8,7 +8,7 @@ from e2e.cluster import Cluster
 from e2e.clusters.images import reference
 from e2e.coded import SEEDING_IMAGE
 from e2e.conftest import claim
-from e2e.journeys.watching import pods, service, stalled
+from e2e.journeys.watching import moving, pods, service, stalled
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, condition, until
 from e2e.seed import seed
@@ -33,7 +33,12 @@ def test_a_quantised_model_takes_over_from_the_one_that_was_served(
     kube.apply(claim("preamar-models"), namespace)
     plain = a_service("quick", scaling={"min": 1, "max": 1})
     kube.apply(plain, namespace)
-    until("the plain model is served", 240, lambda: kube.endpoints("quick", namespace) == 1)
+    until(
+        "the plain model is served",
+        240,
+        lambda: kube.endpoints("quick", namespace) == 1,
+        progress=moving(kube, namespace),
+    )
     before = embedded(here, "quick")
 
     kube.apply(wish("quick", precision="INT8", tolerance="0.05"), namespace)
@@ -47,7 +52,9 @@ def test_a_quantised_model_takes_over_from_the_one_that_was_served(
         assert kube.endpoints("quick", namespace) >= 1
         return found if told.get("status") == "True" else None
 
-    status = until("it is optimised, and served meanwhile", 420, optimized)["status"]
+    status = until(
+        "it is optimised, and served meanwhile", 420, optimized, progress=moving(kube, namespace)
+    )["status"]
     assert seen == {"True"}
     measured = status["optimization"]
     assert measured["after"]["bytes"] < measured["before"]["bytes"] / 2
@@ -58,7 +65,7 @@ def test_a_quantised_model_takes_over_from_the_one_that_was_served(
         revisions = {p["metadata"]["labels"]["preamar.dev/revision"] for p in now}
         return len(now) == 1 and len(revisions) == 1 and _revision(kube, namespace) in revisions
 
-    until("replicas serve the artefact", 240, replaced)
+    until("replicas serve the artefact", 240, replaced, progress=moving(kube, namespace))
     until("they answer", 60, lambda: kube.endpoints("quick", namespace) == 1)
     after = embedded(here, "quick")
     cosine = np.sum(before * after, axis=1)
@@ -77,8 +84,15 @@ def test_a_quantised_model_takes_over_from_the_one_that_was_served(
         done = (job.get("status") or {}).get("succeeded") == 1
         return done and job["metadata"]["uid"] != first
 
-    until("what somebody has removed is made anew", 240, made_anew)
-    until("and served", 400, lambda: kube.endpoints("quick", namespace) == 1)
+    until(
+        "what somebody has removed is made anew", 240, made_anew, progress=moving(kube, namespace)
+    )
+    until(
+        "and served",
+        400,
+        lambda: kube.endpoints("quick", namespace) == 1,
+        progress=moving(kube, namespace),
+    )
     assert embedded(here, "quick") == pytest.approx(after, abs=0.05)
     kube.delete(OURS, "InferenceService", "quick", namespace)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.journeys.watching import job, pods, succeeded
+from e2e.journeys.watching import job, moving, pods, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import Json, Kube, condition, until
 
@@ -53,7 +53,7 @@ def test_a_job_shrinks_to_the_places_that_are_left_and_grows_when_they_are_back(
     def saved() -> bool:
         return (status().get("checkpoint") or {}).get("step", 0) >= 20
 
-    until("a checkpoint is written by two", 240, saved)
+    until("a checkpoint is written by two", 240, saved, progress=moving(kube, namespace))
     places.are(1)
     taken = pods(kube, namespace, "trainingjob", "tide")[-1]["metadata"]["name"]
     kube.delete("v1", "Pod", taken, namespace)
@@ -61,6 +61,7 @@ def test_a_job_shrinks_to_the_places_that_are_left_and_grows_when_they_are_back(
         "it trains on with one",
         240,
         lambda: trains_with(1) and _reason(kube, namespace) == "FewerPlaces",
+        progress=moving(kube, namespace),
     )
     said = condition(job(kube, namespace, "tide"), "Running")["message"]
     assert "1 of 2 workers" in said
@@ -70,10 +71,15 @@ def test_a_job_shrinks_to_the_places_that_are_left_and_grows_when_they_are_back(
         found = pods(kube, namespace, "trainingjob", "tide")
         return [p for p in found if "preamar.dev/scout" in p["metadata"]["labels"]]
 
-    (scout,) = until("a place is looked for", 180, scouts)
+    (scout,) = until("a place is looked for", 180, scouts, progress=moving(kube, namespace))
     assert scout["status"]["phase"] == "Pending"  # it holds nothing
     places.are(2)
-    until("it trains with two again", 180, lambda: trains_with(2) and not scouts())
+    until(
+        "it trains with two again",
+        180,
+        lambda: trains_with(2) and not scouts(),
+        progress=moving(kube, namespace),
+    )
 
     ended = succeeded(kube, namespace, "tide", 600)["status"]
     samples = ended["samples"]

@@ -1,6 +1,6 @@
 """Data is prepared once before the first attempt, staged on the node, and found by the next job."""
 
-from e2e.journeys.watching import job, pods, stalled, succeeded
+from e2e.journeys.watching import job, moving, pods, stalled, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import Kube, condition, until
 
@@ -17,7 +17,7 @@ def test_ranks_train_on_data_that_two_pods_prepared_and_the_next_job_finds_it(
         running = condition(job(kube, namespace, "first"), "Running")
         return running.get("reason") == "Preparing" and "pods run" in running["message"]
 
-    until("the data is being prepared", 120, preparing)
+    until("the data is being prepared", 120, preparing, progress=moving(kube, namespace))
     assert not [
         pod
         for pod in pods(kube, namespace, "trainingjob", "first")

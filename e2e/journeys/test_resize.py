@@ -5,7 +5,7 @@ from typing import Any
 from e2e.cluster import Cluster
 from e2e.clusters.choice import provider
 from e2e.clusters.images import reference
-from e2e.journeys.watching import job, pods, succeeded
+from e2e.journeys.watching import job, moving, pods, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import Json, Kube, condition, until
 
@@ -30,7 +30,9 @@ def trains(kube: Kube, namespace: str, name: str, workers: int, beyond: int = 0)
         mine = saved.get("worldSize") == workers and saved.get("step", 0) > beyond
         return status if mine and status.get("workers") == workers else None
 
-    return until(f"{name} trains with {workers}", 180, look, every=0.5)
+    return until(
+        f"{name} trains with {workers}", 180, look, every=0.5, progress=moving(kube, namespace)
+    )
 
 
 def test_a_job_resized_by_kubectl_with_a_rank_killed_between_takes_every_sample_once(
@@ -111,7 +113,7 @@ def test_a_conversion_that_was_damaged_is_found_and_the_job_goes_on_at_the_size_
         found = condition(job(kube, namespace, "spoilt"), "ContinuityVerified")
         return found if found.get("status") == "False" else None
 
-    told = until("the resize is rolled back", 120, rolled_back)
+    told = until("the resize is rolled back", 120, rolled_back, progress=moving(kube, namespace))
     assert told["reason"] == "ContinuityBroken"
     assert "is damaged" in told["message"]
     trains(kube, namespace, "spoilt", 2, beyond=before["checkpoint"]["step"])

@@ -18,7 +18,7 @@ from e2e.conftest import claim
 from e2e.journeys.lagging import lagging
 from e2e.journeys.rights import PARTS, Right, forbidden, granted, used
 from e2e.journeys.test_operator_away import operators
-from e2e.journeys.watching import job, pods, service, stalled
+from e2e.journeys.watching import job, moving, pods, service, stalled
 from e2e.journeys.wishes import a_job, a_service
 from e2e.kube import OURS, Json, Kube, condition, until
 
@@ -39,7 +39,12 @@ def test_a_job_is_stopped_at_its_deadline_and_goes_when_its_time_is_over(
 ) -> None:
     wish = a_job("late", steps=100_000, activeDeadlineSeconds=10, ttlSecondsAfterFinished=5)
     kube.apply(wish, namespace)
-    until("the job is gone", 180, lambda: job(kube, namespace, "late") is None)
+    until(
+        "the job is gone",
+        180,
+        lambda: job(kube, namespace, "late") is None,
+        progress=moving(kube, namespace),
+    )
     until("so are its pods", 60, lambda: not pods(kube, namespace, "trainingjob", "late"))
 
 

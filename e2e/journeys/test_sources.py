@@ -11,7 +11,7 @@ import pytest
 from e2e.cluster import Cluster
 from e2e.conftest import claim
 from e2e.journeys.hub import Hub, near, secret_of
-from e2e.journeys.watching import pods, service, stalled
+from e2e.journeys.watching import moving, pods, service, stalled
 from e2e.journeys.wishes import a_service
 from e2e.kube import Json, Kube, condition, until
 
@@ -36,7 +36,12 @@ def test_a_model_of_a_hub_is_fetched_once_and_served_while_the_hub_is_away(
 ) -> None:
     kube.apply(claim("preamar-models"), namespace)
     kube.apply(a_fetched("fetched", "hf://demo/minilm"), namespace)
-    until("it is served", 240, lambda: kube.endpoints("fetched", namespace) == 1)
+    until(
+        "it is served",
+        240,
+        lambda: kube.endpoints("fetched", namespace) == 1,
+        progress=moving(kube, namespace),
+    )
     client = openai.OpenAI(base_url=f"{here.gateway_url}/v1", api_key=here.key())
     answer = client.embeddings.create(model="fetched", input="a boat")
     assert len(answer.data[0].embedding) == 384
@@ -53,7 +58,7 @@ def test_a_model_of_a_hub_is_fetched_once_and_served_while_the_hub_is_away(
         ready = [p for p in now if p["metadata"]["uid"] != old["metadata"]["uid"]]
         return len(now) == 1 and bool(ready) and kube.endpoints("fetched", namespace) == 1
 
-    until("another pod serves what was kept", 240, another)
+    until("another pod serves what was kept", 240, another, progress=moving(kube, namespace))
     answer = client.embeddings.create(model="fetched", input="a boat")
     assert len(answer.data[0].embedding) == 384
     assert hub.files() == fetched  # nothing came twice
@@ -75,7 +80,7 @@ def test_a_model_is_fetched_while_its_replica_waits_for_a_node(
         mine = [j for j in jobs if j["metadata"]["name"].startswith("waits-")]
         return any((j.get("status") or {}).get("succeeded") for j in mine)
 
-    until("it is fetched ahead", 240, fetched)
+    until("it is fetched ahead", 240, fetched, progress=moving(kube, namespace))
     assert "model.safetensors" in hub.files()
     (replica,) = pods(kube, namespace, "inferenceservice", "waits")
     assert replica["status"]["phase"] == "Pending"
@@ -84,7 +89,10 @@ def test_a_model_is_fetched_while_its_replica_waits_for_a_node(
     hub.away = True
     kube.apply(a_fetched("comes", "hf://demo/large"), namespace)
     until(
-        "it is served from what was fetched", 240, lambda: kube.endpoints("comes", namespace) == 1
+        "it is served from what was fetched",
+        240,
+        lambda: kube.endpoints("comes", namespace) == 1,
+        progress=moving(kube, namespace),
     )
     kube.delete("preamar.dev/v1alpha1", "InferenceService", "comes", namespace)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.journeys.watching import job, pods, succeeded
+from e2e.journeys.watching import job, moving, pods, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import OURS, Json, Kube, until
 
@@ -29,7 +29,13 @@ def test_a_killed_rank_restarts_the_gang_from_the_last_checkpoint(
         status = (job(kube, namespace, "killed") or {}).get("status") or {}
         return status if (status.get("checkpoint") or {}).get("step", 0) >= 10 else None
 
-    before = until("a checkpoint is written", 300, past_a_checkpoint, every=1.0)
+    before = until(
+        "a checkpoint is written",
+        300,
+        past_a_checkpoint,
+        every=1.0,
+        progress=moving(kube, namespace),
+    )
     assert before["attempt"] == 1
     victim = next(
         pod["metadata"]["name"]

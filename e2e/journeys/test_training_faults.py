@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.journeys.watching import job, pods, stalled, succeeded
+from e2e.journeys.watching import job, moving, pods, stalled, succeeded
 from e2e.journeys.wishes import a_job
 from e2e.kube import OURS, Json, Kube, until
 
@@ -63,7 +63,13 @@ def test_a_rank_that_hangs_is_found_and_the_gang_goes_on_from_its_checkpoint(
         status = (job(kube, namespace, "hung") or {}).get("status") or {}
         return status if (status.get("checkpoint") or {}).get("step", 0) >= 10 else None
 
-    until("a checkpoint is written", 240, past_a_checkpoint, every=1.0)
+    until(
+        "a checkpoint is written",
+        240,
+        past_a_checkpoint,
+        every=1.0,
+        progress=moving(kube, namespace),
+    )
     victim = a_rank_process(pods(kube, namespace, "trainingjob", "hung"))
     os.kill(victim, signal.SIGSTOP)
 
@@ -91,7 +97,13 @@ def test_a_node_that_is_lost_is_not_waited_for(kube: Kube, namespace: str) -> No
         status = (job(kube, namespace, "lost") or {}).get("status") or {}
         return status if (status.get("checkpoint") or {}).get("step", 0) >= 10 else None
 
-    until("a checkpoint is written", 240, past_a_checkpoint, every=0.3)
+    until(
+        "a checkpoint is written",
+        240,
+        past_a_checkpoint,
+        every=0.3,
+        progress=moving(kube, namespace),
+    )
     (pod,) = pods(kube, namespace, "trainingjob", "lost")
     frozen = [*processes(pod), kubelet_of(pod["spec"]["nodeName"])]
     for process in frozen:
@@ -99,7 +111,12 @@ def test_a_node_that_is_lost_is_not_waited_for(kube: Kube, namespace: str) -> No
     try:
         # The taint manager does this after five minutes, and gives it five more to save.
         kube.delete("v1", "Pod", pod["metadata"]["name"], namespace, grace=5)
-        until("the next attempt starts", 240, lambda: _attempt(kube, namespace, "lost") == 2)
+        until(
+            "the next attempt starts",
+            240,
+            lambda: _attempt(kube, namespace, "lost") == 2,
+            progress=moving(kube, namespace),
+        )
         there = {p["metadata"]["uid"] for p in pods(kube, namespace, "trainingjob", "lost")}
         assert pod["metadata"]["uid"] in there
     finally:
@@ -110,7 +127,12 @@ def test_a_node_that_is_lost_is_not_waited_for(kube: Kube, namespace: str) -> No
     assert (samples["consumed"], samples["skipped"], samples["duplicated"]) == (60 * 16, 0, 0)
     # Nobody's failure, and yet a fault by which the job judges how often it must save.
     assert (status["restarts"], status["goodput"]["faults"]) == (0, 1)
-    until("the gateway is back", 120, lambda: kube_ready(kube, "preamar-gateway"))
+    until(
+        "the gateway is back",
+        120,
+        lambda: kube_ready(kube, "preamar-gateway"),
+        progress=moving(kube, namespace),
+    )
 
 
 def _attempt(kube: Kube, namespace: str, name: str) -> int:

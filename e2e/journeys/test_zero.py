@@ -15,7 +15,7 @@ from openai import APIConnectionError, APITimeoutError
 from e2e.cluster import Cluster
 from e2e.demo.calls import client
 from e2e.journeys.paced_model import a_talker, seed_talker
-from e2e.journeys.watching import asleep, service
+from e2e.journeys.watching import asleep, moving, service
 from e2e.journeys.wishes import a_service
 from e2e.kube import OURS, Json, Kube, until
 
@@ -147,6 +147,12 @@ def given_up(here: Cluster, kube: Kube, namespace: str) -> None:
         seen.add(kube.endpoints("sleeper", namespace))
         return wanted() == 0
 
-    until("nobody waits, so nothing is started", LOADS_SECONDS / 2, back, every=0.2)
+    until(
+        "nobody waits, so nothing is started",
+        LOADS_SECONDS / 2,
+        back,
+        every=0.2,
+        progress=moving(kube, namespace),
+    )
     print(f"given up {time.monotonic() - left:.1f} s after the last caller left")
     assert seen == {0}

@@ -1,6 +1,7 @@
 """What journeys wait for, in words."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from e2e.kube import OURS, Json, Kube, condition, standing, until
 
@@ -11,6 +12,32 @@ def service(kube: Kube, namespace: str, name: str) -> Json | None:
 
 def job(kube: Kube, namespace: str, name: str) -> Json | None:
     return kube.get(OURS, "TrainingJob", name, namespace)
+
+
+def moving(kube: Kube, namespace: str) -> Callable[[], object]:
+    """What changes while anything of ours in a namespace comes nearer to what is waited for."""
+
+    def look() -> object:
+        ours = [
+            (one["metadata"]["name"], standing(one))
+            for kind in ("InferenceService", "TrainingJob")
+            for one in kube.list(OURS, kind, namespace)
+        ]
+        running = [
+            (
+                pod["metadata"]["name"],
+                pod["status"].get("phase"),
+                [c.get("ready") for c in pod["status"].get("containerStatuses") or []],
+                [
+                    list(c.get("state") or {})
+                    for c in pod["status"].get("initContainerStatuses") or []
+                ],
+            )
+            for pod in kube.list("v1", "Pod", namespace)
+        ]
+        return ours, running
+
+    return look
 
 
 def asleep(kube: Kube, namespace: str, name: str, seconds: float = 180) -> None:
@@ -26,7 +53,7 @@ def asleep(kube: Kube, namespace: str, name: str, seconds: float = 180) -> None:
         f"{name} has loaded once and sleeps",
         seconds,
         look,
-        progress=lambda: standing(service(kube, namespace, name)),
+        progress=moving(kube, namespace),
     )
 
 
@@ -37,7 +64,8 @@ def stalled(kube: Kube, namespace: str, kind: str, name: str, seconds: float = 1
         found = condition(kube.get(OURS, kind, name, namespace), "Stalled")
         return found if found.get("status") == "True" else None
 
-    return until(f"{kind} {name} is Stalled", seconds, look)
+    what = f"{kind} {name} is Stalled"
+    return until(what, seconds, look, progress=moving(kube, namespace))
 
 
 def succeeded(kube: Kube, namespace: str, name: str, seconds: float = 420) -> Json:
@@ -54,7 +82,7 @@ def succeeded(kube: Kube, namespace: str, name: str, seconds: float = 420) -> Js
         seconds,
         look,
         every=1.0,
-        progress=lambda: standing(job(kube, namespace, name)),
+        progress=moving(kube, namespace),
     )
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from e2e.check import STAGES
-from e2e.stages import Stage, beside, report
+from e2e.stages import Stage, beside, report, run
 
 FILES = set(Path("tests").glob("**/test_*.py"))
 
@@ -48,6 +48,21 @@ def test_stages_run_beside_each_other_and_none_hides_another(capfd, tmp_path):
     }  # fmt: skip
     assert not slept.exists()
     assert "why" in capfd.readouterr().out
+
+
+def test_stages_of_one_row_run_beside_each_other_and_the_next_row_waits_for_them(tmp_path):
+    first, second = (f"touch {tmp_path}/{a}; until [ -e {tmp_path}/{b} ]; do sleep 0.02; done" for a, b in ("ab", "ba"))  # fmt: skip
+    rows = (
+        (Stage("a", ("sh", "-c", first)), Stage("b", ("sh", "-c", second))),
+        Stage("c", ("test", "-e", f"{tmp_path}/a"), needs=("a", "b")),
+        (Stage("fails", ("false",)), Stage("passes", ("true",))),
+        Stage("d", ("true",), needs=("fails",)),
+    )
+    found = {outcome.name: outcome.state for outcome in run(rows)}
+    assert found == {
+        "a": "passed", "b": "passed", "c": "passed",
+        "fails": "failed", "passes": "passed", "d": "not run",
+    }  # fmt: skip
 
 
 def test_one_stage_that_did_not_pass_fails_the_whole(capsys):
