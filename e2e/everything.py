@@ -19,6 +19,16 @@ def pytest(name: str, *arguments: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "pytest", "-q", *timing.written(timing.TIMES / "test", name), *arguments)
 
 
+# Journeys that mostly wait, and touch nothing but what is theirs: they run beside each other, each group
+# in a namespace of its own. All others load, replace or watch the operator and the gateways.
+TRAINING = ("training", "resize", "places", "prepared_data", "cli")
+SERVING = ("canary", "optimized", "sources", "group", "engines", "bad_input")
+
+
+def files(names: tuple[str, ...]) -> list[str]:
+    return [f"e2e/journeys/test_{name}.py" for name in names]
+
+
 RINGS = (
     Stage("check", ("make", "check"), deadline=900),
     Stage(
@@ -43,13 +53,30 @@ JOURNEYS = (
         deadline=1500,
     ),
     Stage("cluster DNS", (PYTHON, "-m", "e2e.clusters", "dns"), ("cluster up",), deadline=900),
+    (
+        Stage(
+            "journeys of training",
+            pytest("training", "-p", "no:cacheprovider", "-rs", *files(TRAINING)),
+            ("cluster DNS", "images"),
+            deadline=2700,
+        ),
+        Stage(
+            "journeys of serving",
+            pytest("serving", "-p", "no:cacheprovider", "-rs", *files(SERVING)),
+            ("cluster DNS", "images"),
+            deadline=2700,
+        ),
+    ),
     Stage(
-        "clients and journeys",
-        pytest("journeys", "-rs", "e2e/clients", "e2e/journeys"),
+        "clients and all other journeys",
+        pytest(
+            "journeys", "-rs", "e2e/clients", "e2e/journeys",
+            *(f"--ignore={file}" for file in files(TRAINING + SERVING)),
+        ),
         ("cluster DNS", "images"),
         deadline=2700,
     ),
-)
+)  # fmt: skip
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from e2e.check import STAGES
+from e2e.everything import JOURNEYS
 from e2e.stages import Stage, beside, report, run
 
 FILES = set(Path("tests").glob("**/test_*.py"))
@@ -70,3 +71,17 @@ def test_one_stage_that_did_not_pass_fails_the_whole(capsys):
     assert report(good, 1.0) == 0
     assert report(good + beside((Stage("fails", ("false",)),), 1), 90.0) == 1
     assert "2 stages in 90 s" in capsys.readouterr().out
+
+
+def test_every_file_of_journeys_is_in_exactly_one_stage():
+    ran = []
+    for stage in (one for row in JOURNEYS for one in (row if isinstance(row, tuple) else (row,))):
+        places = [Path(word) for word in stage.command if word.startswith("e2e/")]
+        ignored = [Path(word[9:]) for word in stage.command if word.startswith("--ignore=")]
+        ran += [
+            file
+            for file in Path("e2e").glob("*/test_*.py")
+            for place in places
+            if file.is_relative_to(place) and not any(map(file.is_relative_to, ignored))
+        ]
+    assert sorted(ran) == sorted(Path("e2e").glob("*/test_*.py"))
