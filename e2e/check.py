@@ -1,7 +1,7 @@
 """`make check`: is the tree fit to commit? Everything that needs seconds and no cluster.
 
 The stages need nothing of each other and run side by side, the longest first. Each room of tests is
-in exactly one of them: the last takes what the others do not name. One more stage runs than there
+in exactly one of them: the last takes what the others do not name. Two more stages run than there
 are cores, because tests of processes wait more than they compute.
 """
 
@@ -16,10 +16,10 @@ from e2e.stages import PYTHON, Stage, beside, report
 
 QUICK = ("-m", "not apiserver and not cluster and not image and not slow")
 ROOMS = (
+    ("workloads/triton/backends", "workloads/triton/group"),
     ("gateway",),
     ("workloads/triton",),
-    ("life",),
-    ("workloads/deepspeed", "ledger", "demand"),
+    ("workloads/deepspeed", "ledger", "demand", "life"),
 )
 
 
@@ -62,7 +62,7 @@ STAGES = (
 
 def main() -> int:
     start = time.monotonic()
-    at_once = (os.cpu_count() or 1) + 1
+    at_once = (os.cpu_count() or 1) + 2
     print(f"{len(STAGES)} stages, {at_once} at once; each is shown when it has ended", flush=True)
     shutil.rmtree(TIMES, ignore_errors=True)
     slow = timing.slowness()
