@@ -1,4 +1,7 @@
-"""Does a hunt keep what it finds, and is all that was ever kept tried again?"""
+"""Does a hunt keep what it finds, and is all that was ever kept tried again?
+
+Holds: tests/hunting.py
+"""
 
 import os
 import subprocess

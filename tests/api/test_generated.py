@@ -1,4 +1,8 @@
-"""The generated files: up to date, small, bounded and described."""
+"""The generated files: up to date, small, bounded and described.
+
+Holds: api/crd/__main__.py, api/crd/files.py, api/crd/kinds.py, api/crd/manifest.py,
+api/crd/reference.py
+"""
 
 import re
 from pathlib import Path

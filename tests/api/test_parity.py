@@ -1,4 +1,8 @@
-"""The API server and our models give every document the same verdict, and the same defaults."""
+"""The API server and our models give every document the same verdict, and the same defaults.
+
+Holds: api/checkpoints.py, api/interconnect.py, api/models.py, api/prepare.py, api/recipe.py,
+api/scaling.py, api/shared.py, api/fields/names.py, api/fields/scalars.py
+"""
 
 import os
 import random

@@ -1,4 +1,7 @@
-"""What the API server does with our kinds beside judging them: scale, status, changes, columns."""
+"""What the API server does with our kinds beside judging them: scale, status, changes, columns.
+
+Holds: api/inference_status.py, api/rules.py, api/training_status.py
+"""
 
 import copy
 import subprocess

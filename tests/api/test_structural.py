@@ -1,4 +1,7 @@
-"""From a model to a structural schema: what is rewritten, and what is refused."""
+"""From a model to a structural schema: what is rewritten, and what is refused.
+
+Holds: api/crd/structural.py
+"""
 
 from datetime import timedelta
 from decimal import Decimal

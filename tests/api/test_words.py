@@ -1,4 +1,8 @@
-"""What a resource reads as, and what is said when it is wrong."""
+"""What a resource reads as, and what is said when it is wrong.
+
+Holds: api/inference.py, api/meta.py, api/tenant.py, api/training.py, api/fields/collections.py,
+api/fields/uri.py
+"""
 
 import copy
 import json

@@ -1,4 +1,7 @@
-"""Replica-seconds from what watches told, worked out by hand."""
+"""Replica-seconds from what watches told, worked out by hand.
+
+Holds: e2e/bench/replicas.py
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The chart renders what parts rely on, grants little, and refuses mistakes."""
+"""The chart renders what parts rely on, grants little, and refuses mistakes.
+
+Holds: main.py, gateway/settings.py, charts/preamar/
+"""
 
 import re
 from pathlib import Path

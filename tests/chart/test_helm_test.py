@@ -1,4 +1,7 @@
-"""What `helm test` runs in its pod: it must fail on a gateway that is down or lets anybody in."""
+"""What `helm test` runs in its pod: it must fail on a gateway that is down or lets anybody in.
+
+Holds: charts/preamar/
+"""
 
 import http.server
 import subprocess

@@ -1,4 +1,7 @@
-"""Does each cloud's preset say what is true of that cloud? Holds: core/capacity/clouds.py, e2e/presets.py."""
+"""Does each cloud's preset say what is true of that cloud?
+
+Holds: core/capacity/clouds.py, e2e/presets.py
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The real API server takes what the chart renders, pods under Pod Security ``restricted`` included."""
+"""The real API server takes what the chart renders, pods under Pod Security ``restricted`` included.
+
+Holds: charts/preamar/
+"""
 
 import copy
 

@@ -1,4 +1,8 @@
-"""``preamar logs``, ``top``, ``status`` and ``plot`` against an API server that says what we like."""
+"""``preamar logs``, ``top``, ``status`` and ``plot`` against an API server that says what we like.
+
+Holds: cli/look/common.py, cli/look/curve.py, cli/look/logs.py, cli/look/plot.py, cli/look/row.py,
+cli/look/status.py, cli/look/top.py, cluster/connect.py, cluster/reading.py
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""``preamar quote`` as people call it: what it prints, and how it ends."""
+"""``preamar quote`` as people call it: what it prints, and how it ends.
+
+Holds: cli/quote/command.py, cli/quote/table.py, main.py
+"""
 
 import json
 import sys

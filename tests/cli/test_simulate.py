@@ -1,4 +1,9 @@
-"""`preamar simulate`: its figures can be had by hand, its timelines too, and bad input is told."""
+"""`preamar simulate`: its figures can be had by hand, its timelines too, and bad input is told.
+
+Holds: cli/simulate/clairvoyant.py, cli/simulate/command.py, cli/simulate/engine.py,
+cli/simulate/plots.py, cli/simulate/policies.py, cli/simulate/progress.py, cli/simulate/results.py,
+cli/simulate/trace.py
+"""
 
 import csv
 import json

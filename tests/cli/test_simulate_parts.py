@@ -1,4 +1,8 @@
-"""The simulator's parts: loads are what their names say, and the optimum's program is optimal."""
+"""The simulator's parts: loads are what their names say, and the optimum's program is optimal.
+
+Holds: cli/simulate/ahead.py, cli/simulate/engine.py, cli/simulate/generate.py,
+cli/simulate/optimum.py, cli/simulate/ours.py, cli/simulate/rules.py, cli/simulate/tuning.py
+"""
 
 from itertools import pairwise, product
 from statistics import fmean, pstdev

@@ -1,4 +1,7 @@
-"""What we rely on an API server for, asked of the fake and of a real one alike."""
+"""What we rely on an API server for, asked of the fake and of a real one alike.
+
+Holds: cluster/live.py, cluster/memory.py, cluster/port.py
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""A real API server takes what we make for the data of a job, and keeps every field of it."""
+"""A real API server takes what we make for the data of a job, and keeps every field of it.
+
+Holds: core/training/data/prepare_job.py, core/training/data/preparing.py, cluster/live.py
+"""
 
 import copy
 from typing import Any

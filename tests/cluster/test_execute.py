@@ -1,4 +1,7 @@
-"""How a plan is carried out: in order, and no further than the first failure."""
+"""How a plan is carried out: in order, and no further than the first failure.
+
+Holds: cluster/execute.py, cluster/fenced.py, cluster/memory.py
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Which fields changed? One walk over both says what asking for each field says."""
+"""Which fields changed? One walk over both says what asking for each field says.
+
+Holds: cluster/ownership.py
+"""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -1,4 +1,7 @@
-"""The chart grants what the operator uses: not a verb less, and not one more."""
+"""The chart grants what the operator uses: not a verb less, and not one more.
+
+Holds: cluster/kinds.py, cluster/permissions.py, charts/preamar/
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Events are counted on by whoever comes next, and nobody can cause a storm of them."""
+"""Events are counted on by whoever comes next, and nobody can cause a storm of them.
+
+Holds: cluster/recorder.py
+"""
 
 from typing import Any
 

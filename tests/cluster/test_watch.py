@@ -1,4 +1,7 @@
-"""A watch against a server that misbehaves: it resumes, lists again, and never dies."""
+"""A watch against a server that misbehaves: it resumes, lists again, and never dies.
+
+Holds: cluster/call.py, cluster/watch.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""The bare API server is real, ends with its block, and with the process that asked for it."""
+"""The bare API server is real, ends with its block, and with the process that asked for it.
+
+Holds: e2e/clusters/bare.py, e2e/clusters/controlplane.py
+"""
 
 import json
 import os

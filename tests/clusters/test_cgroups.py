@@ -1,4 +1,7 @@
-"""Groups are made in every hierarchy of version 1, version 2 and both, and removed again."""
+"""Groups are made in every hierarchy of version 1, version 2 and both, and removed again.
+
+Holds: e2e/clusters/onhost/cgroups.py
+"""
 
 from pathlib import Path
 

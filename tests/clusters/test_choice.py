@@ -1,4 +1,7 @@
-"""Which kind of cluster is taken, and that the reason is said."""
+"""Which kind of cluster is taken, and that the reason is said.
+
+Holds: e2e/clusters/choice.py
+"""
 
 import pytest
 

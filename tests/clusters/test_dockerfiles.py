@@ -1,4 +1,7 @@
-"""Do the Dockerfiles copy what decides an image's tag, and code last, so that all below it is kept?"""
+"""Do the Dockerfiles copy what decides an image's tag, and code last, so that all below it is kept?
+
+Holds: e2e/clusters/images.py
+"""
 
 import re
 from pathlib import Path

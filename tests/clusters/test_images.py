@@ -1,4 +1,7 @@
-"""An image's tag follows what goes in, and nothing else."""
+"""An image's tag follows what goes in, and nothing else.
+
+Holds: e2e/clusters/gobuild.py, e2e/clusters/images.py
+"""
 
 from pathlib import Path
 

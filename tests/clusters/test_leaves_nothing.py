@@ -2,6 +2,9 @@
 
 The cluster belongs to a copy of the clone, so a cluster of the clone itself is not touched; and what
 others do on the machine meanwhile is told apart by the copy's id.
+
+Holds: e2e/clusters/onhost/instance.py, e2e/clusters/onhost/network.py,
+e2e/clusters/onhost/provider.py
 """
 
 import json

@@ -1,4 +1,7 @@
-"""What the rights journey concludes from the API server's log, on a log of a few lines."""
+"""What the rights journey concludes from the API server's log, on a log of a few lines.
+
+Holds: e2e/journeys/audit.py, e2e/journeys/rights.py
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Programs end at their deadline with all they started, and failures say why and where."""
+"""Programs end at their deadline with all they started, and failures say why and where.
+
+Holds: e2e/clusters/run.py, e2e/clusters/say.py, e2e/clusters/up.py
+"""
 
 import os
 import time

@@ -1,4 +1,8 @@
-"""Two clones never share an address, a path or a name; and each always finds its own again."""
+"""Two clones never share an address, a path or a name; and each always finds its own again.
+
+Holds: e2e/clusters/kind.py, e2e/clusters/places.py, e2e/clusters/onhost/network.py,
+e2e/clusters/onhost/settings.py
+"""
 
 from ipaddress import IPv4Network
 from pathlib import Path

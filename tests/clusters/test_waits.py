@@ -1,4 +1,7 @@
-"""Do journeys and the demo wait while something moves, and no longer? Holds: e2e/kube.py."""
+"""Do journeys and the demo wait while something moves, and no longer?
+
+Holds: e2e/kube.py
+"""
 
 import pytest
 

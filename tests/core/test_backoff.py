@@ -1,4 +1,7 @@
-"""Pauses double up to their limit, for whoever knows how many there were."""
+"""Pauses double up to their limit, for whoever knows how many there were.
+
+Holds: core/backoff.py
+"""
 
 import pytest
 

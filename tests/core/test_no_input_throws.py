@@ -1,4 +1,8 @@
-"""Whatever the cluster shows, a pass ends with a plan, and writes a status that can be read back."""
+"""Whatever the cluster shows, a pass ends with a plan, and writes a status that can be read back.
+
+Holds: core/serving/observe.py, core/serving/reconcile.py, core/training/observe.py,
+core/training/reconcile.py
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,7 @@
-"""What a pod's status says of its end before its phase does."""
+"""What a pod's status says of its end before its phase does.
+
+Holds: core/pods.py
+"""
 
 import pytest
 

@@ -1,4 +1,9 @@
-"""Everything we make is deterministic, ours, and passes the Restricted pod security standard."""
+"""Everything we make is deterministic, ours, and passes the Restricted pod security standard.
+
+Holds: core/metadata.py, core/serving/pods/desired.py, core/serving/pods/pod.py,
+core/serving/pods/worker.py, core/training/pods/desired.py, core/training/pods/material.py,
+core/training/pods/pod.py
+"""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,7 @@
-"""Amounts of resources as Kubernetes reads them, and bytes as people do."""
+"""Amounts of resources as Kubernetes reads them, and bytes as people do.
+
+Holds: core/quantities.py
+"""
 
 from decimal import Decimal
 

@@ -1,4 +1,7 @@
-"""A status is compared with what would be written just as if that were read first."""
+"""A status is compared with what would be written just as if that were read first.
+
+Holds: core/status_news.py, api/inference_status.py, api/training_status.py
+"""
 
 from copy import deepcopy
 

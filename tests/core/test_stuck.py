@@ -1,4 +1,7 @@
-"""A disk that is made for a pod takes longer than a node that is free is found."""
+"""A disk that is made for a pod takes longer than a node that is free is found.
+
+Holds: core/stuck.py
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""A tenant's status: what it has spent, whether it may spend more, and that it settles."""
+"""A tenant's status: what it has spent, whether it may spend more, and that it settles.
+
+Holds: core/tenants.py
+"""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,7 @@
-"""What gateways say of money: who is let in, what is understood, and what is news."""
+"""What gateways say of money: who is let in, what is understood, and what is news.
+
+Holds: demand/accounts.py
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Every arrival is in the history once, in the second it came in, or the history does not reach it."""
+"""Every arrival is in the history once, in the second it came in, or the history does not reach it.
+
+Holds: demand/arrivals.py
+"""
 
 import json
 import sys

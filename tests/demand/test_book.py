@@ -1,4 +1,7 @@
-"""Unknown is not zero: what several gateways say adds up, and silence never lowers anything."""
+"""Unknown is not zero: what several gateways say adds up, and silence never lowers anything.
+
+Holds: demand/book.py, demand/means.py
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

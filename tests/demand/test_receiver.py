@@ -1,4 +1,7 @@
-"""The port that gateways report to: who is let in, and what is understood."""
+"""The port that gateways report to: who is let in, and what is understood.
+
+Holds: demand/receiver.py
+"""
 
 from pathlib import Path
 

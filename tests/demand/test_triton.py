@@ -1,4 +1,7 @@
-"""What a model server says becomes a lower bound of its load, or nothing."""
+"""What a model server says becomes a lower bound of its load, or nothing.
+
+Holds: demand/triton.py, protocol/engine_gauges.py
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The second witness raises and never lowers, and what it does not hear it does not make up."""
+"""The second witness raises and never lowers, and what it does not hear it does not make up.
+
+Holds: demand/witness.py
+"""
 
 import asyncio
 import contextlib

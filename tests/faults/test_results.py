@@ -1,4 +1,7 @@
-"""Shards of a sweep add up to it, and no result outlives what it was of."""
+"""Shards of a sweep add up to it, and no result outlives what it was of.
+
+Holds: e2e/faults/results.py
+"""
 
 import pytest
 

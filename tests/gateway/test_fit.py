@@ -1,4 +1,7 @@
-"""What callers notice of a model that was given up, or that takes smaller batches than were asked."""
+"""What callers notice of a model that was given up, or that takes smaller batches than were asked.
+
+Holds: gateway/relay/cost_bounds.py, gateway/discovery/resources.py
+"""
 
 import asyncio
 import json
@@ -13,10 +16,10 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 from preamar.core.pods import ContainerView, Ended
 from preamar.core.serving.reconcile import reconcile
 from tests.core.builders import a_pod, a_service, seen
+from tests.gateway.routing.test_zero import DOORS, ask
 
 from .conftest import endpoints, service, until
 from .fake_triton import FakeTriton
-from .test_zero import DOORS, ask
 
 BROKEN = ContainerView("triton", restarts=5, waiting="CrashLoopBackOff", ended_before=Ended(1))
 

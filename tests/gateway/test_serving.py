@@ -1,4 +1,9 @@
-"""Hold, routing, passthrough, keys and drain, over real sockets."""
+"""Hold, routing, passthrough, keys and drain, over real sockets.
+
+Holds: gateway/errors.py, gateway/server.py, gateway/discovery/catalog.py,
+gateway/endpoints/admin.py, gateway/endpoints/health.py, gateway/endpoints/kserve.py,
+gateway/endpoints/kserve_stream.py, gateway/routing/queue.py
+"""
 
 import asyncio
 import json

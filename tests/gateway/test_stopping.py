@@ -1,4 +1,7 @@
-"""How long does a gateway that was told to stop serve on, so that everybody knows? In virtual time."""
+"""How long does a gateway that was told to stop serve on, so that everybody knows? In virtual time.
+
+Holds: gateway/server.py, gateway/settings.py
+"""
 
 import asyncio
 import contextlib

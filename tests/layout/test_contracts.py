@@ -1,5 +1,8 @@
 """Would the import contracts notice? One forbidden import after another is put into the graph of the
-tree, and the contract that forbids it must break."""
+tree, and the contract that forbids it must break.
+
+Holds: pyproject.toml
+"""
 
 import tomllib
 from copy import deepcopy

@@ -1,4 +1,7 @@
-"""Can a stranger find each page? Links lead somewhere, and every page stands in its index."""
+"""Can a stranger find each page? Links lead somewhere, and every page stands in its index.
+
+Holds: docs/
+"""
 
 import re
 from pathlib import Path

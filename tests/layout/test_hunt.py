@@ -1,4 +1,7 @@
-"""`make hunt` tells what it found, notes what it has done, and goes on where it was stopped."""
+"""`make hunt` tells what it found, notes what it has done, and goes on where it was stopped.
+
+Holds: e2e/hunt.py
+"""
 
 import pytest
 

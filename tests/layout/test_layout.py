@@ -1,4 +1,7 @@
-"""The tree keeps its shape: what must not exist, and what must be up to date."""
+"""The tree keeps its shape: what must not exist, and what must be up to date.
+
+Holds: operator/, crds/, uv.lock
+"""
 
 import ast
 import subprocess

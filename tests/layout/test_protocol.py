@@ -1,5 +1,8 @@
 """What two processes share stands once: no label of ours and no port that another process must know is
-written anywhere in the operator but under ``protocol`` (and the group under ``api``)."""
+written anywhere in the operator but under ``protocol`` (and the group under ``api``).
+
+Holds: protocol/labels.py, protocol/ports.py
+"""
 
 import argparse
 import ast

@@ -1,5 +1,8 @@
 """Is the tree a house of small rooms? No folder is crowded, and none of its parts, files and folders,
-needs another that needs it again: what is imported shows which stands on which."""
+needs another that needs it again: what is imported shows which stands on which.
+
+Holds: operator/preamar/, workloads/
+"""
 
 import ast
 from collections import defaultdict

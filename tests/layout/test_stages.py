@@ -1,6 +1,10 @@
-"""`make check` runs every file of tests once, and tells of every stage what became of it."""
+"""`make check` runs every file of tests once, and tells of every stage what became of it.
+
+Holds: e2e/check.py, e2e/stages.py
+"""
 
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 from e2e.check import STAGES
@@ -21,6 +25,13 @@ def test_every_file_of_tests_is_in_exactly_one_stage():
             if file.is_relative_to(place) and not any(map(file.is_relative_to, ignored))
         ]
     assert sorted(ran) == sorted(FILES)
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
+    """Left to itself it passes by what is called ``build``."""
+    past = pytestconfig.getini("norecursedirs")
+    folders = {part for file in FILES for part in file.parent.parts}
+    assert not {each for each in folders for pattern in past if fnmatch(each, pattern)}
 
 
 def test_stages_run_beside_each_other_and_none_hides_another(capfd, tmp_path):

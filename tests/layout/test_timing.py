@@ -1,4 +1,7 @@
-"""Is the time of tests added up by room, and a room that takes too long told? Holds: e2e/timing.py."""
+"""Is the time of tests added up by room, and a room that takes too long told?
+
+Holds: e2e/timing.py
+"""
 
 import subprocess
 import sys
@@ -13,8 +16,8 @@ ALLOWED = {"cpu": {"tests/core": 10.0, "imports and collection": 5.0}, "wall": {
 @pytest.mark.parametrize(
     ("nodeid", "room"),
     [
-        ("tests/core/serving/test_fit.py::test_x[a/b]", "tests/core"),
-        ("tests/gateway/test_zero.py::test_y", "tests/gateway"),
+        ("tests/core/serving/health/test_fit.py::test_x[a/b]", "tests/core"),
+        ("tests/gateway/routing/test_zero.py::test_y", "tests/gateway"),
         ("tests/workloads/triton/remote/test_gate.py::test_z", "tests/workloads/triton"),
         ("tests/workloads/deepspeed/image/test_data.py::test_a", "tests/workloads/deepspeed/image"),
         ("e2e/journeys/test_zero.py::test_b", "e2e/journeys"),

@@ -1,4 +1,8 @@
-"""What was spent is at any time what the rows come to, in whatever order and how often they came."""
+"""What was spent is at any time what the rows come to, in whatever order and how often they came.
+
+Holds: ledger/budgets/balances.py, ledger/tables/amounts.py, ledger/tables/prepared.py,
+ledger/tables/usage_record.py
+"""
 
 from collections import Counter
 from dataclasses import replace

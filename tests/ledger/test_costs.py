@@ -1,4 +1,7 @@
-"""What a tenant owes is the same money however it is asked for, and in whatever order it came."""
+"""What a tenant owes is the same money however it is asked for, and in whatever order it came.
+
+Holds: ledger/reports/costs.py, ledger/reports/priced.py
+"""
 
 from dataclasses import replace
 from fractions import Fraction

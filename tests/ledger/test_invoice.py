@@ -1,4 +1,7 @@
-"""The same requests make the same invoice, to the byte, and what it prints adds up."""
+"""The same requests make the same invoice, to the byte, and what it prints adds up.
+
+Holds: ledger/reports/invoice.py, ledger/reports/priced.py
+"""
 
 import csv
 import json

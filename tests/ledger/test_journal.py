@@ -1,4 +1,7 @@
-"""What is durable first: a journal gives back what was added to it, and nothing that was not."""
+"""What is durable first: a journal gives back what was added to it, and nothing that was not.
+
+Holds: ledger/store/file_lock.py, ledger/store/journal.py
+"""
 
 import os
 import threading

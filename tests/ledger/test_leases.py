@@ -1,4 +1,7 @@
-"""No number of gateways overspends: what is spent and what is leased never exceed the allowance."""
+"""No number of gateways overspends: what is spent and what is leased never exceed the allowance.
+
+Holds: ledger/budgets/leases.py, ledger/tables/dialect.py
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

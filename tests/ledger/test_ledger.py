@@ -1,4 +1,7 @@
-"""What the ledger promises: once, durably, and the same sums however it is asked."""
+"""What the ledger promises: once, durably, and the same sums however it is asked.
+
+Holds: ledger/keys.py, ledger/reports/usage.py, ledger/store/sqlite.py, ledger/store/writer.py
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""A ledger of any earlier version becomes one of this version, whole or not at all."""
+"""A ledger of any earlier version becomes one of this version, whole or not at all.
+
+Holds: ledger/migrations/env.py, ledger/tables/migrate.py, ledger/tables/schema.py
+"""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor

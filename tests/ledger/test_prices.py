@@ -1,4 +1,7 @@
-"""Prices are exact: no token, request or sum of them is ever rounded."""
+"""Prices are exact: no token, request or sum of them is ever rounded.
+
+Holds: ledger/tables/prices.py
+"""
 
 from fractions import Fraction
 

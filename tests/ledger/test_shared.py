@@ -1,5 +1,9 @@
 """Gateways that share a database: nothing is lost while it is away, nothing counts twice, and what the
-dead leave is settled by the living."""
+dead leave is settled by the living.
+
+Holds: ledger/store/backend.py, ledger/store/heartbeats.py, ledger/store/postgres.py,
+ledger/store/shipper.py, ledger/store/spool.py
+"""
 
 import os
 import signal

@@ -1,6 +1,9 @@
 """Whatever happens meanwhile, a new revision ends by serving all where callers get from it what they
 got before, and by serving nobody where they do not. Of the same model made otherwise they must get the
 same answers; another model may give others.
+
+Holds: core/serving/artifact/rollout.py, core/serving/canary/answer_comparison.py,
+core/serving/canary/canary_analysis.py
 """
 
 from dataclasses import replace

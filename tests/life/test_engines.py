@@ -1,6 +1,9 @@
 """Whatever happens meanwhile, replicas end with the engines that were asked for, one for each product and
 of the present TensorRT, or with what they had and the reason told; and none ever starts from an engine
 that is not there.
+
+Holds: core/serving/artifact/artifacts.py, core/serving/artifact/optimize_job.py,
+core/serving/artifact/optimized.py
 """
 
 from dataclasses import replace

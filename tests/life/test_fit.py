@@ -1,5 +1,8 @@
 """Whatever memory there is and however often a model crashes: in the end it answers with a batch that
-fits, or it holds nothing and its user is told why."""
+fits, or it holds nothing and its user is told why.
+
+Holds: core/serving/health/fit.py, core/serving/health/fit_kept.py
+"""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule

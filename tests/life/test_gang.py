@@ -1,5 +1,8 @@
 """Some workers find no accelerator, then there is room: one life of a job, told in order. It may not
-run with fewer (those that may: test_places.py)."""
+run with fewer (those that may: test_places.py).
+
+Holds: core/training/elastic/gang.py
+"""
 
 import pytest
 

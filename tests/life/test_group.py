@@ -1,4 +1,7 @@
-"""Whatever happens to replicas of several pods, each leader has its workers in the end, and no more."""
+"""Whatever happens to replicas of several pods, each leader has its workers in the end, and no more.
+
+Holds: core/serving/groups/gang.py, core/serving/groups/members.py, core/serving/pods/group.py
+"""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule

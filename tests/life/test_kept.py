@@ -1,4 +1,7 @@
-"""Lives that once showed a bug, seeded or real, go well now: the control of the seeded ones."""
+"""Lives that once showed a bug, seeded or real, go well now: the control of the seeded ones.
+
+Holds: core/serving/reconcile.py, core/training/reconcile.py
+"""
 
 import pytest
 

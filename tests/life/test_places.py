@@ -1,4 +1,8 @@
-"""Where nodes are taken away a job goes on with what is left, and grows again once they are back."""
+"""Where nodes are taken away a job goes on with what is left, and grows again once they are back.
+
+Holds: core/training/elastic/degraded_size.py, core/training/elastic/placeholder_pods.py,
+core/training/elastic/resize.py, core/training/resizes.py
+"""
 
 import pytest
 

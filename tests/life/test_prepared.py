@@ -1,4 +1,7 @@
-"""Whatever happens, no rank starts before the data is prepared, and a user's error waits for an edit."""
+"""Whatever happens, no rank starts before the data is prepared, and a user's error waits for an edit.
+
+Holds: core/training/data/preparing.py, core/training/leftovers.py
+"""
 
 import contextlib
 from json import loads

@@ -1,5 +1,7 @@
 """Would the life test notice? Each bug must turn the life red that showed it first, in the part of the
 oracle that it failed in then. Without the bug that life goes well: test_kept.py.
+
+Holds: tests/life/
 """
 
 import pytest

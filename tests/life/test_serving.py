@@ -1,4 +1,8 @@
-"""Whatever happens to it, an inference service becomes what its user asked for, and stays so."""
+"""Whatever happens to it, an inference service becomes what its user asked for, and stays so.
+
+Holds: core/needs_apply.py, core/serving/reconcile.py, core/serving/step.py,
+core/serving/sizing/size.py
+"""
 
 from dataclasses import replace
 from math import ceil

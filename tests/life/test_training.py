@@ -1,4 +1,8 @@
-"""Whatever happens to it, a training job ends as its user asked, one attempt at a time."""
+"""Whatever happens to it, a training job ends as its user asked, one attempt at a time.
+
+Holds: core/training/lifecycle.py, core/training/reconcile.py, core/training/rules/ended.py,
+core/training/rules/running.py
+"""
 
 from datetime import datetime
 from json import loads

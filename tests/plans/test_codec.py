@@ -1,4 +1,7 @@
-"""Is a value that was kept the same when it is read again, wherever its class is by then?"""
+"""Is a value that was kept the same when it is read again, wherever its class is by then?
+
+Holds: tests/plans/codec.py
+"""
 
 from dataclasses import make_dataclass
 from datetime import UTC, datetime, timedelta

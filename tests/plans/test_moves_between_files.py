@@ -1,6 +1,8 @@
 """How far must a reader walk to follow one pass? Moves between files are few, and files short.
 
 The bounds are what the tree has today: who makes them fewer lowers the bounds too.
+
+Holds: core/serving/reconcile.py, core/training/reconcile.py
 """
 
 from statistics import median

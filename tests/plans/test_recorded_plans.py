@@ -2,6 +2,8 @@
 
 A test that is red here says that a change of the code changes a plan. Where it is meant to, record anew
 (record.py says how); where code only moves, find out why.
+
+Holds: core/serving/reconcile.py, core/training/reconcile.py
 """
 
 import pytest

@@ -1,5 +1,8 @@
 """The gateway takes a resource that leaves fields out as it takes the same one with these filled in, as
-the API server does it by the models' defaults."""
+the API server does it by the models' defaults.
+
+Holds: protocol/defaults.py, gateway/limits/limits.py, gateway/discovery/resources.py
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

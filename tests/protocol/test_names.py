@@ -1,4 +1,7 @@
-"""The gateway finds the pods of a revision on trial by the name that the operator gave them."""
+"""The gateway finds the pods of a revision on trial by the name that the operator gave them.
+
+Holds: protocol/labels.py, protocol/names.py
+"""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -1,4 +1,8 @@
-"""One name, one owner: operator and gateway say the same of services that claim a model's name."""
+"""One name, one owner: operator and gateway say the same of services that claim a model's name.
+
+Holds: protocol/ownership.py, core/serving/blocks.py, gateway/discovery/catalog.py,
+shell/kinds/serving.py
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st

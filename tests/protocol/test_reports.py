@@ -1,4 +1,8 @@
-"""What a gateway writes, the operator reads: each report comes back as it was."""
+"""What a gateway writes, the operator reads: each report comes back as it was.
+
+Holds: protocol/accounts.py, protocol/canary.py, protocol/demand.py, protocol/fields.py,
+protocol/histogram.py
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""What gateways and model servers say reaches the size, the metrics, the event and the status."""
+"""What gateways and model servers say reaches the size, the metrics, the event and the status.
+
+Holds: shell/figures/metrics.py, shell/figures/scaling_figures.py
+"""
 
 import asyncio
 from datetime import UTC, datetime

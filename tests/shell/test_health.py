@@ -1,4 +1,8 @@
-"""When is the operator taken for dead, and when for ready?"""
+"""When is the operator taken for dead, and when for ready?
+
+Holds: shell/audit.py, shell/probes.py, shell/watching/keys.py, shell/watching/mirror.py,
+shell/watching/watch_health.py
+"""
 
 import asyncio
 import time

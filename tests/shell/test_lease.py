@@ -1,4 +1,7 @@
-"""Two replicas and one Lease, in fake time and with a clock for each."""
+"""Two replicas and one Lease, in fake time and with a clock for each.
+
+Holds: shell/lease.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,10 @@
-"""The operator in this process against a real API server: resources in, objects out."""
+"""The operator in this process against a real API server: resources in, objects out.
+
+Holds: shell/login.py, shell/options.py, shell/passes.py, shell/startup.py,
+shell/kinds/claims.py, shell/kinds/habits.py, shell/kinds/serving.py, shell/kinds/training.py,
+shell/watching/apply_cache.py, shell/watching/crds.py, shell/watching/kopf_settings.py,
+shell/watching/mirror.py, cluster/census.py, cluster/lease.py, cluster/live.py
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""Rank 0 is asked, within bounds, and a status is written only for news."""
+"""Rank 0 is asked, within bounds, and a status is written only for news.
+
+Holds: shell/polling/progress.py, shell/figures/training_figures.py
+"""
 
 import asyncio
 import contextlib

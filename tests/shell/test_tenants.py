@@ -1,5 +1,8 @@
 """The operator against a real API server: what gateways say of money becomes a Tenant's status, and a
-disagreement of ledger and model servers a condition of its service."""
+disagreement of ledger and model servers a condition of its service.
+
+Holds: shell/kinds/tenants.py
+"""
 
 import uuid
 from typing import Any

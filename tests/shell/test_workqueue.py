@@ -1,4 +1,7 @@
-"""The queue in fake time: who gets a pass, and when."""
+"""The queue in fake time: who gets a pass, and when.
+
+Holds: shell/workqueue.py
+"""
 
 import asyncio
 import random

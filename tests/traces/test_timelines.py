@@ -1,4 +1,7 @@
-"""Recorded loads and the sizes that they lead to: whole timelines compared."""
+"""Recorded loads and the sizes that they lead to: whole timelines compared.
+
+Holds: core/serving/sizing/demand_size.py, core/serving/sizing/scaling.py
+"""
 
 import random
 

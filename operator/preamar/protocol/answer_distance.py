@@ -3,7 +3,7 @@
 The measure by which the optimiser judges held-out samples, on what callers get: of embeddings the worst
 row's 1 - cosine; of other tensors the worst output's |a - b| / |a| in the Euclidean norm, and of what
 holds no floats the share that differs. Texts that are sampled have none. Held to the optimiser's own
-figures by tests/workloads/triton/test_apart.py.
+figures by tests/workloads/triton/optimize/test_answer_distance.py.
 """
 
 from collections.abc import Mapping, Sequence

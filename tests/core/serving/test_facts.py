@@ -1,4 +1,7 @@
-"""What follows from an observation is worked out once in a pass, and kept nowhere beyond it."""
+"""What follows from an observation is worked out once in a pass, and kept nowhere beyond it.
+
+Holds: core/serving/facts.py, core/serving/observe.py
+"""
 
 import ast
 import sys

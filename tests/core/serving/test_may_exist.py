@@ -1,4 +1,7 @@
-"""Of the replicas that are asked for no more get pods than may exist, and people are told why."""
+"""Of the replicas that are asked for no more get pods than may exist, and people are told why.
+
+Holds: core/serving/may_exist.py
+"""
 
 from itertools import permutations
 

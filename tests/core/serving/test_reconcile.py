@@ -1,4 +1,10 @@
-"""What a service needs next, and what its user is told."""
+"""What a service needs next, and what its user is told.
+
+Holds: core/serving/blocks.py, core/serving/metering.py, core/serving/observe.py,
+core/serving/reconcile.py, core/serving/status.py, core/serving/step.py, core/serving/verdicts.py,
+core/serving/pods/desired.py, core/serving/pods/readiness.py, core/serving/sizing/size.py,
+core/conditions.py, core/plan.py, core/trouble.py
+"""
 
 from datetime import UTC, datetime
 

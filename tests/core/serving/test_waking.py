@@ -1,4 +1,7 @@
-"""The size that is written at once, and when that is left to a whole pass."""
+"""The size that is written at once, and when that is left to a whole pass.
+
+Holds: core/serving/waking.py
+"""
 
 from datetime import timedelta
 

@@ -1,4 +1,12 @@
-"""What a training job needs next, and what its user is told."""
+"""What a training job needs next, and what its user is told.
+
+Holds: core/training/lifecycle.py, core/training/observe.py, core/training/reconcile.py,
+core/training/status.py, core/training/step.py, core/training/verdicts.py,
+core/training/admission/blocks.py, core/training/admission/limits.py,
+core/training/attempts/saved.py, core/training/pods/desired.py, core/training/pods/material.py,
+core/training/pods/pod.py, core/training/rules/ended.py, core/training/rules/running.py,
+core/training/rules/situation.py
+"""
 
 from json import loads
 

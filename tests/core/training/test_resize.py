@@ -1,4 +1,9 @@
-"""A size that is asked for is reached from exactly where the job was, or not at all."""
+"""A size that is asked for is reached from exactly where the job was, or not at all.
+
+Holds: core/training/leftovers.py, core/training/progress.py, core/training/resizes.py,
+core/training/elastic/conversion.py, core/training/elastic/resize.py, core/training/pods/tokens.py,
+core/training/rules/running.py
+"""
 
 from json import dumps, loads
 

@@ -1,4 +1,8 @@
-"""Both images ask object stores, read Secrets and write to disks in the same way."""
+"""Both images ask object stores, read Secrets and write to disks in the same way.
+
+Holds: preamar_storage/attempts.py, preamar_storage/durable.py, preamar_storage/secret.py,
+preamar_storage/version.py
+"""
 
 import os
 from datetime import UTC, datetime

@@ -1,4 +1,9 @@
-"""What the operator knows of the trainer without importing it is so."""
+"""What the operator knows of the trainer without importing it is so.
+
+Holds: preamar_train/models/presets.py, preamar_train/parallel/possible.py,
+core/training/admission/limits.py, core/training/planner/shapes.py,
+core/training/planner/sizing_problem.py
+"""
 
 import json
 from itertools import product

@@ -1,5 +1,11 @@
 """What the operator writes for ranks, the trainer's image reads; what ranks say at their end, the
-operator understands."""
+operator understands.
+
+Holds: preamar_train/request.py, preamar_train/agent/message.py, preamar_train/agent/settings.py,
+preamar_train/agent/stopping.py, core/training/pods/material.py, core/training/pods/pod.py,
+core/training/elastic/conversion.py, core/training/data/prepare_job.py,
+core/training/attempts/endings.py
+"""
 
 import importlib
 import json

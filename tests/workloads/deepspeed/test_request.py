@@ -1,4 +1,8 @@
-"""The order is read as the operator writes it, and refused in words."""
+"""The order is read as the operator writes it, and refused in words.
+
+Holds: preamar_train/request.py, preamar_train/models/presets.py,
+preamar_train/parallel/possible.py, preamar_train/start/deepspeed_config.py
+"""
 
 import json
 

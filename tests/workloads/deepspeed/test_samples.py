@@ -2,6 +2,8 @@
 
 The real path of data: tokens on disk, their order, the batches of every rank, checkpoints with
 manifests. Only the weights are left out.
+
+Holds: preamar_train/pace/samples.py, preamar_train/start/batches.py
 """
 
 import json

@@ -17,10 +17,11 @@ import graphs  # noqa: E402
 import guests  # noqa: E402
 import schema  # noqa: E402
 import tensorrt_here  # noqa: E402
-import test_encoder  # noqa: E402
 import trials  # noqa: E402
 from preamar_model.build.repository import Repository  # noqa: E402
 from running import Running, build, build_here, serve  # noqa: E402
+
+from tests.workloads.triton.build import test_encoder  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

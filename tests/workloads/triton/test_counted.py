@@ -1,4 +1,7 @@
-"""What the real model server counts of its tokens, and what the gateway reads in it."""
+"""What the real model server counts of its tokens, and what the gateway reads in it.
+
+Holds: preamar_model/backends/counters.py, gateway/reporting/engine_metrics.py
+"""
 
 import socket
 import time

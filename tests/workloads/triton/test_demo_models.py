@@ -1,4 +1,7 @@
-"""The copier of the demo's models: whole copies only, safe to run again, nothing thrown away."""
+"""The copier of the demo's models: whole copies only, safe to run again, nothing thrown away.
+
+Holds: workloads/triton/demo/demo-models
+"""
 
 import os
 import subprocess

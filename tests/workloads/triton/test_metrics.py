@@ -1,5 +1,8 @@
 """What the real Triton says of its load, and what the operator reads in it: callers who bypass the
-gateway are seen."""
+gateway are seen.
+
+Holds: demand/triton.py, demand/witness.py
+"""
 
 import asyncio
 import contextlib
@@ -8,13 +11,13 @@ import time
 import urllib.request
 
 import pytest
-from test_counted import listening
-from test_infer import tensor
-from test_serving import python_model
 
 from preamar.demand import witness
 from preamar.demand.triton import in_flight, read
 from preamar.demand.witness import Witness
+from tests.workloads.triton.backends.test_infer import tensor
+from tests.workloads.triton.serve.test_serving import python_model
+from tests.workloads.triton.test_counted import listening
 
 WAITS = """
 import time

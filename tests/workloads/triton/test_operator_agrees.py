@@ -1,5 +1,12 @@
 """What the operator writes for the model server, the image reads; what the image says, the operator
-understands. Neither imports the other."""
+understands. Neither imports the other.
+
+Holds: preamar_model/order.py, preamar_model/refusal.py, preamar_model/group/words.py,
+preamar_model/passes/optimize_spec.py, core/serving/artifact/optimize_job.py,
+core/serving/artifact/optimize_words.py, core/serving/artifact/prefetch.py,
+core/serving/health/faults.py, core/serving/pods/group.py, core/serving/pods/memory.py,
+core/serving/pods/pod.py, protocol/ports.py
+"""
 
 import json
 from itertools import product

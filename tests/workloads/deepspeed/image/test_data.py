@@ -1,4 +1,7 @@
-"""Data that was prepared in the image by two pods trains as data that each pod packs itself."""
+"""Data that was prepared in the image by two pods trains as data that each pod packs itself.
+
+Holds: preamar_train/corpus/run.py
+"""
 
 import hashlib
 import json

@@ -1,4 +1,8 @@
-"""Each way in which training fails, with real DeepSpeed: its class, its sentence, and how soon."""
+"""Each way in which training fails, with real DeepSpeed: its class, its sentence, and how soon.
+
+Holds: preamar_train/agent/hang.py, preamar_train/agent/memory.py, preamar_train/agent/stillness.py,
+preamar_train/pace/phases.py
+"""
 
 import contextlib
 import json

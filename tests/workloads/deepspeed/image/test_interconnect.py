@@ -1,4 +1,7 @@
-"""Ranks that train over gloo find out which way they really use."""
+"""Ranks that train over gloo find out which way they really use.
+
+Holds: preamar_train/ranks/interconnect.py
+"""
 
 
 def test_ranks_tell_the_interface_that_their_connections_use(job):

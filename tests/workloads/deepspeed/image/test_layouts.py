@@ -3,6 +3,10 @@
 Each job is killed in the fourth of six steps and goes on from its checkpoint of the third. The
 optimizer is one whose steps grow with the gradient and is clipped hard, so that a wrong norm of
 the gradient shows in the losses of the next steps.
+
+Holds: preamar_train/parallel/build.py, preamar_train/parallel/piped.py,
+preamar_train/parallel/plain.py, preamar_train/parallel/stages.py, preamar_train/models/mixture.py,
+preamar_train/models/slices.py
 """
 
 import json

@@ -1,4 +1,10 @@
-"""Real DeepSpeed across sizes: the same state, the same samples, the same curve, or no step at all."""
+"""Real DeepSpeed across sizes: the same state, the same samples, the same curve, or no step at all.
+
+Holds: preamar_train/converter.py, preamar_train/checkpoint/convert.py,
+preamar_train/checkpoint/proof.py, preamar_train/checkpoint/prove.py,
+preamar_train/checkpoint/whole.py, preamar_train/parallel/universal.py,
+preamar_train/start/resuming.py
+"""
 
 import json
 import shutil

@@ -1,4 +1,7 @@
-"""A user's own script in the image: with the library it loses nothing, without it it runs."""
+"""A user's own script in the image: with the library it loses nothing, without it it runs.
+
+Holds: preamar_train/script.py, preamar_train/user_script.py
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""The sweep of `make faults-training` itself: a few of its points, and one bug that it must find."""
+"""The sweep of `make faults-training` itself: a few of its points, and one bug that it must find.
+
+Holds: e2e/faults/
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,12 @@
-"""Real DeepSpeed on two ranks in the image: what is learned, resumed, and told."""
+"""Real DeepSpeed on two ranks in the image: what is learned, resumed, and told.
+
+Holds: preamar_train/rank.py, preamar_train/run.py, preamar_train/steps.py, preamar_train/stop.py,
+preamar_train/trainer.py, preamar_train/checkpoint/save.py, preamar_train/export/llama.py,
+preamar_train/export/publish.py, preamar_train/export/verify.py,
+preamar_train/models/init_weights.py, preamar_train/models/loss.py, preamar_train/models/model.py,
+preamar_train/ranks/gang.py, preamar_train/ranks/weights.py, preamar_train/start/evaluate.py,
+preamar_train/start/prepare.py, preamar_train/start/resuming.py
+"""
 
 import json
 import os
@@ -12,8 +20,8 @@ from preamar_train.models.presets import shape_of
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from tests.workloads.deepspeed.export.test_graph import llama
 from tests.workloads.deepspeed.image.conftest import TINY, losses, weights
-from tests.workloads.deepspeed.test_graph import llama
 
 
 def test_an_unbroken_run_beats_the_unigram_model_and_says_so(unbroken):

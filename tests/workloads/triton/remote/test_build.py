@@ -1,4 +1,7 @@
-"""What was fetched is judged like what is mounted: by its digest and by what it is."""
+"""What was fetched is judged like what is mounted: by its digest and by what it is.
+
+Holds: preamar_model/build/command.py
+"""
 
 import hashlib
 import io

@@ -1,4 +1,8 @@
-"""Whoever may name a model's place does not get to speak to the cluster's own network."""
+"""Whoever may name a model's place does not get to speak to the cluster's own network.
+
+Holds: preamar_model/remote/attempts.py, preamar_model/remote/gate.py,
+preamar_model/remote/location.py, preamar_model/remote/stores.py
+"""
 
 import socket
 

@@ -1,4 +1,7 @@
-"""No name and no archive writes anywhere but into its model's folder, and none fills the disk."""
+"""No name and no archive writes anywhere but into its model's folder, and none fills the disk.
+
+Holds: preamar_model/remote/files.py, preamar_model/remote/unpack.py
+"""
 
 import io
 import stat

@@ -1,4 +1,9 @@
-"""Models come from buckets, web servers and hubs, whole and as they are there, and are kept."""
+"""Models come from buckets, web servers and hubs, whole and as they are there, and are kept.
+
+Holds: preamar_model/remote/attempts.py, preamar_model/remote/cache.py,
+preamar_model/remote/download.py, preamar_model/remote/fetch.py, preamar_model/remote/hub.py,
+preamar_model/remote/listing.py
+"""
 
 import hashlib
 import threading

@@ -55,7 +55,7 @@ def judge(
     """``since``: requests of the new revision when its present share began. ``tolerance``: how far
     its answers may be from the old one's, None where they are not compared; ``waits``: whether there
     is still time for comparisons. More failures never make a judgement better, more requests without
-    failures never make one worse (tests/core/serving/test_trial.py)."""
+    failures never make one worse (tests/core/serving/canary/test_canary_analysis.py)."""
     old, new = trial.old, trial.new
     if new.failures >= LEAST_FAILURES and tail(new.failures, new.requests, _rate(old)) < CHANCE:
         return Judged(

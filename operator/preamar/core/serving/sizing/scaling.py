@@ -2,7 +2,7 @@
 
 The size follows demand absolutely (``wanted``), never relative to the present size. Then named
 limits may change the answer, each with its reason; the user's bounds come last. More requests in
-flight never mean fewer replicas (tests/core/serving/test_scaling.py).
+flight never mean fewer replicas (tests/core/serving/sizing/test_scaling.py).
 
 What the next pass must remember travels in the decision itself, which status keeps: ``at`` is
 since when demand has been below the size, ``wanted`` the most that it asked for since then.

@@ -5,7 +5,7 @@ documentation, on CPUs what its engines were measured to hold. It is shown to us
 micro batch. ``at_least`` is what ZeRO cannot do without by its
 own paper: only what exceeds that is refused, so that nothing that could run is. Neither counts
 Python and its libraries. As documented, more ZeRO never needs more; of small models ZeRO 3 gathers
-so much that it does (tests/core/training/test_memory.py).
+so much that it does (tests/core/training/planner/test_memory.py).
 
 Sources: "Memory Requirements" of DeepSpeed's documentation
 (https://deepspeed.readthedocs.io/en/latest/memory.html) for ``states`` and ``host_states``;

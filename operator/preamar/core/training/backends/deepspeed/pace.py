@@ -2,7 +2,7 @@
 
 Computing, the pipeline's bubble, and what must cross between ranks, one after the other: DeepSpeed
 overlaps little of it by default. The ten published runs of arXiv:2104.04473, table 1, are met within
-20 % (tests/core/training/test_pace.py).
+20 % (tests/core/training/planner/test_pace.py).
 """
 
 from preamar.core.training.backends import work
