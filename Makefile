@@ -20,9 +20,10 @@ $(UV):
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv; }
 	@$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
+# Compiled once here, and not in each of the first processes that import it.
 .venv/ready: pyproject.toml uv.lock | $(UV)
 	@echo "installing the locked Python packages into .venv"
-	@$(UV) sync --quiet --frozen --python $(PYTHON) --all-extras --all-groups
+	@$(UV) sync --quiet --frozen --compile-bytecode --python $(PYTHON) --all-extras --all-groups
 	@touch .venv/ready
 
 setup: .venv/ready ## the Python environment, from the lock file
