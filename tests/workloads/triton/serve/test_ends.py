@@ -17,8 +17,9 @@ from preamar_model.serve.deaths import stubs
 
 SERVES = """
 trap 'touch "$PLACE/told"; kill $stub; exit 0' TERM
-"$PLACE/triton_python_backend_stub" -c 'read word < "$PLACE/never"' &
+"$PLACE/triton_python_backend_stub" -c 'touch "$PLACE/up"; read word < "$PLACE/never"' &
 stub=$!
+while [ ! -e "$PLACE/up" ]; do sleep 0.01; done
 echo $$ > "$PLACE/pid"
 echo '2026-12-01T10:00:00Z I 1 model_lifecycle.cc:849] "successfully loaded '"'m'"'"'
 while [ -e "$PLACE/loading" ]; do sleep 0.01; done
