@@ -83,7 +83,9 @@ class Gate:
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(LOOK_SECONDS,), daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(LOOK_SECONDS,), daemon=True
+        ).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def reason(self) -> str:
