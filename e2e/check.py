@@ -2,7 +2,8 @@
 
 The stages need nothing of each other and run side by side, the longest first. Each room of tests is
 in exactly one of them: the last takes what the others do not name. Two more stages run than there
-are cores, because tests of processes wait more than they compute.
+are cores, because tests of processes wait more than they compute; each process of pytest costs
+seconds of imports, so that what only waits, and has no server to share, is together in one.
 """
 
 import os
@@ -15,14 +16,18 @@ from e2e import timing
 from e2e.stages import PYTHON, Stage, beside, report
 
 QUICK = ("-m", "not apiserver and not cluster and not image and not slow")
-ROOMS = (
-    ("workloads/triton/backends", "workloads/triton/group"),
-    ("gateway",),
-    ("workloads/triton",),
-    ("workloads/deepspeed", "ledger", "demand", "life"),
-)
-
-
+ROOMS = {
+    "models": ("workloads/triton",),
+    "gateway": ("gateway",),
+    "waiting": (
+        "workloads/triton/backends/test_language.py",
+        "workloads/triton/remote",
+        "workloads/deepspeed",
+        "ledger",
+        "demand",
+    ),
+}
+"""What of `tests` has a process of its own."""
 TIMES = timing.TIMES / "check"
 
 
@@ -34,13 +39,13 @@ def pytest(name: str, *arguments: str) -> tuple[str, ...]:
 
 def tests() -> tuple[Stage, ...]:
     """A stage for each row of rooms, and one for all the others."""
-    named = [[f"tests/{room}" for room in rooms] for rooms in ROOMS]
-    every = [place for places in named for place in places]
-    stages = [
-        Stage(f"tests: {', '.join(rooms)}", pytest(rooms[0], *places, *_but(every, places)))
-        for rooms, places in zip(ROOMS, named, strict=True)
-    ]
-    return (*stages, Stage("tests: all others", pytest("others", "tests", *_but(every, ["tests"]))))
+    named = {row: [f"tests/{room}" for room in rooms] for row, rooms in ROOMS.items()}
+    every = [place for places in named.values() for place in places]
+    named["all others"] = ["tests"]
+    return tuple(
+        Stage(f"tests: {row}", pytest(row.replace(" ", "-"), *places, *_but(every, places)))
+        for row, places in named.items()
+    )
 
 
 def _but(every: Sequence[str], places: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from preamar.api.inference import InferenceServiceSpec
 from preamar.api.tenant import TenantSpec
 from preamar.api.training import TrainingJobSpec
+from tests.layout.parsed import nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 API = ROOT / "operator/preamar/api"
@@ -47,7 +48,7 @@ def words_read():
         each for room in ("operator", "workloads") for each in (ROOT / room).rglob("*.py")
     ):
         if API not in path.parents:
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 if isinstance(node, ast.Attribute):
                     found.add(node.attr)
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.layout.parsed import nodes
+
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ROOT / "operator"
 HEAVY = {"torch", "tensorrt", "deepspeed", "onnxruntime", "numpy"}
@@ -16,7 +18,7 @@ HEAVY = {"torch", "tensorrt", "deepspeed", "onnxruntime", "numpy"}
 def imports(path: Path) -> set[str]:
     """The top-level packages which a file imports, wherever in the file it does."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

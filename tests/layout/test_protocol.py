@@ -13,6 +13,7 @@ import pytest
 
 from preamar import main
 from preamar.protocol import labels, ports
+from tests.layout.parsed import nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "operator/preamar"
@@ -26,16 +27,16 @@ LABEL = re.compile(
 PORT = re.compile(rf"(?<![\w.-])({'|'.join(map(str, sorted(NUMBERS)))})(?![\w-])")
 
 
-def repeated(tree):
+def repeated(whole):
     """The lines of a module on which a shared word or number is written, docstrings left out."""
     docstrings = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in whole
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and ast.get_docstring(node, clean=False) is not None
     }
     found = set()
-    for node in ast.walk(tree):
+    for node in whole:
         if isinstance(node, ast.JoinedStr):
             parts = (part.value for part in node.values)
             text = "".join(p if isinstance(p, str) else ast.unparse(p) for p in parts)
@@ -54,7 +55,7 @@ def test_no_label_and_no_shared_port_is_written_a_second_time():
         f"{path.relative_to(ROOT)}:{line}"
         for path in SOURCES.rglob("*.py")
         if HOME not in path.parents and SOURCES / "api" not in path.parents
-        for line in repeated(ast.parse(path.read_text()))
+        for line in repeated(nodes(path))
     }
     assert not again
 
@@ -68,7 +69,7 @@ def test_no_label_and_no_shared_port_is_written_a_second_time():
     ],
 )  # fmt: skip
 def test_a_word_that_is_written_a_second_time_is_found(text):
-    assert repeated(ast.parse(text)) == [1]
+    assert repeated(list(ast.walk(ast.parse(text)))) == [1]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_word_that_is_written_a_second_time_is_found(text):
     ],
 )
 def test_what_only_looks_like_one_is_not(text):
-    assert repeated(ast.parse(text)) == []
+    assert repeated(list(ast.walk(ast.parse(text)))) == []
 
 
 def test_labels_are_as_they_are_on_objects_that_run():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.layout.parsed import nodes
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     "preamar": ROOT / "operator",
@@ -32,7 +34,7 @@ def modules(package):
 def imports(name, path, known):
     """The modules of ours that a file imports, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -102,6 +104,6 @@ def test_every_module_says_what_it_answers(package):
     silent = [
         str(path.relative_to(ROOT))
         for path in modules(package).values()
-        if path.name != "__init__.py" and not ast.get_docstring(ast.parse(path.read_text()))
+        if path.name != "__init__.py" and not ast.get_docstring(nodes(path)[0])
     ]
     assert not [each for each in silent if "/migrations/" not in each]

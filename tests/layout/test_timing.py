@@ -62,7 +62,8 @@ def test_a_run_of_pytest_is_written_down_with_what_its_processes_used(tmp_path, 
         "def test_busy():\n"
         "    subprocess.run([sys.executable, '-c', 'sum(range(5_000_000))'], check=True)\n"
     )
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "e2e.timing", "-p", "no:cacheprovider")
+    pytest = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    command = (*pytest, "--disable-plugin-autoload", "-p", "e2e.timing")
     done = subprocess.run(
         [*command, "--rootdir", tmp_path, "--times", tmp_path / "times/a.json", folder],
         check=False,

@@ -73,7 +73,7 @@ async def test_the_operator_hears_of_a_first_waiter_at_once_and_of_zero_each_sec
 
 
 async def test_what_runs_is_told_by_pod_with_the_tokens_that_may_still_come(rig, http):
-    async with FakeTriton() as fake:
+    async with FakeTriton(pause=0.01) as fake:
         fake.gate.clear()
         rig.know([service("gpt")], endpoints("gpt", fake.port))
         line = rig.line("gpt")

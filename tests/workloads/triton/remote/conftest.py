@@ -20,6 +20,7 @@ def _hurry(monkeypatch):
     monkeypatch.setattr(attempts, "PAUSES", (0.01, 0.02, 0.02, 0.02))
     monkeypatch.setattr("preamar_model.remote.stores.RETRIES", 0)
     monkeypatch.setattr("preamar_model.remote.cache.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("preamar_model.remote.gate.LOOK_SECONDS", 0.005)
     # Fetching takes variables away from its process, which is this one.
     before = dict(os.environ)
     yield

@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 120.0
+LOOK_SECONDS = 0.05  # for its end
 HEAD_BYTES = 8192
 PIECE = 65536
 
@@ -82,7 +83,9 @@ class Gate:
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(LOOK_SECONDS,), daemon=True
+        ).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def reason(self) -> str:
