@@ -13,6 +13,7 @@ import pytest
 from kopf._cogs.clients import api, watching
 
 from preamar.protocol.labels import OURS
+from preamar.shell import probes
 from preamar.shell.audit import Audit
 from preamar.shell.figures.metrics import Metrics
 from preamar.shell.probes import SILENT_SECONDS, OperatorHealth
@@ -141,16 +142,18 @@ def test_a_key_that_waits_too_long_is_a_problem() -> None:
     assert "130 s" in problem
 
 
-async def test_a_blocked_loop_is_a_problem_and_is_measured() -> None:
+async def test_a_blocked_loop_is_a_problem_and_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "BEAT_SECONDS", 0.01)
     ears = WatchHealth(at={"pods": time.monotonic()})
     metrics = Metrics()
     health = OperatorHealth(a_mirror(), ears, lambda: 0.0, metrics)
     pulse = asyncio.create_task(health.beat())
-    await asyncio.sleep(0.01)
-    time.sleep(0.9)  # noqa: ASYNC251
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251
+    while not metrics.lag._value.get():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
     pulse.cancel()
-    assert metrics.lag._value.get() > 0.3
+    assert metrics.lag._value.get() > 0.18
 
 
 def test_ready_means_that_every_list_is_complete_and_every_index_full() -> None:

@@ -167,6 +167,8 @@ async def test_a_deadline_of_grpc_ends_the_wait_in_the_hold(rig):
     client = triton.InferenceServerClient(f"127.0.0.1:{rig.gateway.grpc.number}")
 
     def call():
+        # Connecting is not to be a part of its patience.
+        client.is_server_live(headers={"authorization": f"Bearer {rig.key}"})
         client.infer("net", [], headers={"authorization": f"Bearer {rig.key}"}, client_timeout=0.4)
 
     with pytest.raises(triton.InferenceServerException, match="Deadline Exceeded") as error:
