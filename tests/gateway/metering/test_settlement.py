@@ -8,6 +8,8 @@ Holds: gateway/metering/call.py, gateway/metering/settlement.py
 
 import asyncio
 import json
+import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -102,6 +104,13 @@ async def test_a_caller_who_waits_no_longer(rig, http, heard, door, made):
         assert "deadline_exceeded" in text
         assert await row(rig) == ((504, 4, 1) if made else (504, 0, 0))
         assert bool(heard) == bool(made)
+
+
+@pytest.mark.parametrize(("left", "status"), [(None, 499), (60, 499), (0.01, 504), (-1, 504)])
+def test_who_leaves_as_its_time_is_over_has_waited_no_longer(left, status):
+    """Its clock began before ours, so that a caller's own deadline may be a little before."""
+    call = SimpleNamespace(deadline=None if left is None else time.monotonic() + left)
+    assert calls.Call.status_of(call, asyncio.CancelledError()) == status
 
 
 ENDLESS = {"whole": (503, 0, 0), "streamed": (503, 4, 3), "events": (503, 4, 3)}

@@ -27,6 +27,9 @@ MOST_TOKENS = 10**9
 MOST_SECONDS = 600
 """Of accelerators, that a request is charged for and that is set aside for it."""
 LEFT = 499
+UNDER_WAY_SECONDS = 0.1
+"""A caller's clock began before ours, by what its request needed to get here: one that leaves at its
+own deadline leaves a little before ours."""
 COLD_START = "x-preamar-cold-start-ms"
 DIGEST, REVISION = "x-preamar-model-digest", "x-preamar-model-revision"
 LEAVING = (asyncio.CancelledError, GeneratorExit, ConnectionError)
@@ -109,7 +112,8 @@ class Call:
         if isinstance(error, Problem):
             return error.status
         if isinstance(error, LEAVING):
-            late = self.deadline is not None and monotonic() >= self.deadline
+            waits_until = self.deadline
+            late = waits_until is not None and monotonic() >= waits_until - UNDER_WAY_SECONDS
             return 504 if late else LEFT
         return 500
 
