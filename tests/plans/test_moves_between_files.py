@@ -10,12 +10,11 @@ from statistics import median
 import pytest
 
 from tests.plans.kept import BY_HAND, KINDS, states_of
-from tests.plans.moves import HOME, Walk, moves
+from tests.plans.moves import Walk, moves
 
 MOST = {"training": (88, 88), "serving": (38, 104)}
 """The median over the kept states of BY_HAND, and over all that are kept. The target, for the first, is
 below 100 and below 40."""
-LONGEST = 300
 FILES = {
     "house/a.py": "def begin():\n    two = [middle(n) for n in (1, 2)]\n    return two, own()\n"
     "def own():\n    return 3\n",
@@ -35,12 +34,6 @@ def test_a_pass_moves_between_files_no_more_often_than_this(kind):
     assert len(by_hand) > 30
     assert median(by_hand) <= MOST[kind][0]
     assert median(every) <= MOST[kind][1]
-
-
-def test_no_file_of_the_core_is_too_long():
-    lines = {str(p): len(p.read_text().splitlines()) for p in (HOME / "core").rglob("*.py")}
-    assert len(lines) > 50
-    assert {path: count for path, count in lines.items() if count > LONGEST} == {}
 
 
 def test_calls_into_another_file_are_counted_and_what_is_foreign_is_passed_over():

@@ -14,6 +14,7 @@ LOST = "VolumeLost"
 NOT_SHARED = "VolumeNotShared"
 READ_ONLY = "VolumeReadOnly"
 SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+"""Access modes by which pods on several nodes can mount a volume."""
 
 
 class Use(NamedTuple):

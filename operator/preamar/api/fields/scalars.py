@@ -121,11 +121,6 @@ def parse_time(value: str) -> datetime:
     return datetime.fromisoformat(value).astimezone(UTC)
 
 
-def format_time(moment: datetime) -> str:
-    """A datetime as RFC 3339 in UTC, in whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _exists(value: str) -> bool:
     if not re.match(TIME, value):
         return False

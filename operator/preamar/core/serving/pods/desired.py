@@ -16,6 +16,7 @@ from preamar.core.serving.observe import CANARY, KIND, canary_ref
 from preamar.core.serving.pods.group import as_leader, network
 from preamar.core.serving.pods.pod import PORTS, pod_spec
 from preamar.core.settings import Settings
+from preamar.core.volumes import SHARED
 from preamar.protocol.labels import (
     BATCH_LABEL,
     MADE_OF,
@@ -141,16 +142,11 @@ def _pace(template: Template, replicas: int) -> dict[str, int]:
     """No capacity is lost in a roll-out, unless an additional pod could wait for ever: for GPUs
     that the others hold, or for a volume that one node or one pod has for itself. A pod that runs
     out of memory may hold the only GPU, so those that take its place come after it."""
-    one_node = template.claim is not None and not shareable(template.claim)
+    one_node = template.claim is not None and not SHARED & set(template.claim.access_modes)
     several = replicas > 1 or template.grouped
     if one_node or template.smaller or (several and on_gpu(template.service.spec.accelerator)):
         return {"maxSurge": 0, "maxUnavailable": 1}
     return {"maxSurge": 1, "maxUnavailable": 0}
-
-
-def shareable(claim: ClaimView) -> bool:
-    """Whether pods on several nodes can mount it."""
-    return bool({"ReadWriteMany", "ReadOnlyMany"} & set(claim.access_modes))
 
 
 def _service(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -53,11 +53,6 @@ def network_name(service: InferenceService) -> str:
     return f"{service.metadata.name}-group"
 
 
-def network_ref(service: InferenceService) -> Ref:
-    """Where it is."""
-    return Ref("v1", "Service", service.metadata.namespace or "", network_name(service))
-
-
 def network(service: InferenceService) -> Manifest:
     """It names workers before they are ready, because readiness is what they meet for."""
     labels = labels_of(WORK_LABEL, service.metadata.name, "triton", COMPONENT)
